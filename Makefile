@@ -1,0 +1,52 @@
+# Serin. `make demo` shows it, `make test` tests it; both fetch what they need first (tests/setup/setup.sh).
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.PHONY: setup
+setup: ## Fetch Envoy, Prometheus, libtorch and the Rust target into the cache (once)
+	@tests/setup/setup.sh all
+
+.PHONY: wasm
+wasm: setup ## Build the filter
+	@tests/setup/wasm.sh >/dev/null
+
+.PHONY: build
+build: setup wasm ## Build everything
+	cargo build --workspace --bins
+
+# Make hands KEEP on by itself. Without -p: the features of the whole workspace, as they were built.
+.PHONY: demo
+demo: build ## A good release and a bad one, live in this terminal (KEEP=1 leaves it running)
+	@cargo run --quiet --bin serin-demo
+
+.PHONY: test
+test: setup wasm ## Run every test, unit to end-to-end
+	cargo test --workspace --doc --quiet
+	cargo test --workspace --all-targets --no-fail-fast
+
+.PHONY: lint
+lint: setup ## Check format, lints, licences and docs
+	@tests/setup/setup.sh lint
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy -p serin-filter --target wasm32-wasip1 -- -D warnings
+	.deps/cargo-deny check licenses bans sources
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --quiet
+
+.PHONY: advisories
+advisories: ## Check dependencies against the advisory database (needs the internet)
+	@tests/setup/setup.sh lint
+	.deps/cargo-deny check advisories
+
+.PHONY: fmt
+fmt: ## Format the code
+	cargo fmt --all
+
+.PHONY: clean
+clean: ## Remove what was built here; the cache stays
+	cargo clean
+	rm -rf .deps

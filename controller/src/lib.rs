@@ -1,0 +1,23 @@
+//! The controller: reads what the proxies counted, judges the canary, moves the weights.
+//!
+//! The core is pure: [`validate`] (file to plan), [`evidence`] (cells to evidence), [`rollout`] (state machine),
+//! [`render`] (state to proxy config), [`report`] (state to status). No clock, no I/O, no randomness in them; a test
+//! in `tests/purity.rs` keeps it so. [`standalone`] is the driver around them, [`cli`] what a person types.
+
+pub mod api;
+pub mod cells;
+pub mod cli;
+pub mod evidence;
+#[cfg(test)]
+mod fixtures;
+pub mod locate;
+pub mod observation;
+pub mod prometheus;
+pub mod quantity;
+pub mod render;
+pub mod report;
+pub mod rollout;
+pub mod source;
+pub mod standalone;
+pub mod stats;
+pub mod validate;

@@ -1,0 +1,22 @@
+//! The one binary of the controller: `serin run`, and what a person types.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use serin_controller::cli::{Cli, execute};
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("SERIN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // A log file keeps to plain text.
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    execute(cli).await
+}

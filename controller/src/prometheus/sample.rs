@@ -1,0 +1,203 @@
+//! From rows to counts. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serin_filter_core::stat;
+
+use super::Row;
+use crate::observation::{ArmCounts, Proxy, Tally};
+
+/// Which series: rollout and version. A variant's name may serve another version in the next release.
+pub type VariantKey = (String, String);
+
+/// Counts of one interval by rollout and version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RolloutCounts(HashMap<VariantKey, ArmCounts>);
+
+impl RolloutCounts {
+    /// Counts of one version; zero when it had none.
+    #[must_use]
+    pub fn of(&self, rollout: &str, version: &str) -> ArmCounts {
+        self.0
+            .get(&(rollout.to_owned(), version.to_owned()))
+            .cloned()
+            .unwrap_or_default()
+    }
+}
+
+/// Reads the rows of a delta query. Rows with labels that no proxy of ours writes are ignored.
+#[must_use]
+pub fn counts(rows: &[Row]) -> RolloutCounts {
+    let mut found: HashMap<VariantKey, ArmCounts> = HashMap::new();
+    for row in rows {
+        let Some(count) = whole(row) else { continue };
+        let arm = found
+            .entry((
+                row.label(stat::ROLLOUT).to_owned(),
+                row.label(stat::VERSION).to_owned(),
+            ))
+            .or_default();
+        match row.label("counter") {
+            stat::SPLIT_TOTAL => with_group(arm, row, |tally| tally.total += count),
+            stat::SPLIT_BAD_TOTAL => with_group(arm, row, |tally| tally.bad += count),
+            stat::SAMPLED_TOTAL => arm.sampled += count,
+            stat::MISROUTED_TOTAL => arm.misrouted += count,
+            _ => {}
+        }
+    }
+    for arm in found.values_mut() {
+        // A request counts in both counters at one scrape, but a reset between two scrapes of one cell can lose more
+        // of the total than of the bad ones; bad ones then stand for themselves.
+        arm.groups
+            .iter_mut()
+            .chain([&mut arm.ungrouped])
+            .for_each(|tally| tally.total = tally.total.max(tally.bad));
+    }
+    RolloutCounts(found)
+}
+
+fn with_group(arm: &mut ArmCounts, row: &Row, add: impl FnOnce(&mut Tally)) {
+    match row.label(stat::GROUP) {
+        stat::GROUP_NONE => add(&mut arm.ungrouped),
+        group => {
+            if let Some(tally) = group
+                .parse()
+                .ok()
+                .and_then(|index: usize| arm.groups.get_mut(index))
+            {
+                add(tally);
+            }
+        }
+    }
+}
+
+/// Counters of Envoy are integers, so are their differences.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be a whole number below 2^53"
+)]
+fn whole(row: &Row) -> Option<u64> {
+    row.number()
+        .filter(|value| (0.0..9e15).contains(value))
+        .map(|value| value.round() as u64)
+}
+
+/// Reads the rows of the proxies' query; `target` is the label `instance`.
+#[must_use]
+pub fn proxies(rows: &[Row]) -> Vec<Proxy> {
+    let mut found: BTreeMap<&str, Proxy> = BTreeMap::new();
+    for row in rows {
+        let target = row.label("instance");
+        let empty = || Proxy {
+            target: target.to_owned(),
+            up: false,
+            generation: None,
+            invalid: false,
+        };
+        let proxy = found.entry(target).or_insert_with(empty);
+        match row.label("__name__") {
+            "up" => proxy.up = row.number() == Some(1.0),
+            stat::CONFIG_GENERATION => proxy.generation = whole(row),
+            stat::CONFIG_INVALID => proxy.invalid = row.number().is_some_and(|value| value != 0.0),
+            _ => {}
+        }
+    }
+    found.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(labels: &[(&str, &str)], value: &str) -> Row {
+        let metric = labels
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        Row {
+            metric,
+            value: (0.0, value.to_owned()),
+        }
+    }
+
+    #[test]
+    fn rows_become_counts_by_version_and_group() {
+        let base = |counter, version, group| {
+            [
+                ("counter", counter),
+                ("rollout", "ml/fraud"),
+                ("variant", "x"),
+                ("version", version),
+                ("group", group),
+            ]
+        };
+        let counts = counts(&[
+            row(&base(stat::SPLIT_TOTAL, "8", "3"), "40"),
+            row(&base(stat::SPLIT_BAD_TOTAL, "8", "3"), "2"),
+            row(&base(stat::SPLIT_TOTAL, "8", "none"), "7"),
+            row(&base(stat::SPLIT_TOTAL, "7", "3"), "400"),
+            row(&base(stat::MISROUTED_TOTAL, "8", ""), "1"),
+        ]);
+        let canary = counts.of("ml/fraud", "8");
+        assert_eq!(canary.groups[3], Tally { total: 40, bad: 2 });
+        assert_eq!(canary.tally(), Tally { total: 47, bad: 2 });
+        assert_eq!(canary.misrouted, 1);
+        assert_eq!(counts.of("ml/fraud", "7").tally().total, 400);
+        assert_eq!(counts.of("ml/other", "7"), ArmCounts::default());
+    }
+
+    #[test]
+    fn strange_rows_change_nothing() {
+        let labels = [
+            ("counter", stat::SPLIT_TOTAL),
+            ("rollout", "a/b"),
+            ("version", "1"),
+            ("group", "99"),
+        ];
+        assert_eq!(
+            counts(&[row(&labels, "5")]).of("a/b", "1"),
+            ArmCounts::default()
+        );
+        let labels = [
+            ("counter", stat::SPLIT_TOTAL),
+            ("rollout", "a/b"),
+            ("version", "1"),
+            ("group", "2"),
+        ];
+        assert_eq!(
+            counts(&[row(&labels, "NaN")]).of("a/b", "1"),
+            ArmCounts::default()
+        );
+    }
+
+    #[test]
+    fn a_proxy_without_our_gauge_has_no_generation() {
+        let found = proxies(&[
+            row(&[("__name__", "up"), ("instance", "a")], "1"),
+            row(
+                &[("__name__", stat::CONFIG_GENERATION), ("instance", "a")],
+                "12",
+            ),
+            row(&[("__name__", "up"), ("instance", "b")], "0"),
+        ]);
+        assert_eq!(
+            found[0],
+            Proxy {
+                target: "a".to_owned(),
+                up: true,
+                generation: Some(12),
+                invalid: false
+            }
+        );
+        assert_eq!(
+            found[1],
+            Proxy {
+                target: "b".to_owned(),
+                up: false,
+                generation: None,
+                invalid: false
+            }
+        );
+    }
+}

@@ -1,0 +1,82 @@
+use super::*;
+use crate::fixtures::started;
+
+fn condition<'a>(status: &'a Status, kind: &str) -> &'a Condition {
+    status
+        .conditions
+        .iter()
+        .find(|condition| condition.kind == kind)
+        .unwrap()
+}
+
+#[test]
+fn an_unreachable_prometheus_is_said_aloud_and_is_no_failure() {
+    let (plan, state) = started();
+    let view = View {
+        proxies: Some(Err("connection refused".to_owned())),
+        ..View::default()
+    };
+    let status = report(Some(&plan), &state, &view);
+    assert_eq!(status.phase, Phase::Progressing);
+    assert_eq!(
+        status.release.as_ref().unwrap().metric.verdict,
+        Verdict::Error
+    );
+    let fresh = condition(&status, "DataFresh");
+    assert_eq!(fresh.status, Some(false));
+    assert!(
+        fresh.message.contains("the weight holds"),
+        "{}",
+        fresh.message
+    );
+}
+
+#[test]
+fn a_canary_without_requests_has_no_data() {
+    let (plan, state) = started();
+    let status = report(Some(&plan), &state, &View::default());
+    assert_eq!(status.release.unwrap().metric.verdict, Verdict::NoData);
+}
+
+#[test]
+fn a_broken_file_shows_while_the_release_goes_on() {
+    let (plan, state) = started();
+    let view = View {
+        file_problems: vec!["fraud.yaml:3: x: broken".to_owned()],
+        ..View::default()
+    };
+    let status = report(Some(&plan), &state, &view);
+    assert_eq!(condition(&status, "Ready").status, Some(false));
+    assert_eq!(status.phase, Phase::Progressing);
+}
+
+#[test]
+fn status_reads_back_the_same() {
+    let (plan, state) = started();
+    let status = report(
+        Some(&plan),
+        &state,
+        &View {
+            last_cell: Some((10, 90)),
+            ..View::default()
+        },
+    );
+    assert_eq!(status.release.as_ref().unwrap().observed_weight, Some(10.0));
+    let json = serde_json::to_string(&status).unwrap();
+    assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);
+}
+
+#[test]
+fn a_canary_whose_requests_stay_away_has_no_data_again() {
+    let (plan, mut state) = started();
+    let evidence = &mut state.release.as_mut().unwrap().evidence;
+    evidence.consume(&plan, &crate::fixtures::cell(0, (10, 0), (90, 0)));
+    for index in 1..=IDLE {
+        evidence.consume(
+            &plan,
+            &crate::fixtures::cell(index.try_into().unwrap(), (0, 0), (90, 0)),
+        );
+    }
+    let status = report(Some(&plan), &state, &View::default());
+    assert_eq!(status.release.unwrap().metric.verdict, Verdict::NoData);
+}

@@ -1,0 +1,107 @@
+//! The state machine of a rollout. Pure: state and input in, next state and what to write out.
+//!
+//! Priority within one tick: evidence is counted first, then a person's request, then failure, and only then anything
+//! that goes up. So a rollback is decided before a promotion, in the tick that sees it.
+
+mod accept;
+mod act;
+mod advance;
+mod fail;
+mod state;
+
+pub use accept::{Refusal, accept, retire};
+pub use act::{Action, Do};
+pub use state::{
+    Hold, HoldReason, Outcome, PastRelease, Phase, Record, Release, RolloutState, RouteWatch, Stage,
+};
+
+use jiff::Timestamp;
+
+use crate::cells::Grid;
+use crate::observation::{Cell, Proxy, Tally};
+use crate::validate::Plan;
+
+/// What the world looks like in this tick.
+#[derive(Clone, Debug)]
+pub struct Input<'a> {
+    /// The driver's clock.
+    pub now: Timestamp,
+    /// The common grid.
+    pub grid: Grid,
+    /// Cells that were read, in order; those before the evidence's next cell are ignored.
+    pub cells: &'a [Cell],
+    /// The expected proxies, or why they could not be asked.
+    pub proxies: Result<&'a [Proxy], &'a str>,
+    /// First generation whose config carries the rollout's present section; `None` while that is not written.
+    pub generation: Option<u64>,
+    /// Short windows, one per guard of the plan, in its order; `None` where one could not be read.
+    pub guards: &'a [Option<GuardWindow>],
+    /// What people asked for since the last tick.
+    pub actions: &'a [Action],
+}
+
+/// Counts of the canary in a guard's window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GuardWindow {
+    /// Requests and bad ones.
+    pub canary: Tally,
+    /// Hash groups with a bad request.
+    pub bad_sources: u64,
+}
+
+/// What the driver has to write, and in which order. Of two changes in one tick the greater wins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Writes {
+    /// Nothing: only evidence was counted.
+    #[default]
+    Nothing,
+    /// The state file.
+    State,
+    /// Going up: the state file, then the proxies' config and routes.
+    Up,
+    /// Going down: the proxies' config and routes at once, then the state file.
+    Down,
+}
+
+/// The next state and what has to be done about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// State after this tick.
+    pub next: RolloutState,
+    /// What to write.
+    pub writes: Writes,
+    /// Why the rollout does not go up in this tick, in one sentence; `None` when nothing holds it.
+    pub waiting_for: Option<String>,
+}
+
+/// One tick of one rollout. Without a plan (the file was never valid, or is gone) people are answered, nothing else.
+#[must_use]
+pub fn step(plan: Option<&Plan>, state: &RolloutState, input: &Input<'_>) -> Transition {
+    let mut next = state.clone();
+    let verdict_due = match (plan, next.in_progress_mut()) {
+        (Some(plan), Some(release)) => advance::count(plan, release, input),
+        _ => false,
+    };
+    let mut writes = act::answer(plan, &mut next, input);
+    let mut waiting_for = None;
+    if let Some(plan) = plan
+        && next.in_progress().is_some()
+    {
+        writes = writes.max(fail::decide(plan, &mut next, input, verdict_due));
+        // What a person has just moved is not moved again before it is written and every proxy has it.
+        if writes <= Writes::State && next.in_progress().is_some() {
+            match advance::forward(plan, &mut next, input, verdict_due) {
+                Ok(moved) => writes = writes.max(moved),
+                Err(reason) => waiting_for = Some(reason),
+            }
+        }
+    }
+    Transition {
+        next,
+        writes,
+        waiting_for,
+    }
+}
+
+#[cfg(test)]
+mod tests;

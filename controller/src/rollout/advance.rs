@@ -1,0 +1,310 @@
+//! Counting, and going on.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serin_filter_core::split::BUCKETS;
+
+use super::accept::set_weight;
+use super::fail::roll_back;
+use super::state::{Hold, HoldReason, Outcome, Release, RolloutState, Stage};
+use super::{Input, Writes};
+use crate::api::DeadlinePolicy;
+use crate::observation::Proxy;
+use crate::validate::Plan;
+
+/// Wait before the header is dropped again after requests went to the wrong cluster.
+const RETRY: Duration = Duration::from_secs(30);
+
+/// Consumes every cell that was read, exactly once and in order. Whether a verdict is due: with every cell, or with
+/// one that ends an interval of the analysis.
+pub(super) fn count(plan: &Plan, release: &mut Release, input: &Input<'_>) -> bool {
+    if release.routes.confirmed.is_none() && waiting_for_proxies(input).is_none() {
+        release.routes.confirmed = Some(input.now);
+    }
+    let interval = plan
+        .interval
+        .and_then(|interval| input.grid.cells_in(interval));
+    let mut verdict_due = interval.is_none();
+    for cell in input.cells {
+        if cell.index != release.evidence.next_cell {
+            continue;
+        }
+        release.evidence.consume(plan, cell);
+        let begin = input.grid.begin(cell.index);
+        let confirmed = release
+            .routes
+            .confirmed
+            .is_some_and(|confirmed| begin >= confirmed);
+        release
+            .routes
+            .canary
+            .add(cell.canary.sampled, cell.canary.misrouted, confirmed);
+        release
+            .routes
+            .stable
+            .add(cell.stable.sampled, cell.stable.misrouted, confirmed);
+        verdict_due |=
+            interval.is_some_and(|cells| release.evidence.next_cell.rem_euclid(cells) == 0);
+    }
+    // Without a comparison from here on; what is still unread of it belongs into the limit.
+    let switched = !matches!(release.stage, Stage::Step(_));
+    if switched && release.evidence.limit.is_none() && unread(release, input) <= 0 {
+        release.evidence.freeze_limit(plan);
+    }
+    verdict_due
+}
+
+/// A proxy that does not run the present config, and why if that is known.
+fn laggard(proxy: &Proxy) -> String {
+    let why = if !proxy.up {
+        " (down: Prometheus cannot scrape it)"
+    } else if proxy.invalid {
+        " (it refused its last config: see its log)"
+    } else {
+        ""
+    };
+    format!("{}{why}", proxy.target)
+}
+
+/// Cells that can be read and have not been counted.
+fn unread(release: &Release, input: &Input<'_>) -> i64 {
+    input.grid.readable_until(input.now) - release.evidence.next_cell
+}
+
+/// Why the proxies cannot be said to run the present config.
+fn waiting_for_proxies(input: &Input<'_>) -> Option<String> {
+    let proxies = match input.proxies {
+        Ok(proxies) => proxies,
+        Err(reason) => return Some(format!("Prometheus does not answer: {reason}")),
+    };
+    let Some(generation) = input.generation else {
+        return Some("the config has not been written yet".to_owned());
+    };
+    if proxies.is_empty() {
+        return Some(
+            "Prometheus scrapes no proxy: see --proxies and Prometheus' targets".to_owned(),
+        );
+    }
+    let laggards: Vec<_> = proxies
+        .iter()
+        .filter(|proxy| !proxy.runs(generation))
+        .map(laggard)
+        .collect();
+    let (running, all) = (proxies.len() - laggards.len(), proxies.len());
+    let behind = laggards.join(", ");
+    (!laggards.is_empty()).then(|| {
+        format!("{running} of {all} proxies run generation {generation}; waiting for {behind}")
+    })
+}
+
+/// Goes up if nothing stands in the way.
+///
+/// # Errors
+/// What it waits for, in one sentence.
+pub(super) fn forward(
+    plan: &Plan,
+    state: &mut RolloutState,
+    input: &Input<'_>,
+    verdict_due: bool,
+) -> Result<Writes, String> {
+    let Some(release) = state.in_progress_mut() else {
+        return Ok(Writes::Nothing);
+    };
+    let expired = expired(plan, release, input.now);
+    match expired {
+        Some((DeadlinePolicy::Rollback, reason)) => return Ok(roll_back(state, input.now, reason)),
+        Some((DeadlinePolicy::Hold, reason)) if release.hold.is_none() => {
+            release.deadline_passed = true;
+            let message = format!("{reason}; resume, promote or abort it");
+            release.hold = Some(Hold {
+                reason: HoldReason::Deadline,
+                message,
+                since: input.now,
+            });
+            release.record(input.now, reason);
+            return Ok(Writes::State);
+        }
+        _ => {}
+    }
+    if let Some(hold) = &release.hold {
+        return Err(hold.message.clone());
+    }
+    if let Some(reason) = waiting_for_proxies(input) {
+        return Err(reason);
+    }
+    let unread = unread(release, input);
+    if unread > 0 {
+        return Err(format!(
+            "catching up: {unread} cells are still to be counted"
+        ));
+    }
+    if release.stage != Stage::DropHeader {
+        clean_routes(release)?;
+    }
+    if let Some((DeadlinePolicy::Promote, reason)) = expired {
+        release.deadline_passed = true;
+        return Ok(move_on(plan, release, input.now, &reason));
+    }
+    match release.stage {
+        Stage::Step(index) => leave_step(plan, release, input.now, index, verdict_due),
+        Stage::Soak => leave_soak(plan, release, input.now),
+        Stage::MoveDefault => {
+            let ready_at = release
+                .routes
+                .retry_at
+                .unwrap_or(release.since + input.grid.settle());
+            if input.now < ready_at {
+                return Err("the default route has moved; the header is dropped next".to_owned());
+            }
+            Ok(move_on(
+                plan,
+                release,
+                input.now,
+                "the default route serves the new version",
+            ))
+        }
+        Stage::DropHeader => finish(state, input.now),
+    }
+}
+
+/// A deadline that has passed and was not acted on.
+fn expired(plan: &Plan, release: &Release, now: Timestamp) -> Option<(DeadlinePolicy, String)> {
+    let deadline = plan
+        .deadline
+        .as_ref()
+        .filter(|_| !release.deadline_passed)?;
+    let passed = now >= release.started + deadline.after.0;
+    passed.then(|| {
+        (
+            deadline.then,
+            format!("the deadline of {} has passed", deadline.after),
+        )
+    })
+}
+
+fn leave_step(
+    plan: &Plan,
+    release: &mut Release,
+    now: Timestamp,
+    index: usize,
+    verdict_due: bool,
+) -> Result<Writes, String> {
+    let Some(step) = plan.steps.get(index) else {
+        return Ok(move_on(plan, release, now, "the step is gone"));
+    };
+    if !(verdict_due && release.evidence.passed(plan, index)) {
+        return Err(release.evidence.undecided_sentence(plan, index));
+    }
+    if release.routes.canary.sampled_confirmed == 0 {
+        return Err("the gate has passed; waiting for a canary request at this weight whose route was looked at".to_owned());
+    }
+    if let Some(wait) = step.pause.duration
+        && now < release.since + wait.0
+    {
+        return Err(format!(
+            "the gate has passed; the step lasts at least {wait}"
+        ));
+    }
+    if step.pause.approval && !release.approved {
+        let message = "the gate has passed; waiting for approval (serin promote)".to_owned();
+        release.hold = Some(Hold {
+            reason: HoldReason::Approval,
+            message: message.clone(),
+            since: now,
+        });
+        release.record(now, message);
+        return Ok(Writes::State);
+    }
+    let reason = release.evidence.passed_sentence(plan, index);
+    Ok(move_on(plan, release, now, &reason))
+}
+
+fn leave_soak(plan: &Plan, release: &mut Release, now: Timestamp) -> Result<Writes, String> {
+    if now < release.since + plan.soak {
+        return Err(format!(
+            "soaking at 100 % for {}",
+            humantime::format_duration(plan.soak)
+        ));
+    }
+    if release.routes.canary.sampled_confirmed == 0 {
+        return Err("the soak has not seen a request whose route was looked at yet".to_owned());
+    }
+    Ok(move_on(plan, release, now, "the soak is over"))
+}
+
+fn clean_routes(release: &Release) -> Result<(), String> {
+    // Stable gets no more requests at 100 %, so what was last seen of it would stand for ever.
+    let both = if matches!(release.stage, Stage::Step(_)) {
+        2
+    } else {
+        1
+    };
+    for (sample, variant) in [
+        (release.routes.canary, &release.canary),
+        (release.routes.stable, &release.stable),
+    ]
+    .into_iter()
+    .take(both)
+    {
+        if sample.misrouted > 0 {
+            return Err(format!(
+                "{} sampled requests of version {} did not reach '{}': check the routes that Envoy has",
+                sample.misrouted, variant.version, variant.route
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn finish(state: &mut RolloutState, now: Timestamp) -> Result<Writes, String> {
+    let Some(release) = state.in_progress_mut() else {
+        return Ok(Writes::Nothing);
+    };
+    let route = release.canary.route.clone();
+    if release.routes.canary.misrouted > 0 {
+        release.enter(Stage::MoveDefault, now);
+        release.routes.retry_at = Some(now + RETRY);
+        release.record(
+            now,
+            format!("the default route does not lead to '{route}' yet: the header comes back"),
+        );
+        return Ok(Writes::Up);
+    }
+    if release.routes.canary.sampled_confirmed == 0 {
+        return Err("waiting for a sampled request on the default route".to_owned());
+    }
+    release.outcome = Some(Outcome::Succeeded);
+    let version = &release.canary.version;
+    let message = format!("version {version} is live: every sampled request reached '{route}'");
+    release.record(now, message);
+    state.live = release.canary.clone();
+    Ok(Writes::Up)
+}
+
+/// One stage on, whatever the evidence says: the callers have checked it, or a person decided.
+pub(super) fn move_on(plan: &Plan, release: &mut Release, now: Timestamp, reason: &str) -> Writes {
+    let next = match release.stage {
+        Stage::Step(index) if index + 1 < plan.steps.len() => Stage::Step(index + 1),
+        Stage::Step(_) => Stage::Soak,
+        Stage::Soak => Stage::MoveDefault,
+        Stage::MoveDefault => Stage::DropHeader,
+        // Only the sampled clusters say that the default route is right; nobody can skip that.
+        Stage::DropHeader => return Writes::Nothing,
+    };
+    match next {
+        Stage::Step(index) => {
+            set_weight(release, plan.steps.get(index).map_or(0, |step| step.weight));
+        }
+        Stage::Soak => set_weight(release, BUCKETS),
+        Stage::MoveDefault | Stage::DropHeader => {}
+    }
+    release.enter(next, now);
+    let to = match next {
+        Stage::Step(_) | Stage::Soak => format!("on to {} %", release.weight()),
+        Stage::MoveDefault => "the default route moves".to_owned(),
+        Stage::DropHeader => "the header is dropped".to_owned(),
+    };
+    release.record(now, format!("{reason}; {to}"));
+    Writes::Up
+}

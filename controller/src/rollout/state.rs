@@ -1,0 +1,360 @@
+//! What is kept of a rollout between ticks and restarts.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serin_filter_core::config::KeySource;
+use serin_filter_core::split::BucketTable;
+
+use crate::api::ModelRollout;
+use crate::cells::Grid;
+use crate::evidence::Evidence;
+use crate::validate::{RolloutName, VariantRef};
+
+/// Index of the stable variant in the bucket table and the plugin config.
+pub(super) const STABLE: u8 = 0;
+/// Index of the canary.
+pub(super) const CANARY: u8 = 1;
+
+/// Releases that are remembered.
+const HISTORY: usize = 10;
+/// Actions whose ids are remembered, so that each is consumed once.
+const REMEMBERED_ACTIONS: usize = 50;
+/// Transitions that are kept per release.
+const RECORDS: usize = 100;
+
+/// A rollout. It outlives its file: without one it is a tombstone that keeps the live route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutState {
+    /// Which rollout.
+    pub name: RolloutName,
+    /// Hosts of its default route.
+    pub hosts: Vec<String>,
+    /// Path prefix of its default route.
+    pub path_prefix: String,
+    /// What the default route serves. While a promotion hands over, the default route runs ahead of it
+    /// ([`RolloutState::default_route`]), and a revert brings it back.
+    pub live: VariantRef,
+    /// The release in progress, or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<Release>,
+    /// Releases before it, newest first.
+    #[serde(default)]
+    pub history: Vec<PastRelease>,
+    /// Ids of the actions already consumed, oldest first.
+    #[serde(default)]
+    pub consumed_actions: Vec<String>,
+}
+
+/// One release of one new version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Release {
+    /// The accepted file, so that the release goes on when the file breaks or goes away.
+    pub rollout: ModelRollout,
+    /// Version that was live at the start.
+    pub stable: VariantRef,
+    /// The new version.
+    pub canary: VariantRef,
+    /// Attributes that make a user.
+    pub key: Vec<KeySource>,
+    /// Salt of the buckets.
+    pub salt: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// First cell of its evidence.
+    pub first_cell: i64,
+    /// Grid on which its cells are numbered; another grid numbers other cells.
+    pub grid: Grid,
+    /// Where it stands.
+    pub stage: Stage,
+    /// Since when.
+    pub since: Timestamp,
+    /// Who owns which buckets.
+    pub table: BucketTable,
+    /// Why it stands still although it could move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Hold>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Somebody approved leaving the present step.
+    #[serde(default)]
+    pub approved: bool,
+    /// Somebody went on in spite of the comparison, or `onFail: alert` said it already. Guards are not waived.
+    #[serde(default)]
+    pub comparison_waived: bool,
+    /// `onFail: alert` has told of a guard.
+    #[serde(default)]
+    pub guard_told: bool,
+    /// The deadline has been acted on.
+    #[serde(default)]
+    pub deadline_passed: bool,
+    /// What the counts are worth so far.
+    pub evidence: Evidence,
+    /// Whether requests go where they are meant to.
+    #[serde(default)]
+    pub routes: RouteWatch,
+    /// What happened, oldest first.
+    pub records: Vec<Record>,
+}
+
+/// Where a release stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Stage {
+    /// At the weight of a step, counted from 0.
+    Step(usize),
+    /// All traffic by header; the default route still serves stable.
+    Soak,
+    /// The default route has moved; the header is still set.
+    MoveDefault,
+    /// The header is no longer set; the sampled clusters must agree.
+    DropHeader,
+}
+
+/// How a release ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// The canary is live.
+    Succeeded,
+    /// Everybody is on the version that was live before.
+    RolledBack,
+}
+
+/// Why a release stands still, and who said so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hold {
+    /// Kind.
+    pub reason: HoldReason,
+    /// In words.
+    pub message: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// Kinds of [`Hold`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum HoldReason {
+    /// Somebody paused it.
+    Paused,
+    /// The step's `pause.approval`.
+    Approval,
+    /// `deadline.then: hold`.
+    Deadline,
+    /// `onFail: hold`.
+    Failure,
+}
+
+/// One line of a release's story.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Record {
+    /// Counted from 1; the numbers go on when lines in the middle were dropped.
+    pub number: u64,
+    /// When.
+    pub at: Timestamp,
+    /// Phase afterwards.
+    pub phase: Phase,
+    /// Canary weight afterwards, in per cent.
+    pub weight: f64,
+    /// What happened and why, in one sentence.
+    pub message: String,
+}
+
+/// Phases as users see them (product.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// Not begun.
+    Pending,
+    /// Going up.
+    Progressing,
+    /// Standing still on purpose.
+    Paused,
+    /// At 100 %.
+    Soaking,
+    /// Ended well.
+    Succeeded,
+    /// Back to live.
+    RolledBack,
+}
+
+/// A release that ended or was replaced.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PastRelease {
+    /// The new version it was about.
+    pub version: String,
+    /// The version it was compared with.
+    pub stable: String,
+    /// Salt of its buckets: the same version with another one is another attempt.
+    pub salt: String,
+    /// How it ended; `None`: replaced by another release.
+    pub outcome: Option<Outcome>,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// Its last word.
+    pub message: String,
+}
+
+/// Whether requests go where they are meant to, in the present stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteWatch {
+    /// When every expected proxy first reported the generation; `None` until then.
+    pub confirmed: Option<Timestamp>,
+    /// The canary's requests.
+    pub canary: RouteSample,
+    /// Stable's requests: also they may be sent astray.
+    pub stable: RouteSample,
+    /// Dropping the header is not tried again before this.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// Requests of one variant whose upstream cluster was looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RouteSample {
+    /// Looked at in the cells consumed in this stage.
+    pub sampled: u64,
+    /// Looked at in cells that began after every proxy had the present config.
+    pub sampled_confirmed: u64,
+    /// Wrong ones in the last cell that looked at any of this variant.
+    pub misrouted: u64,
+}
+
+impl RouteSample {
+    /// Adds a cell of this variant.
+    pub(super) fn add(&mut self, sampled: u64, misrouted: u64, confirmed: bool) {
+        if sampled > 0 {
+            self.misrouted = misrouted;
+        }
+        self.sampled += sampled;
+        self.sampled_confirmed += if confirmed { sampled } else { 0 };
+    }
+}
+
+impl Release {
+    /// The canary's share of the buckets in per cent.
+    #[must_use]
+    pub fn weight(&self) -> f64 {
+        f64::from(self.table.share(CANARY)) / 100.0
+    }
+
+    /// Phase as users see it.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match (self.outcome, &self.hold, self.stage) {
+            (Some(Outcome::Succeeded), ..) => Phase::Succeeded,
+            (Some(Outcome::RolledBack), ..) => Phase::RolledBack,
+            (None, Some(_), _) => Phase::Paused,
+            (None, None, Stage::Step(_)) => Phase::Progressing,
+            (None, None, _) => Phase::Soaking,
+        }
+    }
+
+    /// Whether the proxies send no header for the canary: it is what the default route serves.
+    #[must_use]
+    pub fn canary_is_live(&self) -> bool {
+        match self.outcome {
+            Some(outcome) => outcome == Outcome::Succeeded,
+            None => self.stage == Stage::DropHeader,
+        }
+    }
+
+    /// Adds a line to the story; the first lines are kept, the middle gives way.
+    pub fn record(&mut self, at: Timestamp, message: impl Into<String>) {
+        let number = self.records.last().map_or(0, |last| last.number) + 1;
+        if self.records.len() >= RECORDS {
+            self.records.remove(RECORDS / 2);
+        }
+        let (phase, weight) = (self.phase(), self.weight());
+        self.records.push(Record {
+            number,
+            at,
+            phase,
+            weight,
+            message: message.into(),
+        });
+    }
+
+    /// Enters a stage: what was watched or approved for the one before no longer counts.
+    pub fn enter(&mut self, stage: Stage, now: Timestamp) {
+        self.stage = stage;
+        self.since = now;
+        self.approved = false;
+        self.routes = RouteWatch::default();
+    }
+}
+
+impl RolloutState {
+    /// The release that has not ended.
+    #[must_use]
+    pub fn in_progress(&self) -> Option<&Release> {
+        self.release
+            .as_ref()
+            .filter(|release| release.outcome.is_none())
+    }
+
+    /// The same, to be changed.
+    pub fn in_progress_mut(&mut self) -> Option<&mut Release> {
+        self.release
+            .as_mut()
+            .filter(|release| release.outcome.is_none())
+    }
+
+    /// Whether it wants some of the requests with these hosts and this path prefix.
+    #[must_use]
+    pub fn claims(&self, hosts: &[String], path_prefix: &str) -> bool {
+        self.path_prefix == path_prefix && self.hosts.iter().any(|host| hosts.contains(host))
+    }
+
+    /// The cluster of the default route right now.
+    #[must_use]
+    pub fn default_route(&self) -> &str {
+        match self.in_progress() {
+            Some(release) if matches!(release.stage, Stage::MoveDefault | Stage::DropHeader) => {
+                &release.canary.route
+            }
+            _ => &self.live.route,
+        }
+    }
+
+    /// Moves the present release, if any, to the history.
+    pub fn archive(&mut self, now: Timestamp) {
+        let Some(release) = self.release.take() else {
+            return;
+        };
+        let last = release.records.last();
+        let past = PastRelease {
+            version: release.canary.version.clone(),
+            stable: release.stable.version.clone(),
+            salt: release.salt.clone(),
+            outcome: release.outcome,
+            started: release.started,
+            ended: last
+                .filter(|_| release.outcome.is_some())
+                .map_or(now, |record| record.at),
+            message: last.map_or_else(String::new, |record| record.message.clone()),
+        };
+        self.history.insert(0, past);
+        self.history.truncate(HISTORY);
+    }
+
+    /// Remembers an action's id; `false` if it was consumed before.
+    pub fn consume_action(&mut self, id: &str) -> bool {
+        if self.consumed_actions.iter().any(|consumed| consumed == id) {
+            return false;
+        }
+        if self.consumed_actions.len() >= REMEMBERED_ACTIONS {
+            self.consumed_actions.remove(0);
+        }
+        self.consumed_actions.push(id.to_owned());
+        true
+    }
+}

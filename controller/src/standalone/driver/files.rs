@@ -1,0 +1,148 @@
+//! Taking over the rollout files of a tick: accepted, refused, or gone.
+
+use jiff::Timestamp;
+
+use super::Driver;
+use super::managed::Managed;
+use crate::locate::{Place, place_of};
+use crate::render;
+use crate::rollout::{Writes, accept, retire};
+use crate::standalone::folder::Folder;
+use crate::validate::RolloutName;
+
+/// Editors replace a file by removing it for a moment; only one that stays away is gone.
+const GONE_AFTER: std::time::Duration = std::time::Duration::from_secs(3);
+
+impl Driver {
+    pub(super) fn take_over(&mut self, folder: &Folder, now: Timestamp) {
+        let rds = self.store.read_envoy(&self.store.rds());
+        for (name, file) in &folder.rollouts {
+            let plan = &file.source.plan;
+            let taken = self.taken(name, &plan.hosts, &plan.path_prefix);
+            let managed = self
+                .rollouts
+                .entry(name.clone())
+                .or_insert_with(|| Managed::first(plan, rds.as_ref()));
+            managed.file = Some(file.name.clone());
+            managed.missing_since = None;
+            let accepted = match taken {
+                Some(other) => Err(format!(
+                    "spec.match: these requests still belong to rollout '{other}'"
+                )),
+                None => accept(
+                    plan,
+                    &file.source.rollout,
+                    &managed.state,
+                    now,
+                    self.settings.grid,
+                )
+                .map_err(|refusal| refusal.to_string()),
+            };
+            match accepted {
+                Ok((state, writes)) => {
+                    let dropped = managed
+                        .state
+                        .hosts
+                        .iter()
+                        .filter(|host| !state.hosts.contains(host));
+                    self.inherited
+                        .extend(dropped.map(|host| render::default_host(&managed.state, host)));
+                    managed.plan = Some(plan.clone());
+                    managed.say_problems(Vec::new());
+                    managed.change(state, writes);
+                    let (hosts, path_prefix) = (plan.hosts.clone(), plan.path_prefix.clone());
+                    self.give_up_claims(name, &hosts, &path_prefix);
+                }
+                Err(refusal) => {
+                    let field = refusal.split(": ").next().unwrap_or_default();
+                    let place = place_of(&file.text, field);
+                    let line =
+                        place.map_or_else(String::new, |Place { line, .. }| format!(":{line}"));
+                    managed.say_problems(vec![format!("{}{line}: {refusal}", file.name)]);
+                    // It has never had a release: what is live is still for the routes to say.
+                    if managed.state.release.is_none() && managed.state.history.is_empty() {
+                        managed.state = Managed::first(plan, rds.as_ref()).state;
+                    }
+                }
+            }
+        }
+        let mut orphans = Vec::new();
+        for (file, mistakes) in &folder.mistakes {
+            match self
+                .rollouts
+                .values_mut()
+                .find(|managed| managed.file.as_ref() == Some(file))
+            {
+                // The last good version of the file stays in force.
+                Some(managed) => {
+                    managed.missing_since = None;
+                    managed.say_problems(mistakes.clone());
+                }
+                None => orphans.extend(mistakes.iter().cloned()),
+            }
+        }
+        if orphans != self.problems {
+            orphans
+                .iter()
+                .for_each(|mistake| tracing::error!("{mistake}"));
+            self.problems = orphans;
+        }
+        self.retire_missing(folder, now);
+    }
+
+    /// Another rollout whose release has the same requests: the filter refuses a config with both.
+    fn taken(
+        &self,
+        name: &RolloutName,
+        hosts: &[String],
+        path_prefix: &str,
+    ) -> Option<RolloutName> {
+        let same = |managed: &&Managed| {
+            let state = &managed.state;
+            state.name != *name && state.release.is_some() && state.claims(hosts, path_prefix)
+        };
+        self.rollouts
+            .values()
+            .find(same)
+            .map(|managed| managed.state.name.clone())
+    }
+
+    /// These requests have found a rollout with a release: what others without one remember of them is out of date.
+    fn give_up_claims(&mut self, name: &RolloutName, hosts: &[String], path_prefix: &str) {
+        for managed in self.rollouts.values_mut() {
+            let state = &managed.state;
+            if state.name != *name && state.release.is_none() && state.claims(hosts, path_prefix) {
+                let mut state = state.clone();
+                state.hosts.retain(|host| !hosts.contains(host));
+                managed.change(state, Writes::State);
+            }
+        }
+    }
+
+    fn retire_missing(&mut self, folder: &Folder, now: Timestamp) {
+        let broken = |managed: &Managed| {
+            managed
+                .file
+                .as_ref()
+                .is_some_and(|file| folder.mistakes.contains_key(file))
+        };
+        for (name, managed) in &mut self.rollouts {
+            if folder.rollouts.contains_key(name) || broken(managed) {
+                continue;
+            }
+            let since = *managed.missing_since.get_or_insert(now);
+            if now < since + GONE_AFTER
+                || (managed.file.is_none() && managed.state.release.is_none())
+            {
+                continue;
+            }
+            let live = &managed.state.live.version;
+            tracing::info!(rollout = %name, live, "the rollout file is gone; the live version goes on serving");
+            let (state, writes) = retire(&managed.state, now);
+            managed.plan = None;
+            managed.file = None;
+            managed.say_problems(Vec::new());
+            managed.change(state, writes.max(Writes::State));
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What the rollout files say in this tick: pure, given their texts.
+
+use std::collections::BTreeMap;
+
+use super::store::RolloutText;
+use crate::source::{Source, parse};
+use crate::validate::RolloutName;
+
+/// The files of one tick.
+#[derive(Debug, Default)]
+pub(super) struct Folder {
+    /// Understood files by rollout.
+    pub(super) rollouts: BTreeMap<RolloutName, File>,
+    /// Mistakes by file.
+    pub(super) mistakes: BTreeMap<String, Vec<String>>,
+}
+
+/// One understood file.
+#[derive(Debug)]
+pub(super) struct File {
+    /// Its name in the folder.
+    pub(super) name: String,
+    /// Its text, for the places of later findings.
+    pub(super) text: String,
+    /// What it says.
+    pub(super) source: Source,
+}
+
+/// Parses every file. Two files of one rollout, or two rollouts that want the same requests, are a mistake of the
+/// later file: which one would win must not depend on luck.
+pub(super) fn read(texts: &[RolloutText]) -> Folder {
+    let mut folder = Folder::default();
+    let mut claims: BTreeMap<(String, String), (RolloutName, String)> = BTreeMap::new();
+    for (file, text) in texts {
+        let parsed = match text {
+            Ok(text) => parse(file, text)
+                .map(|source| (text, source))
+                .map_err(|mistakes| mistakes.iter().map(ToString::to_string).collect()),
+            Err(reason) => Err(vec![format!("{file}: {reason}")]),
+        };
+        let (text, source) = match parsed {
+            Ok(source) => source,
+            Err(mistakes) => {
+                folder.mistakes.insert(file.clone(), mistakes);
+                continue;
+            }
+        };
+        let name = source.plan.name.clone();
+        if let Some(first) = folder.rollouts.get(&name) {
+            let mistake = format!(
+                "{file}: metadata.name: rollout '{name}' is already in '{}'",
+                first.name
+            );
+            folder.mistakes.insert(file.clone(), vec![mistake]);
+            continue;
+        }
+        let wanted = |host: &String| (host.clone(), source.plan.path_prefix.clone());
+        let taken = source
+            .plan
+            .hosts
+            .iter()
+            .find_map(|host| claims.get(&wanted(host)).map(|claim| (host, claim)));
+        if let Some((host, (other, first))) = taken {
+            let prefix = &source.plan.path_prefix;
+            let mistake = format!(
+                "{file}: spec.match: '{host}{prefix}' already belongs to rollout '{other}' in '{first}'"
+            );
+            folder.mistakes.insert(file.clone(), vec![mistake]);
+            continue;
+        }
+        for host in &source.plan.hosts {
+            claims.insert(wanted(host), (name.clone(), file.clone()));
+        }
+        folder.rollouts.insert(
+            name,
+            File {
+                name: file.clone(),
+                text: text.clone(),
+                source,
+            },
+        );
+    }
+    folder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixtures::text;
+
+    fn file(name: &str, text: &str) -> RolloutText {
+        (name.to_owned(), Ok(text.to_owned()))
+    }
+
+    #[test]
+    fn good_files_are_read_beside_bad_ones() {
+        let other = text()
+            .replace("name: fraud,", "name: other,")
+            .replace("fraud.ml", "other.ml");
+        let unreadable = (
+            "c.yaml".to_owned(),
+            Err("cannot be read: denied".to_owned()),
+        );
+        let folder = read(&[
+            file("a.yaml", &text()),
+            file("b.yaml", "kind: ["),
+            unreadable,
+            file("d.yaml", &other),
+        ]);
+        assert_eq!(
+            folder
+                .rollouts
+                .keys()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+            ["ml/fraud", "ml/other"]
+        );
+        assert_eq!(
+            folder.mistakes.keys().collect::<Vec<_>>(),
+            ["b.yaml", "c.yaml"]
+        );
+    }
+
+    #[test]
+    fn a_rollout_in_two_files_is_a_mistake_of_the_later_one() {
+        let folder = read(&[file("a.yaml", &text()), file("b.yaml", &text())]);
+        assert_eq!(
+            folder
+                .rollouts
+                .values()
+                .map(|file| file.name.as_str())
+                .collect::<Vec<_>>(),
+            ["a.yaml"]
+        );
+        assert_eq!(
+            folder.mistakes["b.yaml"],
+            ["b.yaml: metadata.name: rollout 'ml/fraud' is already in 'a.yaml'"]
+        );
+    }
+
+    #[test]
+    fn two_rollouts_do_not_share_their_requests() {
+        let rival = text().replace("name: fraud,", "name: rival,");
+        let folder = read(&[file("a.yaml", &text()), file("b.yaml", &rival)]);
+        let expected = "b.yaml: spec.match: 'fraud.ml/v2/models/fraud' already belongs to rollout 'ml/fraud' in 'a.yaml'";
+        assert_eq!(folder.mistakes["b.yaml"], [expected]);
+        let elsewhere = rival.replace("/v2/models/fraud", "/v2/models/rival");
+        assert_eq!(
+            read(&[file("a.yaml", &text()), file("b.yaml", &elsewhere)])
+                .rollouts
+                .len(),
+            2
+        );
+    }
+}

@@ -1,0 +1,290 @@
+//! The rules of the schema, field by field.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::{Problem, VariantRef};
+use crate::api::{self, Canary, Key, Margin, ModelRollout};
+use crate::quantity::Span;
+
+/// Collects every mistake.
+#[derive(Default)]
+pub(super) struct Checker {
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Checker {
+    pub(super) fn add(&mut self, path: impl Into<String>, reason: impl Into<String>) {
+        self.problems.push(Problem {
+            path: path.into(),
+            reason: reason.into(),
+        });
+    }
+
+    pub(super) fn head(&mut self, rollout: &ModelRollout) {
+        if rollout.api_version != api::API_VERSION {
+            self.add(
+                "apiVersion",
+                format!(
+                    "is '{}', but this version reads {}",
+                    rollout.api_version,
+                    api::API_VERSION
+                ),
+            );
+        }
+        if rollout.kind != api::KIND {
+            self.add(
+                "kind",
+                format!("is '{}', but must be {}", rollout.kind, api::KIND),
+            );
+        }
+        self.dns_label("metadata.name", &rollout.metadata.name);
+        self.dns_label("metadata.namespace", &rollout.metadata.namespace);
+    }
+
+    /// Names become file names, metric labels and object names, so they keep to what Kubernetes allows for all of them.
+    pub(super) fn dns_label(&mut self, path: &str, text: &str) {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        let edges = text.starts_with('-') || text.ends_with('-');
+        if text.is_empty() || text.len() > 63 || edges || !text.chars().all(inner) {
+            self.add(
+                path,
+                format!(
+                    "'{text}' must be 1 to 63 lower-case letters, digits and '-', not at the ends"
+                ),
+            );
+        }
+    }
+
+    /// Labels end in metric names (where `;.;` ends a value) and headers, so only harmless characters are let in.
+    pub(super) fn label(&mut self, path: &str, text: &str) {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || "._-|/:+".contains(c);
+        if text.is_empty() || text.len() > 100 || !text.chars().all(allowed) {
+            self.add(
+                path,
+                format!("'{text}' must be 1 to 100 of the characters A-Z a-z 0-9 . _ - | / : +"),
+            );
+        }
+    }
+
+    pub(super) fn matches(&mut self, matches: &api::Match) {
+        if matches.hosts.is_empty() {
+            self.add("spec.match.hosts", "must name at least one host");
+        }
+        let mut seen = BTreeSet::new();
+        for (i, host) in matches.hosts.iter().enumerate() {
+            let path = format!("spec.match.hosts[{i}]");
+            let allowed = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
+            if host.is_empty() || !host.chars().all(allowed) {
+                self.add(&path, format!("'{host}' must be a host name without port, such as fraud.ml.svc.cluster.local"));
+            }
+            if !seen.insert(host.to_ascii_lowercase()) {
+                self.add(&path, format!("'{host}' is there twice"));
+            }
+        }
+        let prefix = &matches.path_prefix;
+        let plain = prefix.starts_with('/')
+            && !prefix.contains(['?', '#'])
+            && prefix.chars().all(|c| c.is_ascii_graphic());
+        if !plain || (prefix.len() > 1 && prefix.ends_with('/')) {
+            self.add(
+                "spec.match.pathPrefix",
+                format!("'{prefix}' must begin with '/', not end with it, and hold no query"),
+            );
+        }
+    }
+
+    pub(super) fn variants(
+        &mut self,
+        variants: &[api::Variant],
+    ) -> Option<(VariantRef, VariantRef)> {
+        for (i, variant) in variants.iter().enumerate() {
+            self.label(&format!("spec.variants[{i}].name"), &variant.name);
+            self.label(&format!("spec.variants[{i}].version"), &variant.version);
+            self.label(
+                &format!("spec.variants[{i}].route.cluster"),
+                &variant.route.cluster,
+            );
+            for (j, other) in variants.iter().enumerate().take(i) {
+                if variant.name == other.name {
+                    self.add(
+                        format!("spec.variants[{i}].name"),
+                        format!("'{}' is also the name of variants[{j}]", variant.name),
+                    );
+                }
+                if variant.version == other.version {
+                    let reason = format!(
+                        "'{}' is also the version of variants[{j}]: their counts could not be told apart",
+                        variant.version
+                    );
+                    self.add(format!("spec.variants[{i}].version"), reason);
+                }
+                if variant.route == other.route {
+                    let reason = format!(
+                        "'{}' also serves variants[{j}]: a route belongs to one version",
+                        variant.route.cluster
+                    );
+                    self.add(format!("spec.variants[{i}].route.cluster"), reason);
+                }
+            }
+        }
+        let arm = |v: &api::Variant| VariantRef {
+            name: v.name.clone(),
+            version: v.version.clone(),
+            route: v.route.cluster.clone(),
+        };
+        let (stable, canaries): (Vec<_>, Vec<_>) = variants.iter().partition(|v| v.role.is_some());
+        match (stable.as_slice(), canaries.as_slice()) {
+            ([stable], [canary]) => return Some((arm(stable), arm(canary))),
+            ([_], others) => self.add(
+                "spec.variants",
+                format!(
+                    "strategy canary wants one variant beside the stable one, but here are {}",
+                    others.len()
+                ),
+            ),
+            (stables, _) => self.add(
+                "spec.variants",
+                format!(
+                    "exactly one variant must have 'role: stable', but {} have it",
+                    stables.len()
+                ),
+            ),
+        }
+        None
+    }
+
+    pub(super) fn assignment(&mut self, assignment: &api::Assignment) {
+        for (i, Key::Header(name)) in assignment.key.iter().enumerate() {
+            let token = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+            if name.is_empty() || !name.chars().all(token) {
+                self.add(
+                    format!("spec.assignment.key[{i}].header"),
+                    format!("'{name}' is not a header name"),
+                );
+            }
+        }
+        if assignment.salt.is_empty() {
+            self.add(
+                "spec.assignment.salt",
+                "must not be empty: two rollouts without salt would pick the same users",
+            );
+        }
+    }
+
+    pub(super) fn canary(&mut self, canary: &Canary) {
+        let base = "spec.strategy.canary";
+        if canary.steps.is_empty() {
+            self.add(format!("{base}.steps"), "must hold at least one step");
+        }
+        let mut before = 0.0;
+        for (i, step) in canary.steps.iter().enumerate() {
+            let path = format!("{base}.steps[{i}].weight");
+            let hundredths = step.weight * 100.0;
+            if !(step.weight > 0.0 && step.weight < 100.0) {
+                self.add(path, format!("must be more than 0 and less than 100 per cent, but is {} (100 % comes after the last step)", step.weight));
+            } else if (hundredths - hundredths.round()).abs() > 1e-6 {
+                self.add(
+                    path,
+                    format!("is {}, but the finest weight is 0.01 per cent", step.weight),
+                );
+            } else if step.weight <= before {
+                self.add(
+                    path,
+                    format!(
+                        "must be larger than the step before ({before}), but is {}",
+                        step.weight
+                    ),
+                );
+            } else {
+                before = step.weight;
+            }
+            self.margin(&format!("{base}.steps[{i}].gate"), step.gate);
+        }
+        self.span(&format!("{base}.soak"), canary.soak);
+        for (i, step) in canary.steps.iter().enumerate() {
+            if let Some(wait) = step.pause.as_ref().and_then(|pause| pause.duration) {
+                self.span(&format!("{base}.steps[{i}].pause.for"), wait);
+            }
+        }
+        if let Some(deadline) = &canary.deadline {
+            self.span(&format!("{base}.deadline.after"), deadline.after);
+        }
+        if let Some(deadline) = &canary.deadline
+            && deadline.after.0.is_zero()
+        {
+            self.add(format!("{base}.deadline.after"), "must be longer than 0s");
+        }
+    }
+
+    /// No wait of a release is longer; it also keeps arithmetic with clock times within bounds.
+    pub(super) fn span(&mut self, path: &str, span: Span) {
+        if span.0 > Duration::from_secs(366 * 86_400) {
+            self.add(path, format!("must be at most a year, but is {span}"));
+        }
+    }
+
+    pub(super) fn margin(&mut self, path: &str, margin: Margin) {
+        if !(1.0..=100.0).contains(&margin.ratio) {
+            self.add(
+                format!("{path}.ratio"),
+                format!("must be 1 to 100, but is {}", margin.ratio),
+            );
+        }
+        if !(0.0..=1.0).contains(&margin.absolute.0) {
+            self.add(
+                format!("{path}.absolute"),
+                format!("must be 0 to 100pp, but is {}", margin.absolute),
+            );
+        }
+    }
+
+    pub(super) fn analysis(&mut self, analysis: &api::Analysis) {
+        for (name, value) in [
+            ("falseRollback", analysis.false_rollback),
+            ("falsePromotion", analysis.false_promotion),
+        ] {
+            if !(1e-6..=0.5).contains(&value) {
+                self.add(
+                    format!("spec.analysis.{name}"),
+                    format!("must be a probability of 0.000001 to 0.5, but is {value}"),
+                );
+            }
+        }
+        match analysis.metrics.as_slice() {
+            [metric] => {
+                self.label("spec.analysis.metrics[0].name", &metric.name);
+                self.margin("spec.analysis.metrics[0].tolerance", metric.tolerance);
+            }
+            metrics => self.add(
+                "spec.analysis.metrics",
+                format!(
+                    "this version judges exactly one metric, but here are {}",
+                    metrics.len()
+                ),
+            ),
+        }
+        for (i, guard) in analysis.guards.iter().enumerate() {
+            let path = format!("spec.analysis.guards[{i}]");
+            self.label(&format!("{path}.name"), &guard.name);
+            if !(guard.error_rate.above.0 > 0.0 && guard.error_rate.above.0 < 1.0) {
+                self.add(
+                    format!("{path}.errorRate.above"),
+                    format!(
+                        "must lie between 0% and 100%, but is {}",
+                        guard.error_rate.above
+                    ),
+                );
+            }
+            if !(Duration::from_secs(1)..=Duration::from_secs(3_600)).contains(&guard.over.0) {
+                self.add(
+                    format!("{path}.over"),
+                    format!("must be 1s to 1h, but is {}", guard.over),
+                );
+            }
+            if guard.min_requests == 0 {
+                self.add(format!("{path}.minRequests"), "must be at least 1");
+            }
+        }
+    }
+}

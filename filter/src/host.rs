@@ -1,0 +1,137 @@
+//! Every call into the proxy, in terms that cannot fail: what cannot be had is `None`, what cannot be done is not.
+//!
+//! Most functions of the SDK panic on a status that they do not expect, and its trait methods on more; those used here
+//! were read one by one against what Envoy answers in the callback where they are used. Header values are bytes: one
+//! value that is not UTF-8 would take the text functions, and the worker with them, down.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::{Duration, SystemTime};
+
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, MapType, MetricType};
+
+/// Keys in the data that all VMs of the proxy share, and that outlive each of them. Istio gives every plugin the same
+/// space, so they bear our name.
+const GOOD: &str = "serin.config.good";
+const REFUSED: &str = "serin.config.refused";
+
+/// `DownstreamConnectionTermination` (bit 14) and `DownstreamRemoteReset` (bit 28), which is what an HTTP/2 client
+/// that cancels sends (`CoreResponseFlag` in envoy/stream_info/stream_info.h).
+const CLIENT_WENT_AWAY: u64 = 1 << 14 | 1 << 28;
+
+/// The plugin's configuration, in `on_configure`.
+pub(crate) fn configuration(size: usize) -> Vec<u8> {
+    hostcalls::get_buffer(BufferType::PluginConfiguration, 0, size)
+        .ok()
+        .flatten()
+        .unwrap_or_default()
+}
+
+/// The first value of a request header. Only in the request phase and in `on_log`: elsewhere the SDK panics.
+pub(crate) fn request_header(name: &str) -> Option<Vec<u8>> {
+    hostcalls::get_map_value_bytes(MapType::HttpRequestHeaders, name)
+        .ok()
+        .flatten()
+}
+
+/// The first value of a response header. Only in `on_log`, where a map that does not exist is just empty.
+pub(crate) fn response_header(name: &str) -> Option<Vec<u8>> {
+    hostcalls::get_map_value_bytes(MapType::HttpResponseHeaders, name)
+        .ok()
+        .flatten()
+}
+
+/// The first value of a response trailer. Only in `on_log`, where a map that does not exist is just empty.
+pub(crate) fn response_trailer(name: &str) -> Option<Vec<u8>> {
+    hostcalls::get_map_value_bytes(MapType::HttpResponseTrailers, name)
+        .ok()
+        .flatten()
+}
+
+/// Sets a request header in place of all its values. Envoy matches the route again, which is dear: once at most.
+pub(crate) fn set_request_header(name: &str, value: &str) {
+    let _ =
+        hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value.as_bytes()));
+}
+
+/// Removes all values of a request header. Envoy matches the route again even if there was none.
+pub(crate) fn remove_request_header(name: &str) {
+    let _ = hostcalls::remove_map_value(MapType::HttpRequestHeaders, name);
+}
+
+/// Name of the upstream cluster that the request was routed to.
+pub(crate) fn cluster() -> Option<Vec<u8>> {
+    hostcalls::get_property(vec!["xds", "cluster_name"])
+        .ok()
+        .flatten()
+}
+
+/// Where the response came from, such as `via_upstream` (Envoy: response code details).
+pub(crate) fn code_details() -> Option<Vec<u8>> {
+    hostcalls::get_property(vec!["response", "code_details"])
+        .ok()
+        .flatten()
+}
+
+/// Whether the client ended the request, in `on_log`.
+pub(crate) fn client_hung_up() -> bool {
+    let flags = hostcalls::get_property(vec!["response", "flags"])
+        .ok()
+        .flatten();
+    let flags = flags.and_then(|bytes| <[u8; 8]>::try_from(bytes).ok());
+    flags.is_some_and(|bytes| u64::from_le_bytes(bytes) & CLIENT_WENT_AWAY != 0)
+}
+
+/// The proxy's clock.
+pub(crate) fn now() -> SystemTime {
+    hostcalls::get_current_time().unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Time since `start`; zero where the clock was set back meanwhile.
+pub(crate) fn since(start: SystemTime) -> Duration {
+    now().duration_since(start).unwrap_or_default()
+}
+
+/// Defines a metric. The proxy keeps an entry for each call, also for a name that it has: call it once per name.
+pub(crate) fn define(kind: MetricType, name: &str) -> Option<u32> {
+    hostcalls::define_metric(kind, name).ok()
+}
+
+/// Adds one to a counter.
+pub(crate) fn increment(counter: u32) {
+    let _ = hostcalls::increment_metric(counter, 1);
+}
+
+/// Sets a gauge, or adds a value to a histogram.
+pub(crate) fn record(metric: u32, value: u64) {
+    let _ = hostcalls::record_metric(metric, value);
+}
+
+/// A random seed. The keys of the standard library's hash maps are drawn from WASI's `random_get`, and this needs
+/// neither another crate nor a call into the proxy for each draw.
+pub(crate) fn seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// Keeps a configuration that is good for VMs that will not have seen it: those of a new binary, and those that follow
+/// a trap. It is one copy for the whole proxy. Every VM writes it, which costs a copy of the bytes each time: little
+/// beside the parsing that went before, and each VM meets the configurations in their order, so that the newest stays.
+pub(crate) fn keep_good(configuration: &[u8]) {
+    let _ = hostcalls::set_shared_data(GOOD, Some(configuration), None);
+}
+
+/// The newest good configuration that any VM of the proxy has met.
+pub(crate) fn good() -> Option<Vec<u8>> {
+    hostcalls::get_shared_data(GOOD).ok()?.0
+}
+
+/// Whether no VM of this proxy has refused this configuration in favour of this generation before: each worker meets
+/// it, but people want to read of it once.
+pub(crate) fn refused_first(configuration: &[u8], in_use: u64) -> bool {
+    let digest = fxhash::hash64(&(configuration, in_use)).to_le_bytes();
+    let (known, version) = hostcalls::get_shared_data(REFUSED).unwrap_or_default();
+    // Whoever is overtaken here need not tell. The very first refusal has no version to compare, and no rival: Envoy
+    // tries a configuration that is new to it on the main thread, before any worker.
+    known.as_deref() != Some(digest.as_slice())
+        && hostcalls::set_shared_data(REFUSED, Some(&digest), version).is_ok()
+}

@@ -1,0 +1,88 @@
+//! The command line.
+
+use std::{num::NonZeroUsize, path::PathBuf};
+
+use clap::Parser;
+
+use crate::Config;
+
+/// Serves TorchScript models over the Open Inference Protocol v2 (REST, JSON tensors) on libtorch, CPU.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "serin-serve", version)]
+pub struct Args {
+    /// Folder of the models: MODEL/model.yaml and MODEL/VERSION/model.pt, versions being whole numbers.
+    #[arg(long, value_name = "DIR", env = "SERIN_MODELS")]
+    pub models: PathBuf,
+
+    /// Address to listen on; 0.0.0.0 for all.
+    #[arg(long, default_value = "127.0.0.1", env = "SERIN_LISTEN_HOST")]
+    pub host: String,
+
+    /// Port to listen on; 0 picks a free one.
+    // Not SERIN_PORT: Kubernetes sets that one to a URL in a namespace with a Service called `serin`.
+    #[arg(long, env = "SERIN_LISTEN_PORT")]
+    pub port: u16,
+
+    /// Largest request body in bytes; larger ones get 413.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value = "16777216",
+        env = "SERIN_MAX_BODY"
+    )]
+    pub max_body: NonZeroUsize,
+
+    /// Requests that may wait or be read for each model version; more get 503. They hold at most N + 1 times six times
+    /// the largest body.
+    #[arg(long, value_name = "N", default_value = "100", env = "SERIN_QUEUE")]
+    pub queue: NonZeroUsize,
+
+    /// Threads that one forward may use [default: cores / model versions, at least 1].
+    #[arg(long, value_name = "N", env = "SERIN_THREADS")]
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl Args {
+    /// The configuration on a machine of `cores`.
+    #[must_use]
+    pub fn into_config(self, cores: usize) -> Config {
+        let Self {
+            models,
+            host,
+            port,
+            max_body,
+            queue,
+            threads,
+        } = self;
+        Config {
+            models,
+            host,
+            port,
+            max_body: max_body.get(),
+            queue: queue.get(),
+            threads: threads.map(NonZeroUsize::get),
+            cores,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn zero_threads_queue_or_body_are_refused() {
+        let parse =
+            |flag| Args::try_parse_from(["serin-serve", "--models", "m", "--port", "0", flag, "0"]);
+        for flag in ["--threads", "--queue", "--max-body"] {
+            assert!(parse(flag).is_err(), "{flag}");
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A deterministic backend for tests of everything above [`Backend`].
+
+use std::sync::{
+    Mutex,
+    mpsc::{Receiver, Sender, channel},
+};
+
+use super::{Backend, BackendError, Load};
+use crate::{
+    spec::{ModelSpec, TensorSpec},
+    tensor::{Datatype, Tensor},
+};
+
+/// What the fake model does with its one FP32 input `x` of shape [-1, 2]; the first value decides.
+pub(crate) const FAIL: f32 = -1.0;
+/// This first value panics.
+pub(crate) const PANIC: f32 = -2.0;
+/// This first value waits until the test lets it go on.
+pub(crate) const WAIT: f32 = -3.0;
+/// This first value answers NaN.
+pub(crate) const NAN: f32 = -4.0;
+/// This first value answers with a wrong shape.
+pub(crate) const RESHAPE: f32 = -5.0;
+
+/// `y` is `x` doubled, `n` the number of rows as INT64.
+pub(crate) struct Fake {
+    entered: Sender<()>,
+    release: Receiver<()>,
+}
+
+/// The gate of a fake, where [`WAIT`] requests stop.
+pub(crate) struct Gate {
+    entered: Mutex<Receiver<()>>,
+    release: Sender<()>,
+}
+
+impl Gate {
+    /// Blocks until a request stands at the gate.
+    pub(crate) fn wait_for_request(&self) {
+        self.entered
+            .lock()
+            .unwrap()
+            .recv_timeout(std::time::Duration::from_secs(10))
+            .unwrap();
+    }
+
+    /// Lets one request through.
+    pub(crate) fn release(&self) {
+        self.release.send(()).unwrap();
+    }
+}
+
+pub(crate) fn spec() -> ModelSpec {
+    let tensor = |name: &str, datatype, shape: &[i64]| TensorSpec {
+        name: name.to_owned(),
+        datatype,
+        shape: shape.to_vec(),
+    };
+    ModelSpec {
+        inputs: vec![tensor("x", Datatype::Fp32, &[-1, 2])],
+        outputs: vec![
+            tensor("y", Datatype::Fp32, &[-1, 2]),
+            tensor("n", Datatype::Int64, &[1]),
+        ],
+    }
+}
+
+pub(crate) fn load() -> (Gate, Load) {
+    let (entered, at_gate) = channel();
+    let (open, release) = channel();
+    let gate = Gate {
+        entered: Mutex::new(at_gate),
+        release: open,
+    };
+    (
+        gate,
+        Box::new(move || Ok(Box::new(Fake { entered, release }) as Box<dyn Backend>)),
+    )
+}
+
+impl Backend for Fake {
+    fn infer(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, BackendError> {
+        let x = &inputs[0];
+        let mut values: Vec<f32> = x
+            .bytes()
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| f32::from_ne_bytes(*bytes))
+            .collect();
+        match values[0] {
+            FAIL => {
+                return Err(BackendError::Forward(
+                    "index out of range in self".to_owned(),
+                ));
+            }
+            PANIC => panic!("asked to panic"),
+            WAIT => {
+                self.entered.send(()).unwrap();
+                self.release.recv().unwrap();
+            }
+            RESHAPE => return Ok(vec![Tensor::zeros(Datatype::Fp32, vec![1, 3])?, rows(1)?]),
+            _ => {}
+        }
+        let nan = values[0] == NAN;
+        values
+            .iter_mut()
+            .for_each(|value| *value = if nan { f32::NAN } else { *value * 2.0 });
+        let bytes = values
+            .iter()
+            .flat_map(|value| value.to_ne_bytes())
+            .collect();
+        Ok(vec![
+            Tensor::new(Datatype::Fp32, x.shape().to_vec(), bytes)?,
+            rows(x.shape()[0])?,
+        ])
+    }
+}
+
+fn rows(count: i64) -> Result<Tensor, BackendError> {
+    Ok(Tensor::new(
+        Datatype::Int64,
+        vec![1],
+        count.to_ne_bytes().to_vec(),
+    )?)
+}

@@ -1,0 +1,259 @@
+//! TorchScript on libtorch through `tch`, on the CPU.
+//!
+//! Known bugs of `tch` 0.24 decide the shape of this file: `forward_is` leaks its inputs when the forward fails
+//! (so only `forward_ts` is called, and a model has one output), `from_data_size` trusts its caller about lengths
+//! (so only a checked [`Tensor`] gets there), and functions without `f_` panic on any error.
+
+use std::path::{Path, PathBuf};
+
+use tch::{CModule, Kind, NoGradGuard, TchError};
+
+use super::{Backend, BackendError, Load};
+use crate::{
+    spec::ModelSpec,
+    tensor::{Datatype, Tensor, TensorError},
+};
+
+/// The name of this backend in the metadata of a model, as Triton calls it.
+pub const PLATFORM: &str = "pytorch_libtorch";
+
+/// The longest message of libtorch that a client gets.
+const MAX_MESSAGE: usize = 200;
+
+struct Torch {
+    module: CModule,
+    /// Grad mode belongs to the thread, so it is off from before the load until the module is dropped.
+    _no_grad: NoGradGuard,
+}
+
+/// Sets the threads that one forward may use. Call it before any model is loaded: a thread that has run once
+/// keeps the number it started with.
+pub fn set_num_threads(threads: usize) {
+    tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
+}
+
+/// How to load `file`, a TorchScript module.
+#[must_use]
+pub fn loader(file: PathBuf, spec: &ModelSpec) -> Load {
+    let n_outputs = spec.outputs.len();
+    Box::new(move || load(&file, n_outputs))
+}
+
+fn load(file: &Path, n_outputs: usize) -> Result<Box<dyn Backend>, BackendError> {
+    if n_outputs != 1 {
+        return Err(BackendError::Unsupported(format!(
+            "model.yaml declares {n_outputs} outputs, but a TorchScript model must return exactly one tensor here: \
+             wrap it in a module that concatenates or picks its outputs"
+        )));
+    }
+    let no_grad = tch::no_grad_guard();
+    let read = |error: TchError| BackendError::Load(safe_message(&error));
+    let mut module = CModule::load(file).map_err(read)?;
+    // A module saved in training mode would answer with dropout: differently every time.
+    module.f_set_eval().map_err(read)?;
+    Ok(Box::new(Torch {
+        module,
+        _no_grad: no_grad,
+    }))
+}
+
+impl Backend for Torch {
+    fn infer(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, BackendError> {
+        let inputs = inputs
+            .iter()
+            .map(to_torch)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)?;
+        let output = self.module.forward_ts(&inputs).map_err(failed)?;
+        Ok(vec![from_torch(&output)?])
+    }
+}
+
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "it is the argument of map_err"
+)]
+fn failed(error: TchError) -> BackendError {
+    // The whole text holds the model's source: it belongs in the operator's log, not in the answer.
+    tracing::debug!(%error, "forward failed");
+    BackendError::Forward(safe_message(&error))
+}
+
+fn to_torch(tensor: &Tensor) -> Result<tch::Tensor, TchError> {
+    tch::Tensor::f_from_data_size(tensor.bytes(), tensor.shape(), kind(tensor.datatype()))
+}
+
+fn from_torch(tensor: &tch::Tensor) -> Result<Tensor, BackendError> {
+    if !tensor.defined() {
+        return Err(BackendError::Unsupported(
+            "it returned an undefined tensor".to_owned(),
+        ));
+    }
+    let kind = tensor.f_kind().map_err(failed)?;
+    let datatype = datatype(kind).ok_or_else(|| {
+        BackendError::Unsupported(format!(
+            "it returned a tensor of {kind:?}, which is not served"
+        ))
+    })?;
+    let shape = tensor.size();
+    let too_large = || {
+        BackendError::Tensor(TensorError::Elements {
+            shape: shape.clone(),
+        })
+    };
+    let count = shape
+        .iter()
+        .try_fold(1_usize, |count, &size| {
+            count.checked_mul(usize::try_from(size).ok()?)
+        })
+        .ok_or_else(too_large)?;
+    let mut bytes = vec![0; count.checked_mul(datatype.size()).ok_or_else(too_large)?];
+    // A lazily negated view copies its unnegated memory.
+    let resolved = tensor.f_resolve_neg().map_err(failed)?;
+    resolved.f_copy_data_u8(&mut bytes, count).map_err(failed)?;
+    Ok(Tensor::new(datatype, shape, bytes)?)
+}
+
+fn kind(datatype: Datatype) -> Kind {
+    match datatype {
+        Datatype::Bool => Kind::Bool,
+        Datatype::Uint8 => Kind::Uint8,
+        Datatype::Int8 => Kind::Int8,
+        Datatype::Int16 => Kind::Int16,
+        Datatype::Int32 => Kind::Int,
+        Datatype::Int64 => Kind::Int64,
+        Datatype::Fp32 => Kind::Float,
+        Datatype::Fp64 => Kind::Double,
+    }
+}
+
+fn datatype(kind: Kind) -> Option<Datatype> {
+    match kind {
+        Kind::Bool => Some(Datatype::Bool),
+        Kind::Uint8 => Some(Datatype::Uint8),
+        Kind::Int8 => Some(Datatype::Int8),
+        Kind::Int16 => Some(Datatype::Int16),
+        Kind::Int => Some(Datatype::Int32),
+        Kind::Int64 => Some(Datatype::Int64),
+        Kind::Float => Some(Datatype::Fp32),
+        Kind::Double => Some(Datatype::Fp64),
+        _ => None,
+    }
+}
+
+/// The one line of an error of libtorch that says what went wrong, without source, stack or paths.
+///
+/// An error inside the interpreter begins with a traceback of the serialized source and ends with
+/// `RuntimeError: <what>`; any other begins with `<what>` and goes on with a C++ stack.
+fn safe_message(error: &TchError) -> String {
+    let text = match error {
+        TchError::Torch(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let raised =
+        |line: &&str| line.starts_with("RuntimeError: ") || line.starts_with("torch.jit.Error: ");
+    let line = match text.lines().rfind(raised) {
+        Some(line) => line.split_once(": ").map_or("", |(_, what)| what),
+        None => text.lines().next().unwrap_or_default(),
+    };
+    let line = line
+        .split(" (Exception raised from ")
+        .next()
+        .unwrap_or_default()
+        .trim();
+    let reveals = ["/", "\\", "__torch__", "File \"", ".py", ".cpp"]
+        .iter()
+        .any(|mark| line.contains(mark));
+    if line.is_empty() || reveals {
+        return "libtorch gave an error that only the server's debug log shows".to_owned();
+    }
+    line.chars().take(MAX_MESSAGE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, message: &str) {
+        assert_eq!(safe_message(&TchError::Torch(text.to_owned())), message);
+    }
+
+    #[test]
+    fn messages_keep_the_reason_and_lose_the_source() {
+        check(
+            "The following operation failed in the TorchScript interpreter.\nTraceback of TorchScript, serialized \
+             code (most recent call last):\n  File \"code/__torch__/m.py\", line 4, in forward\n    x = secret(x)\n\
+             RuntimeError: index out of range in self\n",
+            "index out of range in self",
+        );
+        check(
+            "mat1 and mat2 shapes cannot be multiplied (1x7 and 8x4)\nException raised from meta at ../aten/x.cpp:1",
+            "mat1 and mat2 shapes cannot be multiplied (1x7 and 8x4)",
+        );
+    }
+
+    #[test]
+    fn messages_with_paths_or_source_are_withheld() {
+        let withheld = "libtorch gave an error that only the server's debug log shows";
+        check(
+            "open file failed because of errno 2: /srv/models/fraud/1/model.pt",
+            withheld,
+        );
+        check("RuntimeError: in __torch__.fraud.Model", withheld);
+        check("", withheld);
+    }
+
+    #[test]
+    fn datatypes_survive_the_way_there_and_back() {
+        for name in Datatype::NAMES.split(", ") {
+            let there: Datatype = name.parse().unwrap();
+            assert_eq!(datatype(kind(there)), Some(there));
+            assert_eq!(kind(there).elt_size_in_bytes(), there.size());
+        }
+    }
+
+    #[test]
+    fn no_gradients_are_recorded_while_a_model_lives() {
+        let example = [tch::Tensor::from_slice(&[1_f32])];
+        let module = CModule::create_by_tracing(
+            "Model",
+            "forward",
+            &example,
+            &mut |inputs: &[tch::Tensor]| vec![&inputs[0] * 2.0],
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("model.pt");
+        module.unwrap().save(&file).unwrap();
+        let records =
+            || (tch::Tensor::from_slice(&[1_f32]).set_requires_grad(true) * 2.0).requires_grad();
+        assert!(records(), "this thread records gradients by itself");
+        let model = load(&file, 1).ok();
+        assert!(model.is_some() && !records());
+        drop(model);
+        assert!(records());
+    }
+
+    #[test]
+    fn a_lazily_negated_or_transposed_view_is_copied_as_it_reads() {
+        let matrix = tch::Tensor::from_slice(&[1_f32, 2.0, 3.0, 4.0, 5.0, 6.0]).reshape([2, 3]);
+        let values = |tensor: &tch::Tensor| -> Vec<f32> {
+            from_torch(tensor)
+                .unwrap()
+                .bytes()
+                .as_chunks()
+                .0
+                .iter()
+                .map(|bytes| f32::from_ne_bytes(*bytes))
+                .collect()
+        };
+        assert_eq!(
+            values(&matrix.transpose(0, 1)),
+            [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]
+        );
+        // One element, so that the view counts as contiguous and nothing else copies it.
+        let one = tch::Tensor::from_slice(&[1_f32]);
+        let complex = tch::Tensor::complex(&one, &one);
+        assert_eq!(values(&complex.conj().imag()), [-1.0]);
+    }
+}

@@ -1,0 +1,285 @@
+//! The API over real sockets, with the fake backend.
+
+mod failures;
+mod malformed;
+
+use std::{path::PathBuf, time::Duration};
+
+use reqwest::{Client, Method};
+use serde_json::Value;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+use super::*;
+use crate::{
+    Config,
+    backend::fake::{self, Gate},
+    bind_candidates,
+    registry::Candidate,
+    repository::Entry,
+};
+
+pub(super) const MAX_BODY: usize = 64 * 1024;
+
+/// A server of model `fraud`, versions 7 and 9.
+pub(super) struct Server {
+    url: String,
+    client: Client,
+    gate: Gate,
+    stop: oneshot::Sender<()>,
+    done: JoinHandle<std::io::Result<()>>,
+}
+
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: header::HeaderMap,
+    pub(super) json: Value,
+}
+
+impl Server {
+    pub(super) async fn start() -> Self {
+        Self::start_with(8).await
+    }
+
+    async fn start_with(queue: usize) -> Self {
+        let candidate = |version| {
+            let (gate, load) = fake::load();
+            let spec = Arc::new(fake::spec());
+            (
+                gate,
+                Candidate {
+                    entry: Entry {
+                        model: "fraud".to_owned(),
+                        version,
+                        spec,
+                        file: PathBuf::new(),
+                    },
+                    load,
+                },
+            )
+        };
+        let ((_, seven), (gate, nine)) = (candidate(7), candidate(9));
+        let config = Config {
+            models: PathBuf::new(),
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            max_body: MAX_BODY,
+            queue,
+            threads: None,
+            cores: 1,
+        };
+        let bound = bind_candidates(&config, vec![seven, nine]).await.unwrap();
+        let url = format!("http://{}", bound.address());
+        let (stop, stopped) = oneshot::channel();
+        let done = tokio::spawn(bound.run(async move { drop(stopped.await) }));
+        Self {
+            url,
+            client: Client::new(),
+            gate,
+            stop,
+            done,
+        }
+    }
+
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        answer(
+            self.client
+                .request(method, format!("{}{path}", self.url))
+                .body(body),
+        )
+        .await
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, "").await
+    }
+
+    pub(super) async fn infer(&self, first: f32) -> Answer {
+        self.send(Method::POST, "/v2/models/fraud/infer", body(first))
+            .await
+    }
+
+    async fn metrics(&self) -> String {
+        self.client
+            .get(format!("{}/metrics", self.url))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+    }
+
+    async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.done.await.unwrap().unwrap();
+    }
+}
+
+pub(super) fn body(first: f32) -> String {
+    format!(
+        r#"{{"id": "a", "inputs": [{{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [{first}, 1.5]}}]}}"#
+    )
+}
+
+async fn answer(request: reqwest::RequestBuilder) -> Answer {
+    let response = request
+        .timeout(Duration::from_secs(20))
+        .send()
+        .await
+        .unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Answer {
+        status,
+        headers,
+        json: response.json().await.unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn health_and_metadata_follow_the_protocol() {
+    let server = Server::start().await;
+    let check = async |path: &str, wanted: Value| {
+        let answer = server.get(path).await;
+        assert_eq!((answer.status, answer.json), (200, wanted), "{path}");
+    };
+    check("/v2/health/live", json!({"live": true})).await;
+    check("/v2/health/ready", json!({"ready": true})).await;
+    check(
+        "/v2",
+        json!({"name": "serin-serve", "version": env!("CARGO_PKG_VERSION"), "extensions": []}),
+    )
+    .await;
+    check(
+        "/v2/models/fraud/ready",
+        json!({"name": "fraud", "ready": true}),
+    )
+    .await;
+    let metadata = json!({
+        "name": "fraud", "versions": ["7", "9"], "platform": "pytorch_libtorch",
+        "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
+        "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}, {"name": "n", "datatype": "INT64", "shape": [1]}],
+    });
+    check("/v2/models/fraud", metadata.clone()).await;
+    check("/v2/models/fraud/versions/7", metadata).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn inference_echoes_the_id_and_selects_outputs_and_versions() {
+    let server = Server::start().await;
+    let whole = server.infer(2.0).await;
+    let y = json!({"name": "y", "datatype": "FP32", "shape": [1, 2], "data": [4.0, 3.0]});
+    let n = json!({"name": "n", "datatype": "INT64", "shape": [1], "data": [1]});
+    assert_eq!(
+        whole.json,
+        json!({"model_name": "fraud", "model_version": "9", "id": "a", "outputs": [y, n]})
+    );
+    let selected = body(2.0).replace(r#""id": "a""#, r#""outputs": [{"name": "n"}]"#);
+    let part = server
+        .send(Method::POST, "/v2/models/fraud/versions/7/infer", selected)
+        .await;
+    assert_eq!(
+        part.json,
+        json!({"model_name": "fraud", "model_version": "7", "outputs": [n]})
+    );
+    assert_eq!(
+        (
+            &whole.headers["x-serin-model-version"],
+            &part.headers["x-serin-model-version"]
+        ),
+        (&"9".parse().unwrap(), &"7".parse().unwrap())
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn every_answer_of_a_model_names_the_version_and_no_request_header_can_change_it() {
+    let server = Server::start().await;
+    let check =
+        async |method: Method, path: &str, body: String, status: u16, version: Option<&str>| {
+            let request = server
+                .client
+                .request(method, format!("{}{path}", server.url))
+                .body(body);
+            let request = request
+                .header("x-serin-model", "evil")
+                .header("x-serin-model-version", "666");
+            let answer = answer(request).await;
+            assert_eq!(answer.status, status, "{path}: {}", answer.json);
+            let header = |name: &str| {
+                answer
+                    .headers
+                    .get(name)
+                    .map(|value| value.to_str().unwrap())
+            };
+            assert_eq!(header("x-serin-model"), version.map(|_| "fraud"), "{path}");
+            assert_eq!(header("x-serin-model-version"), version, "{path}");
+            if status != 200 {
+                assert!(
+                    answer.json["error"]
+                        .as_str()
+                        .is_some_and(|error| !error.is_empty()),
+                    "{path}: {}",
+                    answer.json
+                );
+            }
+        };
+    let fraud = "/v2/models/fraud";
+    let infer = "/v2/models/fraud/infer";
+    check(Method::POST, infer, body(1.0), 200, Some("9")).await;
+    check(Method::GET, fraud, String::new(), 200, Some("9")).await;
+    check(
+        Method::GET,
+        "/v2/models/fraud/versions/7/ready",
+        String::new(),
+        200,
+        Some("7"),
+    )
+    .await;
+    check(Method::POST, infer, "{".to_owned(), 400, Some("9")).await;
+    check(
+        Method::POST,
+        infer,
+        " ".repeat(MAX_BODY + 1),
+        413,
+        Some("9"),
+    )
+    .await;
+    check(Method::POST, infer, body(fake::FAIL), 500, Some("9")).await;
+    check(Method::GET, infer, String::new(), 405, Some("9")).await;
+    check(Method::POST, fraud, body(1.0), 405, Some("9")).await;
+    check(
+        Method::POST,
+        "/v2/models/fraud/versions/8/infer",
+        body(1.0),
+        404,
+        None,
+    )
+    .await;
+    check(
+        Method::POST,
+        "/v2/models/fraud/versions/09/infer",
+        body(1.0),
+        404,
+        None,
+    )
+    .await;
+    check(Method::POST, "/v2/models/other/infer", body(1.0), 404, None).await;
+    check(
+        Method::GET,
+        "/v2/models/..%2f..%2fetc%2fpasswd",
+        String::new(),
+        404,
+        None,
+    )
+    .await;
+    check(Method::GET, "/v2/models", String::new(), 404, None).await;
+    check(Method::DELETE, "/v2/health/live", String::new(), 405, None).await;
+    check(Method::GET, "/nothing", String::new(), 404, None).await;
+    server.stop().await;
+}

@@ -1,0 +1,206 @@
+//! Serves TorchScript models over the Open Inference Protocol v2.
+//!
+//! ```text
+//! args -> Config -> bind: repository (disk -> Entry) -> registry (Entry -> worker thread per version)
+//! request -> http -> protocol::request (bytes -> Tensor) -> worker -> backend::torch -> protocol::response
+//! ```
+//!
+//! Rules that hold everywhere:
+//! * A model lives on one thread; nothing else touches libtorch.
+//! * Nothing of a request reaches libtorch before it is a checked [`tensor::Tensor`] that fits the model's spec.
+//! * A request never reads the disk, and no path, source or stack of the server goes into an answer.
+//! * All models are loaded and warm before the first request is accepted (give Kubernetes a `startupProbe`).
+
+pub mod args;
+pub mod backend;
+pub mod error;
+pub mod http;
+pub mod metrics;
+pub mod protocol;
+pub mod registry;
+pub mod repository;
+pub mod shutdown;
+pub mod spec;
+pub mod tensor;
+pub mod worker;
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use axum::serve::ListenerExt;
+use tokio::{net::TcpListener, sync::oneshot};
+
+use crate::{
+    backend::torch,
+    http::App,
+    metrics::Metrics,
+    registry::{Candidate, Failures, Registry},
+    repository::Problems,
+};
+
+/// How long requests in flight may take after the signal; Kubernetes kills after 30 s.
+const GRACE: Duration = Duration::from_secs(25);
+
+/// How long the workers may take to finish after that.
+const JOIN: Duration = Duration::from_secs(3);
+
+/// What the server is told at start.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The model repository.
+    pub models: PathBuf,
+    /// Address to listen on.
+    pub host: String,
+    /// Port to listen on; 0 for any.
+    pub port: u16,
+    /// Largest request body, in bytes.
+    pub max_body: usize,
+    /// Requests that may wait for each model version.
+    pub queue: usize,
+    /// Threads of one forward; by default the cores shared among the model versions.
+    pub threads: Option<usize>,
+    /// Cores of the machine.
+    pub cores: usize,
+}
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The repository has problems.
+    #[error(transparent)]
+    Repository(Problems),
+    /// Models do not load or warm up.
+    #[error(transparent)]
+    Models(Failures),
+    /// The address cannot be listened on.
+    #[error("failed to listen on '{host}' port {port}")]
+    Listen {
+        /// The address.
+        host: String,
+        /// The port.
+        port: u16,
+        /// The system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The metric families are not valid.
+    #[error("failed to register the metrics")]
+    Metrics(#[source] prometheus::Error),
+}
+
+/// A server with warm models and an open port, which accepts once it runs.
+pub struct Bound {
+    address: SocketAddr,
+    listener: TcpListener,
+    app: Arc<App>,
+}
+
+/// Reads the repository, opens the port, loads and warms all models.
+///
+/// # Errors
+/// [`BindError`]
+pub async fn bind(config: Config) -> Result<Bound, BindError> {
+    let entries = repository::read(&config.models).map_err(BindError::Repository)?;
+    let threads = config
+        .threads
+        .unwrap_or(config.cores / entries.len())
+        .max(1);
+    tracing::info!(
+        versions = entries.len(),
+        threads,
+        max_body = config.max_body,
+        queue = config.queue,
+        "loading models"
+    );
+    torch::set_num_threads(threads);
+    let candidates = entries
+        .into_iter()
+        .map(|entry| Candidate {
+            load: torch::loader(entry.file.clone(), &entry.spec),
+            entry,
+        })
+        .collect();
+    bind_candidates(&config, candidates).await
+}
+
+/// As [`bind`], with models from elsewhere.
+///
+/// # Errors
+/// [`BindError`]
+pub async fn bind_candidates(
+    config: &Config,
+    candidates: Vec<Candidate>,
+) -> Result<Bound, BindError> {
+    let Config { host, port, .. } = config;
+    let refused = |source| BindError::Listen {
+        host: host.clone(),
+        port: *port,
+        source,
+    };
+    // The port first: that it is taken should not wait for gigabytes of models.
+    let listener = TcpListener::bind((host.as_str(), *port))
+        .await
+        .map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    let metrics = Metrics::new().map_err(BindError::Metrics)?;
+    let registry = Registry::load(candidates, config.queue)
+        .await
+        .map_err(BindError::Models)?;
+    Ok(Bound {
+        address,
+        listener,
+        app: Arc::new(App {
+            registry,
+            metrics,
+            max_body: config.max_body,
+        }),
+    })
+}
+
+impl Bound {
+    /// Where the server listens, with the port that was picked.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown`, finishes the requests in flight (for 25 s at most), and unloads the models.
+    ///
+    /// # Errors
+    /// [`io::Error`] if the listener fails.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let (stopping, stopped) = oneshot::channel();
+        let listener = self.listener.tap_io(|stream| {
+            // Small answers must not wait for the client's delayed acknowledgement.
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "failed to set TCP_NODELAY");
+            }
+        });
+        let server = axum::serve(listener, http::router(Arc::clone(&self.app)))
+            .with_graceful_shutdown(async move {
+                shutdown.await;
+                tracing::info!("shutting down: finishing the requests in flight");
+                let _ = stopping.send(());
+            });
+        let impatience = async {
+            if stopped.await.is_ok() {
+                tokio::time::sleep(GRACE).await;
+            } else {
+                std::future::pending::<()>().await;
+            }
+        };
+        let served = tokio::select! {
+            served = server => served,
+            () = impatience => {
+                tracing::warn!("requests were still in flight after {GRACE:?}: leaving them");
+                Ok(())
+            }
+        };
+        if tokio::time::timeout(JOIN, self.app.registry.stop())
+            .await
+            .is_err()
+        {
+            tracing::warn!("a model was still computing after {JOIN:?}: leaving it");
+        }
+        served
+    }
+}

@@ -1,0 +1,44 @@
+//! `serin-serve`: see the library.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    thread::available_parallelism,
+};
+
+use anyhow::Context;
+use clap::Parser;
+use serin_serving::{args::Args, bind, shutdown};
+use tracing_subscriber::EnvFilter;
+
+fn main() {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .with_env_filter(filter)
+        .init();
+    let status = match serve(args) {
+        Ok(()) => 0,
+        Err(error) => {
+            // A person reads this one: lists stay lists, and nothing is escaped. With stderr gone nobody reads it.
+            let _ = writeln!(io::stderr(), "serin-serve: {error:#}");
+            1
+        }
+    };
+    shutdown::end(status)
+}
+
+#[tokio::main]
+async fn serve(args: Args) -> anyhow::Result<()> {
+    let cores = available_parallelism().map_or(1, usize::from);
+    // Before the models are loaded: that may take minutes, and a signal ends it too.
+    let mut shutdown = Box::pin(shutdown::signals().context("failed to listen for signals")?);
+    let bound = tokio::select! {
+        bound = bind(args.into_config(cores)) => bound?,
+        () = &mut shutdown => return Ok(()),
+    };
+    writeln!(io::stdout(), "listening on http://{}", bound.address())
+        .context("failed to write to stdout")?;
+    bound.run(shutdown).await.context("failed to serve")
+}

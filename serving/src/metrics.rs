@@ -1,0 +1,186 @@
+//! What Prometheus sees of the server.
+
+use std::time::{Duration, Instant};
+
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use crate::registry::ModelVersion;
+
+/// Seconds. The smallest models answer in 0.1 ms; ten seconds is beyond any client's patience.
+const DURATION_BUCKETS: [f64; 16] = [
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+
+/// Seconds. A forward of a tiny model takes 5 us.
+const COMPUTE_BUCKETS: [f64; 16] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
+    0.05, 0.1, 0.5, 1.0, 5.0,
+];
+
+/// How an inference request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// An inference was answered.
+    Ok,
+    /// The request was wrong (4xx).
+    Refused,
+    /// The model failed (500).
+    Failed,
+    /// No place in the queue (503).
+    Overloaded,
+    /// The worker has ended (503).
+    Unavailable,
+    /// The client went away first.
+    Dropped,
+}
+
+/// The metric families and the registry they are in (not the global one, so that tests can have many).
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    compute: HistogramVec,
+    in_flight: IntGaugeVec,
+    loaded: IntGaugeVec,
+}
+
+/// A request being served; it counts itself when dropped, as [`Outcome::Dropped`] unless told otherwise.
+pub struct InFlight<'a> {
+    metrics: &'a Metrics,
+    model: &'a str,
+    version: String,
+    start: Instant,
+    /// How the request ended.
+    pub outcome: Outcome,
+}
+
+impl Outcome {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable => "unavailable",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+impl Metrics {
+    /// Registers the families.
+    ///
+    /// # Errors
+    /// [`prometheus::Error`] if a name or bucket list is not valid.
+    pub fn new() -> prometheus::Result<Self> {
+        let model = &["model", "version"];
+        let histogram = |name, help, buckets: &[f64]| {
+            HistogramVec::new(
+                HistogramOpts::new(name, help).buckets(buckets.to_vec()),
+                model,
+            )
+        };
+        let metrics = Self {
+            registry: Registry::new(),
+            requests: IntCounterVec::new(
+                Opts::new(
+                    "serin_serve_requests_total",
+                    "Inference requests by how they ended.",
+                ),
+                &["model", "version", "outcome"],
+            )?,
+            duration: histogram(
+                "serin_serve_request_duration_seconds",
+                "Time from the request's headers to its answer, in seconds.",
+                &DURATION_BUCKETS,
+            )?,
+            compute: histogram(
+                "serin_serve_compute_duration_seconds",
+                "Time of the forward, in seconds.",
+                &COMPUTE_BUCKETS,
+            )?,
+            in_flight: IntGaugeVec::new(
+                Opts::new(
+                    "serin_serve_requests_in_flight",
+                    "Inference requests being served or waiting.",
+                ),
+                model,
+            )?,
+            loaded: IntGaugeVec::new(
+                Opts::new(
+                    "serin_serve_model_loaded",
+                    "1 while the model version can serve, 0 when its worker has died.",
+                ),
+                model,
+            )?,
+        };
+        let registry = &metrics.registry;
+        registry.register(Box::new(metrics.requests.clone()))?;
+        registry.register(Box::new(metrics.duration.clone()))?;
+        registry.register(Box::new(metrics.compute.clone()))?;
+        registry.register(Box::new(metrics.in_flight.clone()))?;
+        registry.register(Box::new(metrics.loaded.clone()))?;
+        Ok(metrics)
+    }
+
+    /// Begins a request.
+    #[must_use]
+    pub fn begin<'a>(&'a self, loaded: &'a ModelVersion, start: Instant) -> InFlight<'a> {
+        let version = loaded.version.to_string();
+        self.in_flight
+            .with_label_values(&[&loaded.model, &version])
+            .inc();
+        InFlight {
+            metrics: self,
+            model: &loaded.model,
+            version,
+            start,
+            outcome: Outcome::Dropped,
+        }
+    }
+
+    /// The text format of Prometheus, with the state of the workers as it is now.
+    ///
+    /// # Errors
+    /// [`prometheus::Error`] if a family cannot be encoded.
+    pub fn render<'a>(
+        &self,
+        models: impl Iterator<Item = &'a ModelVersion>,
+    ) -> prometheus::Result<String> {
+        for loaded in models {
+            let version = loaded.version.to_string();
+            self.loaded
+                .with_label_values(&[&loaded.model, &version])
+                .set(i64::from(loaded.worker.is_alive()));
+        }
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl InFlight<'_> {
+    /// Notes the time of the forward.
+    pub fn computed(&self, compute: Duration) {
+        self.metrics
+            .compute
+            .with_label_values(&[self.model, &self.version])
+            .observe(compute.as_secs_f64());
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        let labels = [self.model, &self.version];
+        self.metrics.in_flight.with_label_values(&labels).dec();
+        self.metrics
+            .duration
+            .with_label_values(&labels)
+            .observe(self.start.elapsed().as_secs_f64());
+        self.metrics
+            .requests
+            .with_label_values(&[self.model, &self.version, self.outcome.label()])
+            .inc();
+    }
+}

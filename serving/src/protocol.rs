@@ -1,0 +1,5 @@
+//! The JSON of the Open Inference Protocol v2.
+
+mod bounded;
+pub mod request;
+pub mod response;

@@ -1,0 +1,276 @@
+//! The model repository on disk: `DIR/<model>/model.yaml` and `DIR/<model>/<version>/model.pt`.
+//!
+//! Reading it yields every problem at once, each with the file, what is wrong, why, and what to do. Requests never
+//! touch the disk: names in URLs are looked up among what was found at start. S3 becomes another reader of the same
+//! [`Entry`].
+
+pub mod model_yaml;
+
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use crate::spec::ModelSpec;
+
+/// The file that describes a model.
+pub const MODEL_YAML: &str = "model.yaml";
+/// The file of a version.
+pub const MODEL_FILE: &str = "model.pt";
+
+/// One version of one model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Name of the model: `[A-Za-z0-9_.-]+`, not beginning with a dot.
+    pub model: String,
+    /// Version, at least 1.
+    pub version: u64,
+    /// What the model takes and returns.
+    pub spec: Arc<ModelSpec>,
+    /// The TorchScript file.
+    pub file: PathBuf,
+}
+
+/// One thing wrong in a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file or folder.
+    pub file: PathBuf,
+    /// Line in the file, from 1, where one is known.
+    pub line: Option<u64>,
+    /// What is wrong.
+    pub what: String,
+    /// Why that is a problem.
+    pub why: String,
+    /// What to do.
+    pub fix: String,
+}
+
+/// Everything wrong in a repository; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(pub Vec<Problem>);
+
+impl Problem {
+    /// A problem of a whole file or folder.
+    pub fn new(
+        file: &Path,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            file: file.to_owned(),
+            line: None,
+            what: what.into(),
+            why: why.into(),
+            fix: fix.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        write!(f, ": {}: {}; {}", self.what, self.why, self.fix)
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n_problems = self.0.len();
+        write!(
+            f,
+            "the model repository has {n_problems} problem{}",
+            if n_problems == 1 { "" } else { "s" }
+        )?;
+        for problem in &self.0 {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a repository, sorted by model and version.
+///
+/// Entries that begin with a dot (Kubernetes keeps its volume links there) and `lost+found` are passed over.
+///
+/// # Errors
+/// [`Problems`] with everything that is wrong.
+pub fn read(dir: &Path) -> Result<Vec<Entry>, Problems> {
+    let mut reader = Reader::default();
+    reader.repository(dir);
+    if !reader.problems.is_empty() {
+        return Err(Problems(reader.problems));
+    }
+    reader
+        .entries
+        .sort_by(|a, b| (&a.model, a.version).cmp(&(&b.model, b.version)));
+    Ok(reader.entries)
+}
+
+#[derive(Default)]
+struct Reader {
+    entries: Vec<Entry>,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    fn refuse(
+        &mut self,
+        file: &Path,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        self.problems.push(Problem::new(file, what, why, fix));
+    }
+
+    fn repository(&mut self, dir: &Path) {
+        if dir.join(MODEL_YAML).exists() {
+            return self.refuse(
+                dir,
+                "this is one model",
+                "--models wants the folder of models",
+                "pass its parent folder",
+            );
+        }
+        let Some(folders) = self.folders(dir) else {
+            return;
+        };
+        if folders.is_empty() {
+            let fix = format!("add '<model>/{MODEL_YAML}' and '<model>/1/{MODEL_FILE}'");
+            return self.refuse(dir, "no models", "there is nothing to serve", fix);
+        }
+        for (name, folder) in folders {
+            if is_model_name(&name) {
+                self.model(&name, &folder);
+            } else {
+                self.refuse(
+                    &folder,
+                    format!("model name '{name}' is not allowed"),
+                    "names go into URLs and headers",
+                    "rename it with the characters A-Z a-z 0-9 _ . - only",
+                );
+            }
+        }
+    }
+
+    fn model(&mut self, model: &str, folder: &Path) {
+        let Some(versions) = self.folders(folder) else {
+            return;
+        };
+        if versions.is_empty() {
+            let fix = format!("put the model into '1/{MODEL_FILE}'");
+            self.refuse(folder, "no versions", "a model is served by version", fix);
+        }
+        let spec = match model_yaml::read(&folder.join(MODEL_YAML)) {
+            Ok(spec) => Some(Arc::new(spec)),
+            Err(problems) => {
+                self.problems.extend(problems);
+                None
+            }
+        };
+        for (name, folder) in versions {
+            let file = folder.join(MODEL_FILE);
+            match (parse_version(&name), fs::metadata(&file)) {
+                (None, _) => self.refuse(
+                    &folder,
+                    format!("'{name}' is not a version"),
+                    "versions are whole numbers from 1, so that the highest is the default",
+                    "rename it to such as '7'",
+                ),
+                (Some(_), Ok(metadata)) if metadata.is_file() && metadata.len() == 0 => {
+                    self.refuse(
+                        &file,
+                        "the file is empty",
+                        "no model has no bytes",
+                        "copy the TorchScript file again",
+                    );
+                }
+                (Some(version), Ok(metadata)) if metadata.is_file() => {
+                    if let Some(spec) = &spec {
+                        self.entries.push(Entry {
+                            model: model.to_owned(),
+                            version,
+                            spec: Arc::clone(spec),
+                            file,
+                        });
+                    }
+                }
+                (Some(_), Ok(_)) => self.refuse(
+                    &file,
+                    "not a file",
+                    "a TorchScript model is one file",
+                    "save it with torch.jit.save",
+                ),
+                (Some(_), Err(error)) => self.refuse(
+                    &file,
+                    "cannot be read",
+                    reason(&error),
+                    format!("put the TorchScript file there, or remove the folder '{name}'"),
+                ),
+            }
+        }
+    }
+
+    /// The folders in `dir` by name (links are followed), or nothing and a problem.
+    fn folders(&mut self, dir: &Path) -> Option<Vec<(String, PathBuf)>> {
+        let list = || -> io::Result<Vec<_>> {
+            let mut folders = Vec::new();
+            for entry in fs::read_dir(dir)? {
+                let path = entry?.path();
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                if !name.starts_with('.') && name != "lost+found" && fs::metadata(&path)?.is_dir() {
+                    folders.push((name, path));
+                }
+            }
+            folders.sort();
+            Ok(folders)
+        };
+        match list() {
+            Ok(folders) => Some(folders),
+            Err(error) => {
+                let why = reason(&error);
+                self.refuse(
+                    dir,
+                    "cannot be listed",
+                    why,
+                    "check the path and its permissions",
+                );
+                None
+            }
+        }
+    }
+}
+
+fn is_model_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    !name.is_empty() && name.bytes().all(allowed)
+}
+
+/// A version as a folder or URL writes it: a whole number from 1, without sign or leading zeros.
+#[must_use]
+pub fn parse_version(text: &str) -> Option<u64> {
+    let canonical = text.bytes().all(|byte| byte.is_ascii_digit()) && !text.starts_with('0');
+    text.parse().ok().filter(|_| canonical)
+}
+
+fn reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "it does not exist".to_owned(),
+        io::ErrorKind::PermissionDenied => "permission is denied".to_owned(),
+        io::ErrorKind::NotADirectory => "it is not a folder".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,14 @@
+//! The `serin-serve` program with real TorchScript models, traced here.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a helper of a test fails by panicking"
+)]
+
+mod models;
+mod process;
+mod server;
+mod start;
+mod torch;

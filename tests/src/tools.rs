@@ -1,0 +1,204 @@
+//! Where the programs are: those that `make setup` fetched, and our own, built on first use.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde::Deserialize;
+
+/// Our own programs.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// The controller and command line, `serin`.
+    pub serin: PathBuf,
+    /// The model server, `serin-serve`.
+    pub serve: PathBuf,
+}
+
+/// The root of the repository.
+#[must_use]
+pub fn repository() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests).to_owned()
+}
+
+/// Envoy: the program that `$ENVOY` names, else the one that `make setup` linked.
+///
+/// # Errors
+/// When it is not there.
+pub fn envoy() -> Result<PathBuf> {
+    tool("envoy", "ENVOY", std::env::var_os("ENVOY"))
+}
+
+/// Prometheus: the program that `$PROMETHEUS` names, else the one that `make setup` linked.
+///
+/// # Errors
+/// When it is not there.
+pub fn prometheus() -> Result<PathBuf> {
+    tool("prometheus", "PROMETHEUS", std::env::var_os("PROMETHEUS"))
+}
+
+/// Prometheus' own test tool: the program that `$PROMTOOL` names, else the one that `make setup` linked.
+///
+/// # Errors
+/// When it is not there.
+pub fn promtool() -> Result<PathBuf> {
+    tool("promtool", "PROMTOOL", std::env::var_os("PROMTOOL"))
+}
+
+/// The path in an environment variable, else the link of `make setup`. An empty variable is as good as none.
+fn tool(name: &str, variable: &str, named: Option<OsString>) -> Result<PathBuf> {
+    if let Some(path) = named.filter(|path| !path.is_empty()).map(PathBuf::from) {
+        if path.is_file() {
+            return Ok(path);
+        }
+        bail!(
+            "'{}', which ${variable} names, is not a program: set it to the absolute path of one, or to nothing",
+            path.display()
+        );
+    }
+    let path = repository().join(".deps").join(name);
+    if path.is_file() {
+        return Ok(path);
+    }
+    bail!(
+        "'{}' is not there: run 'make setup', or set ${variable}",
+        path.display()
+    )
+}
+
+/// The filter as Envoy loads it, built once per process, so that plain `cargo test` works right after `make setup`.
+///
+/// # Errors
+/// When cargo fails; its own words are on stderr.
+pub fn filter() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    once(&BUILT, || {
+        // The script of `make wasm`: what is tested is what is shipped.
+        let output = Command::new(repository().join("tests/setup/wasm.sh"))
+            .stderr(Stdio::inherit())
+            .output()
+            .context("failed to start tests/setup/wasm.sh")?;
+        if !output.status.success() {
+            bail!("failed to build the filter: see above");
+        }
+        let path = String::from_utf8(output.stdout).context("the filter's path is no text")?;
+        Ok(PathBuf::from(path.trim()))
+    })
+}
+
+/// Our programs, built once per process.
+///
+/// # Errors
+/// When cargo fails; its own words are on stderr.
+pub fn programs() -> Result<Programs> {
+    static BUILT: OnceLock<Result<Programs, String>> = OnceLock::new();
+    once(&BUILT, || {
+        // The whole workspace, as `make` builds it: a part of it may want other features of a dependency, and all
+        // would be compiled twice. The same for the profile of the one who asks.
+        let mut arguments = vec!["--workspace", "--bins"];
+        if !cfg!(debug_assertions) {
+            arguments.push("--release");
+        }
+        let files = cargo(&arguments)?;
+        Ok(Programs {
+            serin: find(&files, "serin")?,
+            serve: find(&files, "serin-serve")?,
+        })
+    })
+}
+
+fn once<T: Clone>(
+    built: &OnceLock<Result<T, String>>,
+    build: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    // An error cannot be cloned, its text can.
+    let built = built.get_or_init(|| build().map_err(|error| format!("{error:#}")));
+    built.clone().map_err(|text| anyhow!(text))
+}
+
+fn find(files: &[PathBuf], name: &str) -> Result<PathBuf> {
+    files
+        .iter()
+        .find(|path| path.file_name().is_some_and(|file| file == name))
+        .cloned()
+        .ok_or_else(|| anyhow!("cargo built no '{name}'"))
+}
+
+/// The part of cargo's messages that says what was built, fresh or not.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
+}
+
+/// Runs `cargo build` and returns the files it made: cargo itself says where its target folder is.
+fn cargo(arguments: &[&str]) -> Result<Vec<PathBuf>> {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let output = Command::new(program)
+        .current_dir(repository())
+        .args([
+            "build",
+            "--quiet",
+            "--message-format=json-render-diagnostics",
+        ])
+        .args(arguments)
+        .stderr(Stdio::inherit())
+        .output()
+        .context("failed to start cargo")?;
+    if !output.status.success() {
+        bail!(
+            "failed to build: 'cargo build {}' ended with {}",
+            arguments.join(" "),
+            output.status
+        );
+    }
+    let messages = serde_json::Deserializer::from_slice(&output.stdout).into_iter::<Message>();
+    let mut files = Vec::new();
+    for message in messages {
+        let message = message.context("failed to read what cargo said")?;
+        if message.reason == "compiler-artifact" {
+            files.extend(message.filenames);
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_tool_says_what_to_run_and_what_to_set() {
+        let error = tool("no-such-tool", "NO_SUCH_TOOL", None).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.ends_with("run 'make setup', or set $NO_SUCH_TOOL"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_environment_goes_first_and_is_never_passed_over() {
+        let shell = Path::new("/bin/sh");
+        let found = tool("envoy", "ENVOY", Some(shell.into())).unwrap();
+        assert_eq!(found, shell);
+        let empty = tool("envoy", "ENVOY", Some(OsString::new())).unwrap();
+        assert_eq!(empty, repository().join(".deps/envoy"));
+        let error = tool("envoy", "ENVOY", Some("/no/envoy".into())).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.starts_with("'/no/envoy', which $ENVOY names, is not a program"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn setup_left_envoy_and_prometheus() {
+        assert!(envoy().unwrap().is_file());
+        assert!(prometheus().unwrap().is_file());
+    }
+}

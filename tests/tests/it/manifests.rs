@@ -1,0 +1,71 @@
+//! What a user copies from `manifests/` is accepted by the programs that it is for.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serin_controller::render;
+use serin_controller::source::parse;
+use serin_filter_core::stat;
+use serin_tests::tools;
+use serin_tests::world::World;
+
+fn manifest(name: &str) -> PathBuf {
+    tools::repository().join("manifests/standalone").join(name)
+}
+
+fn text(name: &str) -> String {
+    std::fs::read_to_string(manifest(name)).unwrap()
+}
+
+#[test]
+fn the_rollout_is_valid() {
+    let source = parse("rollout.yaml", &text("rollout.yaml")).unwrap();
+    assert_eq!(source.plan.steps.len(), 4);
+}
+
+#[test]
+fn envoy_accepts_its_bootstrap_with_the_controllers_files() {
+    let world = World::new("manifests").unwrap();
+    let folder = world.folder("serin/envoy").unwrap();
+    let plugin = render::filter_config(Vec::new(), 0);
+    let ecds = render::ecds(
+        &serde_json::to_string(&plugin).unwrap(),
+        &tools::filter().unwrap(),
+    );
+    std::fs::write(folder.join("ecds.json"), ecds.to_string()).unwrap();
+    std::fs::write(folder.join("rds.json"), render::rds([], &[]).to_string()).unwrap();
+    let output = Command::new(tools::envoy().unwrap())
+        .current_dir(world.path())
+        .args(["--mode", "validate", "--disable-hot-restart", "-c"])
+        .arg(manifest("envoy.yaml"))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn the_bootstrap_takes_out_every_label() {
+    let bootstrap = text("envoy.yaml");
+    for label in stat::LABELS {
+        let line = format!("{{tag_name: {label}, regex: '{}'}}", stat::tag_regex(label));
+        assert!(bootstrap.contains(&line), "no line {line}");
+    }
+}
+
+#[test]
+fn prometheus_accepts_its_config() {
+    let output = Command::new(tools::promtool().unwrap())
+        .args(["check", "config"])
+        .arg(manifest("prometheus.yaml"))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
