@@ -66,6 +66,7 @@
 )]
 
 pub mod config;
+pub mod fuse;
 pub mod outcome;
 pub mod random;
 pub mod route;
