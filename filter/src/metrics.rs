@@ -2,23 +2,44 @@
 //! this proxy calls two.
 
 use std::cell::{Cell, OnceCell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
 use fxhash::FxHashMap;
 use proxy_wasm::types::MetricType;
 use serin_filter_core::config::VariantConfig;
 use serin_filter_core::outcome::{CLASSES, Outcome, class, class_index, is_bad};
-use serin_filter_core::route::{Decision, Reason};
+use serin_filter_core::route::{Cohort, Decision, Reason};
 use serin_filter_core::split::GROUPS;
-use serin_filter_core::stat;
+use serin_filter_core::stat::{self, Encoding};
 use serin_filter_core::table::{Rollout, RoutingTable};
 
+use crate::fuses::{self, VariantFuse};
 use crate::host;
 
 /// One request in so many is checked for where it really went.
 const SAMPLE_EVERY: u32 = 64;
 /// The groups, and one more place for requests without a key.
 const GROUP_SLOTS: usize = GROUPS as usize + 1;
+const GROUP_NAMES: [&str; GROUP_SLOTS] = [
+    "0",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
+    "6",
+    "7",
+    "8",
+    "9",
+    "10",
+    "11",
+    "12",
+    "13",
+    "14",
+    "15",
+    stat::GROUP_NONE,
+];
 
 thread_local! {
     /// Ids by stat name, for all configurations of this VM: ids belong to the VM, and to define a name again would
@@ -26,7 +47,8 @@ thread_local! {
     static IDS: RefCell<FxHashMap<String, u32>> = RefCell::default();
 }
 
-fn define(kind: MetricType, name: String) -> Option<u32> {
+/// The id of a metric, defined if this VM has not done so before.
+pub(crate) fn define(kind: MetricType, name: String) -> Option<u32> {
     IDS.with(|ids| {
         let mut ids = ids.try_borrow_mut().ok()?;
         if let Some(&id) = ids.get(&name) {
@@ -62,7 +84,8 @@ impl Metrics {
         let rollout = table.rollout(decision.rollout)?;
         let variant = rollout.variant(decision.variant)?;
         let slot = self.0.get(decision.rollout)?.get(decision.variant)?;
-        Some(slot.get_or_init(|| Box::new(VariantMetrics::new(rollout, variant))))
+        let metrics = || Box::new(VariantMetrics::new(table.encoding(), rollout, variant));
+        Some(slot.get_or_init(metrics))
     }
 }
 
@@ -76,16 +99,37 @@ impl Metric {
     }
 }
 
-/// The metrics of one variant.
+/// Labels that several metrics share.
+pub(crate) struct Encoded {
+    encoding: Encoding,
+    labels: Vec<(&'static str, String)>,
+}
+
+impl Encoded {
+    /// The name of a metric with these labels and more.
+    pub(crate) fn name(&self, more: &[(&str, &str)], name: &str) -> String {
+        let shared = self.labels.iter();
+        let shared = shared.map(|(label, value)| (*label, value.as_str()));
+        let labels: Vec<_> = shared.chain(more.iter().copied()).collect();
+        self.encoding.encode(&labels, name)
+    }
+}
+
+/// The metrics and the fuse of one variant.
 pub(crate) struct VariantMetrics {
-    /// The labels that all share, encoded.
-    labels: String,
-    progressing: bool,
+    labels: Encoded,
+    /// Those of the rollout alone.
+    rollout: Encoded,
+    fuse: Option<Rc<VariantFuse>>,
     assignments: [Metric; Reason::ALL.len()],
-    requests: [Metric; CLASSES.len()],
-    duration: Metric,
+    requests: [[Metric; CLASSES.len()]; Cohort::ALL.len()],
+    durations: [[Metric; CLASSES.len()]; Cohort::ALL.len()],
     split: [Metric; GROUP_SLOTS],
     split_bad: [Metric; GROUP_SLOTS],
+    split_fused: [Metric; GROUP_SLOTS],
+    /// By latency limit and group.
+    split_slow: Vec<[Metric; GROUP_SLOTS]>,
+    shadowed: Metric,
     sampled: Metric,
     misrouted: Metric,
     /// Requests since the configuration changed, as far as sampling goes.
@@ -93,42 +137,57 @@ pub(crate) struct VariantMetrics {
 }
 
 impl VariantMetrics {
-    fn new(rollout: &Rollout, variant: &VariantConfig) -> Self {
-        let labels = [
-            (stat::ROLLOUT, rollout.name()),
-            (stat::VARIANT, variant.name.as_str()),
-            (stat::VERSION, variant.version.as_str()),
-        ];
+    fn new(encoding: Encoding, rollout: &Rollout, variant: &VariantConfig) -> Self {
+        let of_rollout = (stat::ROLLOUT, rollout.name().to_owned());
+        let labels = Encoded {
+            encoding,
+            labels: vec![
+                of_rollout.clone(),
+                (stat::VARIANT, variant.name.clone()),
+                (stat::VERSION, variant.version.clone()),
+            ],
+        };
         Self {
-            labels: stat::encode(&labels, ""),
-            progressing: rollout.progressing(),
+            fuse: fuses::of(rollout, variant, &labels),
+            labels,
+            rollout: Encoded {
+                encoding,
+                labels: vec![of_rollout],
+            },
             assignments: Default::default(),
             requests: Default::default(),
-            duration: Metric::default(),
+            durations: Default::default(),
             split: Default::default(),
             split_bad: Default::default(),
+            split_fused: Default::default(),
+            split_slow: rollout.slow().iter().map(|_| Default::default()).collect(),
+            shadowed: Metric::default(),
             sampled: Metric::default(),
             misrouted: Metric::default(),
             seen: Cell::new(0),
         }
     }
 
-    fn name(&self, labels: &[(&str, &str)], name: &str) -> String {
-        format!("{}{}", self.labels, stat::encode(labels, name))
+    /// The fuse, where the variant has one.
+    pub(crate) fn fuse(&self) -> Option<&VariantFuse> {
+        self.fuse.as_deref()
     }
 
     fn count(&self, metric: Option<&Metric>, labels: &[(&str, &str)], name: &str) {
-        if let Some(id) =
-            metric.and_then(|metric| metric.id(MetricType::Counter, || self.name(labels, name)))
-        {
+        if let Some(id) = self.counter(metric, labels, name) {
             host::increment(id);
         }
     }
 
-    /// Makes a counter appear with the value it has, so that one that never counts is 0 and not missing.
-    fn announce(&self, metric: Option<&Metric>, labels: &[(&str, &str)], name: &str) {
-        let _ =
-            metric.and_then(|metric| metric.id(MetricType::Counter, || self.name(labels, name)));
+    /// Adds one or nothing: a counter that never counts is to be 0 and not missing.
+    fn count_if(&self, it: bool, metric: Option<&Metric>, labels: &[(&str, &str)], name: &str) {
+        if let Some(id) = self.counter(metric, labels, name).filter(|_| it) {
+            host::increment(id);
+        }
+    }
+
+    fn counter(&self, metric: Option<&Metric>, labels: &[(&str, &str)], name: &str) -> Option<u32> {
+        metric?.id(MetricType::Counter, || self.labels.name(labels, name))
     }
 
     /// Counts a choice, when it is made: assignments minus requests are in flight.
@@ -141,37 +200,79 @@ impl VariantMetrics {
         );
     }
 
-    /// Counts a finished request.
-    pub(crate) fn finished(&self, decision: &Decision, outcome: &Outcome, took: Duration) {
-        let labels = [
-            (stat::COHORT, stat::COHORT_SPLIT),
-            (stat::CLASS, class(outcome)),
-        ];
-        self.count(
-            self.requests.get(class_index(outcome)),
-            &labels,
-            stat::REQUESTS_TOTAL,
-        );
-        if let Some(id) = self.duration.id(MetricType::Histogram, || {
-            self.name(&[], stat::REQUEST_DURATION_MS)
-        }) {
-            host::record(id, u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        }
-        if self.progressing {
-            self.finished_in_group(decision.group, is_bad(outcome));
+    /// Counts a copy that was asked for.
+    pub(crate) fn shadowed(&self) {
+        let name = || self.rollout.name(&[], stat::SHADOWED_TOTAL);
+        if let Some(id) = self.shadowed.id(MetricType::Counter, name) {
+            host::increment(id);
         }
     }
 
-    fn finished_in_group(&self, group: Option<u8>, bad: bool) {
+    /// Counts a finished request.
+    pub(crate) fn finished(
+        &self,
+        rollout: &Rollout,
+        decision: &Decision,
+        fused: bool,
+        outcome: &Outcome,
+        took: Duration,
+    ) {
+        let meant = decision.reason.cohort();
+        let cohort = if fused { Cohort::Fused } else { meant };
+        let labels = [
+            (stat::COHORT, cohort.as_str()),
+            (stat::CLASS, class(outcome)),
+        ];
+        let class = class_index(outcome);
+        let requests = self.requests.get(cohort as usize);
+        self.count(
+            requests.and_then(|it| it.get(class)),
+            &labels,
+            stat::REQUESTS_TOTAL,
+        );
+        // What the live variant took says nothing of the one that was meant.
+        let durations = self.durations.get(cohort as usize).filter(|_| !fused);
+        let duration = durations.and_then(|it| it.get(class)).and_then(|metric| {
+            let name = || self.labels.name(&labels, stat::REQUEST_DURATION_MS);
+            metric.id(MetricType::Histogram, name)
+        });
+        if let Some(id) = duration {
+            host::record(id, u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        }
+        if rollout.progressing() && meant == Cohort::Split {
+            self.finished_in_group(rollout, decision.group, fused, outcome, took);
+        }
+    }
+
+    fn finished_in_group(
+        &self,
+        rollout: &Rollout,
+        group: Option<u8>,
+        fused: bool,
+        outcome: &Outcome,
+        took: Duration,
+    ) {
         let slot = usize::from(group.unwrap_or(GROUPS));
-        let number = group.map(|group| group.to_string());
-        let labels = [(stat::GROUP, number.as_deref().unwrap_or(stat::GROUP_NONE))];
+        let number = GROUP_NAMES.get(slot).copied().unwrap_or(stat::GROUP_NONE);
+        let labels = [(stat::GROUP, number)];
+        if fused {
+            return self.count(self.split_fused.get(slot), &labels, stat::SPLIT_FUSED_TOTAL);
+        }
         self.count(self.split.get(slot), &labels, stat::SPLIT_TOTAL);
-        let split_bad = self.split_bad.get(slot);
-        if bad {
-            self.count(split_bad, &labels, stat::SPLIT_BAD_TOTAL);
-        } else {
-            self.announce(split_bad, &labels, stat::SPLIT_BAD_TOTAL);
+        self.count_if(
+            is_bad(outcome),
+            self.split_bad.get(slot),
+            &labels,
+            stat::SPLIT_BAD_TOTAL,
+        );
+        for (limit, metrics) in rollout.slow().iter().zip(&self.split_slow) {
+            let labels = [(stat::GROUP, number), (stat::METRIC, limit.name.as_str())];
+            self.count_if(
+                took > Duration::from_micros(limit.above_micros),
+                metrics.get(slot),
+                &labels,
+                stat::SPLIT_SLOW_TOTAL,
+            );
         }
     }
 
@@ -186,11 +287,7 @@ impl VariantMetrics {
                 return;
             };
             self.count(Some(&self.sampled), &[], stat::SAMPLED_TOTAL);
-            if misrouted {
-                self.count(Some(&self.misrouted), &[], stat::MISROUTED_TOTAL);
-            } else {
-                self.announce(Some(&self.misrouted), &[], stat::MISROUTED_TOTAL);
-            }
+            self.count_if(misrouted, Some(&self.misrouted), &[], stat::MISROUTED_TOTAL);
         }
         self.seen.set(seen.wrapping_add(1));
     }

@@ -4,12 +4,26 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::split::BucketTable;
+use crate::stat::Encoding;
+
+mod assignment;
+mod read;
+
+pub use assignment::{
+    Attribute, Claim, ConditionConfig, CookieConfig, OverrideConfig, RangeConfig, RequestPart,
+    RuleConfig, SecretConfig, SourcePart,
+};
+pub(crate) use read::check_version;
+pub use read::{Head, Parts};
 
 /// The major version of the wire format that this crate reads and writes.
 pub const VERSION: u32 = 1;
 
 /// The request header that carries the route of a variant which is not live, unless the configuration names another.
 pub const DEFAULT_ROUTE_HEADER: &str = "x-serin-route";
+
+/// The request header that names the cluster which gets a copy of the request, unless the configuration names another.
+pub const DEFAULT_SHADOW_HEADER: &str = "x-serin-shadow";
 
 /// Why a configuration cannot be used: which field, and what is wrong with it and to be done about it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -32,7 +46,7 @@ impl ConfigError {
 }
 
 /// The whole configuration of one filter: every rollout of the proxies that receive it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FilterConfig {
     /// Major version of the format, [`VERSION`].
@@ -42,26 +56,52 @@ pub struct FilterConfig {
     /// Name of the request header that carries the route of a variant which is not live.
     #[serde(default = "default_route_header")]
     pub route_header: String,
+    /// Name of the request header that carries the cluster which is to get a copy of the request.
+    #[serde(default = "default_shadow_header")]
+    pub shadow_header: String,
+    /// How the labels of the metrics travel in their names.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub stats: Encoding,
     /// The rollouts, in any order.
     pub rollouts: Vec<RolloutConfig>,
 }
 
 /// One rollout: which requests are its own, and how they are shared among its variants.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutConfig {
-    /// `namespace/name`, the value of the metric label `rollout`.
+    /// `namespace/name`, the value of the metric label `serin_rollout`.
     pub name: String,
-    /// Host names without port, compared without regard to case.
+    /// False: as if the rollout were not there.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub enabled: bool,
+    /// Host names without port, compared without regard to case: exact, or `*.suffix` for every host below it, or `*`.
     pub hosts: Vec<String>,
-    /// Path prefix on a segment boundary: `/a/b` means `/a/b`, `/a/b/c` and `/a/b?x`, but not `/a/bc`.
-    #[serde(default = "default_path_prefix")]
-    pub path_prefix: String,
-    /// The variants; the bucket table names them by their position here. Exactly one is live.
+    /// Path prefix on a segment boundary: `/a/b` means `/a/b`, `/a/b/c` and `/a/b?x`, but not `/a/bc`. At most one of
+    /// the three path fields is given; none means every path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_prefix: Option<String>,
+    /// Exactly this path, whatever its query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// A path in which `{name}` stands for any one segment, and `/**` at the end for any further ones:
+    /// `/v2/models/{name}/infer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_template: Option<String>,
+    /// The variants; bucket table and rules name them by their position here. Exactly one is live.
     pub variants: Vec<VariantConfig>,
-    /// Where the key of a user is read; the first source that is present and not empty wins. None: random per request.
-    #[serde(default)]
-    pub key: Vec<KeySource>,
+    /// Where the key of a user is read; the first source that is present and not empty wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub key: Vec<Attribute>,
+    /// The cookie that makes a user of a client which shows no key; none: each of its requests is drawn anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<CookieConfig>,
+    /// Rules, before the weights; the first that matches wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleConfig>,
+    /// The header by which trusted callers choose a variant, before the rules.
+    #[serde(default, rename = "override", skip_serializing_if = "Option::is_none")]
+    pub overriding: Option<OverrideConfig>,
     /// Salt of the hash, so that rollouts do not share their unlucky users.
     pub salt: String,
     /// Who owns which buckets.
@@ -69,18 +109,30 @@ pub struct RolloutConfig {
     /// Whether a release is in progress; only then are the counters per group kept.
     #[serde(default)]
     pub progressing: bool,
+    /// Latency limits whose excess is counted per group while a release is in progress.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slow: Vec<SlowConfig>,
+    /// When a variant that is not live is cut off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fuse: Option<FuseConfig>,
+    /// Which cluster gets copies of requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowConfig>,
 }
 
 /// One version that can be chosen.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct VariantConfig {
-    /// Name, the value of the metric label `variant`.
+    /// Name, the value of the metric label `serin_variant`.
     pub name: String,
-    /// Version, the value of the metric label `version`.
+    /// Version, the value of the metric label `serin_version`.
     pub version: String,
+    /// False: as if the variant were not there. Its users are on the live one, and rules that lead to it do not match.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub enabled: bool,
     /// Whether this is what the default route serves: it is reached without any header.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub live: bool,
     /// Value of the route header that leads here.
     pub route: String,
@@ -89,67 +141,88 @@ pub struct VariantConfig {
     pub cluster: Option<String>,
 }
 
-/// Where the key of a user is read.
+/// A latency limit. What is slower is counted by the filter itself, because Envoy's histograms keep two digits only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum KeySource {
-    /// The first value of a request header, `{"header": "x-user-id"}`.
-    Header(String),
+pub struct SlowConfig {
+    /// Name of the metric, the value of the label `serin_metric`.
+    pub name: String,
+    /// Requests that took longer are slow; from the request's headers to its end, in microseconds.
+    pub above_micros: u64,
 }
 
-impl FilterConfig {
-    /// Reads a configuration from JSON. What it says is checked by [`crate::table::RoutingTable::new`].
-    ///
-    /// # Errors
-    /// The JSON is broken, a field is missing or of the wrong type, or the version is newer than [`VERSION`].
-    pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
-        // The version is read first and alone: the rest of a newer format may not fit these types, and "unknown
-        // version" is the message that helps.
-        let Envelope { version } = read(json)?;
-        check_version(version)?;
-        read(json)
-    }
+/// When a variant that is not live is cut off, by each worker for itself. See [`crate::fuse::FuseSettings`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FuseConfig {
+    /// Trips after so many bad requests in a row.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consecutive_errors: Option<u32>,
+    /// Trips when this share of the requests in the window is bad.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error_ratio: Option<f64>,
+    /// Requests in the window below which the share says nothing.
+    #[serde(default = "default_min_requests")]
+    pub min_requests: u32,
+    /// Length of the sliding window, in milliseconds.
+    #[serde(default = "default_window_ms")]
+    pub window_ms: u64,
+    /// How long everybody is sent home before the first probe, in milliseconds.
+    #[serde(default = "default_cooldown_ms")]
+    pub cooldown_ms: u64,
+    /// A request that is not answered after so many milliseconds is bad at that moment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_ms: Option<u64>,
+    /// A request that took longer than so many milliseconds is bad for the fuse (for nothing else).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_ms: Option<u64>,
 }
 
-/// Refuses what another major version of the format would mean.
-pub(crate) fn check_version(version: u32) -> Result<(), ConfigError> {
-    if version == VERSION {
-        return Ok(());
-    }
-    let advice = if version > VERSION {
-        "is newer than this filter reads: upgrade the filter before the controller"
-    } else {
-        "was never published"
-    };
-    Err(ConfigError::new(
-        "version",
-        format!("version {version} {advice} (this filter reads version {VERSION})"),
-    ))
-}
-
-#[derive(Deserialize)]
-struct Envelope {
-    version: u32,
-}
-
-fn read<'de, T: Deserialize<'de>>(json: &'de [u8]) -> Result<T, ConfigError> {
-    let mut json = serde_json::Deserializer::from_slice(json);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
-        let field = if path == "." { "config" } else { &path };
-        ConfigError::new(field, error.inner().to_string())
-    })?;
-    json.end()
-        .map_err(|error| ConfigError::new("config", error.to_string()))?;
-    Ok(value)
+/// Copies of requests for a cluster whose answers nobody sees. The proxy sends them, by a route whose
+/// `request_mirror_policies` reads the shadow header with `cluster_header`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShadowConfig {
+    /// The cluster that gets the copies.
+    pub cluster: String,
+    /// How many requests of 10 000 are copied, drawn for each request.
+    pub sample: u16,
 }
 
 fn default_route_header() -> String {
     DEFAULT_ROUTE_HEADER.to_owned()
 }
 
-fn default_path_prefix() -> String {
-    "/".to_owned()
+fn default_shadow_header() -> String {
+    DEFAULT_SHADOW_HEADER.to_owned()
+}
+
+fn default_min_requests() -> u32 {
+    20
+}
+
+fn default_window_ms() -> u64 {
+    1_000
+}
+
+fn default_cooldown_ms() -> u64 {
+    30_000
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over references"
+)]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 #[cfg(test)]

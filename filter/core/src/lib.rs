@@ -65,11 +65,15 @@
     )
 )]
 
+pub mod attribute;
 pub mod config;
 pub mod fuse;
 pub mod outcome;
+pub mod overriding;
+pub mod pairs;
 pub mod random;
 pub mod route;
+mod rule;
 pub mod split;
 pub mod stat;
 pub mod table;

@@ -13,8 +13,22 @@ pub struct Outcome {
     pub client_hung_up: bool,
 }
 
-/// Values of the metric label `class`, in the order of [`class_index`].
-pub const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+/// Values of the metric label `serin_class`, in the order of [`class_index`]. A gRPC call that came to a status has the
+/// class of that, because its HTTP status is 200 whatever happened.
+pub const CLASSES: [&str; 9] = [
+    "none",
+    "1xx",
+    "2xx",
+    "3xx",
+    "4xx",
+    "5xx",
+    "grpc_ok",
+    "grpc_client_error",
+    "grpc_server_error",
+];
+
+/// gRPC status of a call that went well.
+const GRPC_OK: u32 = 0;
 
 /// gRPC status that a client must assume when the server sent none (gRPC over HTTP/2, "Responses").
 pub const GRPC_UNKNOWN: u32 = 2;
@@ -38,28 +52,33 @@ pub fn is_bad(outcome: &Outcome) -> bool {
         Some(SWITCHING_PROTOCOLS) => false,
         Some(_) | None => !outcome.ended && !outcome.client_hung_up,
     };
-    http || outcome.grpc_status.is_some_and(|status| {
-        matches!(
-            status,
-            GRPC_UNKNOWN
-                | GRPC_DEADLINE_EXCEEDED
-                | GRPC_UNIMPLEMENTED
-                | GRPC_INTERNAL
-                | GRPC_UNAVAILABLE
-                | GRPC_DATA_LOSS
-        )
-    })
+    http || outcome.grpc_status.is_some_and(blames_server)
 }
 
-/// The response class, the value of the metric label `class`: `1xx` to `5xx`, or `none` without a response.
+fn blames_server(grpc_status: u32) -> bool {
+    matches!(
+        grpc_status,
+        GRPC_UNKNOWN
+            | GRPC_DEADLINE_EXCEEDED
+            | GRPC_UNIMPLEMENTED
+            | GRPC_INTERNAL
+            | GRPC_UNAVAILABLE
+            | GRPC_DATA_LOSS
+    )
+}
+
+/// The response class, the value of the metric label `serin_class`, one of [`CLASSES`]; `none` without a response.
 pub fn class(outcome: &Outcome) -> &'static str {
     CLASSES.get(class_index(outcome)).copied().unwrap_or("none")
 }
 
 /// Position of the response class in [`CLASSES`].
 pub fn class_index(outcome: &Outcome) -> usize {
-    match outcome.status {
-        Some(status @ 100..=599) => usize::from(status / 100),
+    match (outcome.status, outcome.grpc_status) {
+        (Some(200), Some(GRPC_OK)) => 6,
+        (Some(200), Some(status)) if !blames_server(status) => 7,
+        (Some(200), Some(_)) => 8,
+        (Some(status @ 100..=599), _) => usize::from(status / 100),
         _ => 0,
     }
 }
@@ -172,6 +191,21 @@ mod tests {
         assert_eq!(of(Some(0)), "none");
         assert_eq!(of(Some(600)), "none");
         assert_eq!(of(None), "none");
+    }
+
+    #[test]
+    fn a_grpc_call_has_the_class_of_its_status_unless_http_failed() {
+        let of = |status, grpc_status| {
+            class(&Outcome {
+                status: Some(status),
+                grpc_status: Some(grpc_status),
+                ..Outcome::default()
+            })
+        };
+        assert_eq!(of(200, 0), "grpc_ok");
+        assert_eq!(of(200, 5), "grpc_client_error");
+        assert_eq!(of(200, 14), "grpc_server_error");
+        assert_eq!(of(503, 14), "5xx");
     }
 
     #[test]

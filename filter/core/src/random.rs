@@ -1,4 +1,4 @@
-//! Random draws for requests without a key.
+//! Random draws for requests without a key, and the identities that are made of them.
 
 /// SplitMix64 (Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"): eight bytes of state,
 /// no host call per draw, and every bit of the result is well mixed. It is not for secrets: nobody gains anything by
@@ -21,9 +21,45 @@ impl SplitMix64 {
     }
 }
 
+/// The value of an issued cookie: 128 random bits as 32 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token([u8; 32]);
+
+impl Token {
+    /// Of two draws.
+    pub fn new(high: u64, low: u64) -> Self {
+        let number = (u128::from(high) << 64) | u128::from(low);
+        let mut digits = [0; 32];
+        for (position, digit) in digits.iter_mut().rev().enumerate() {
+            // At most 31 * 4 of 128 bits, and 15.
+            let shift = u32::try_from(position).unwrap_or_default().wrapping_mul(4);
+            let value = (number.wrapping_shr(shift) & 0xf) as u8;
+            *digit = value.wrapping_add(if value < 10 { b'0' } else { b'a' - 10 });
+        }
+        Self(digits)
+    }
+
+    /// The digits.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The digits as text.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::SplitMix64;
+    use super::{SplitMix64, Token};
+
+    #[test]
+    fn a_token_is_the_hexadecimal_number() {
+        let token = Token::new(0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210);
+        assert_eq!(token.as_str(), "0123456789abcdeffedcba9876543210");
+        assert_eq!(Token::new(0, 0).as_bytes(), [b'0'; 32]);
+    }
 
     #[test]
     fn draws_are_those_of_the_reference_implementation() {

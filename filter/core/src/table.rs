@@ -1,13 +1,26 @@
 //! The compiled configuration: everything a request needs, validated once, found in constant time.
 
+use std::time::Duration;
+
 use fxhash::FxHashMap;
 
 use crate::config::{
-    ConfigError, DEFAULT_ROUTE_HEADER, FilterConfig, KeySource, RolloutConfig, VariantConfig,
+    Attribute, ConfigError, CookieConfig, DEFAULT_ROUTE_HEADER, DEFAULT_SHADOW_HEADER,
+    FilterConfig, FuseConfig, Head, RolloutConfig, ShadowConfig, SlowConfig, VariantConfig,
+    check_version,
 };
+use crate::fuse::FuseSettings;
+use crate::overriding::Overriding;
+use crate::rule::{Rule, lower};
 use crate::split::{BucketTable, Seeds};
+use crate::stat::Encoding;
 
-mod check;
+pub(crate) mod check;
+mod hosts;
+mod paths;
+
+use hosts::Hosts;
+use paths::Pattern;
 
 /// A validated configuration. It is only read after it was made, so requests in flight can keep the one they began
 /// with.
@@ -15,28 +28,126 @@ mod check;
 pub struct RoutingTable {
     generation: u64,
     route_header: String,
+    shadow_header: String,
+    encoding: Encoding,
     rollouts: Vec<Rollout>,
-    hosts: FxHashMap<Vec<u8>, Host>,
-}
-
-/// The rollouts of one host.
-#[derive(Clone, Debug, Default)]
-struct Host {
-    /// Number of segments of the longest prefix: no more of a path is ever looked at.
-    depth: usize,
-    /// Rollouts by path prefix without its trailing slash; that of the prefix `/` is empty.
-    prefixes: FxHashMap<Vec<u8>, usize>,
+    names: FxHashMap<String, usize>,
+    hosts: Hosts,
 }
 
 /// A validated rollout.
 #[derive(Clone, Debug)]
 pub struct Rollout {
     name: String,
+    enabled: bool,
     variants: Vec<VariantConfig>,
-    keys: Vec<KeySource>,
+    live: usize,
+    keys: Vec<Attribute>,
+    cookie: Option<IssuedCookie>,
+    rules: Vec<Rule>,
+    overriding: Option<Overriding>,
     seeds: Seeds,
     table: BucketTable,
     progressing: bool,
+    slow: Vec<SlowConfig>,
+    fuse: Option<FuseSettings>,
+    shadow: Option<ShadowConfig>,
+}
+
+/// The cookie that a rollout issues.
+#[derive(Clone, Debug)]
+pub struct IssuedCookie {
+    pub(crate) source: Attribute,
+    config: CookieConfig,
+}
+
+impl IssuedCookie {
+    /// Name and attributes.
+    pub fn config(&self) -> &CookieConfig {
+        &self.config
+    }
+}
+
+/// Builds a table one rollout after the other, so that a long configuration can be taken in between requests.
+#[derive(Debug)]
+pub struct Builder {
+    table: RoutingTable,
+}
+
+impl Builder {
+    /// Begins with everything but the rollouts; `rollouts` is how many there will be.
+    ///
+    /// # Errors
+    /// A field is wrong.
+    pub fn new(head: &Head, rollouts: usize) -> Result<Self, ConfigError> {
+        check::head(head, rollouts)?;
+        Ok(Self {
+            table: RoutingTable {
+                generation: head.generation,
+                route_header: head.route_header.to_ascii_lowercase(),
+                shadow_header: head.shadow_header.to_ascii_lowercase(),
+                encoding: head.stats,
+                rollouts: Vec::with_capacity(rollouts),
+                names: FxHashMap::default(),
+                hosts: Hosts::default(),
+            },
+        })
+    }
+
+    /// Takes the next rollout in.
+    ///
+    /// # Errors
+    /// A field of it is wrong, or it claims what one before it has.
+    pub fn add(&mut self, config: RolloutConfig) -> Result<(), ConfigError> {
+        let index = self.table.rollouts.len();
+        let at = format!("rollouts[{index}]");
+        let table = &mut self.table;
+        check::rollout(&at, &config, &[&table.route_header, &table.shadow_header])?;
+        if table.names.insert(config.name.clone(), index).is_some() {
+            let reason = format!(
+                "the name \"{}\" is used twice: a rollout appears once in a configuration",
+                config.name
+            );
+            return Err(ConfigError::new(format!("{at}.name"), reason));
+        }
+        let hosts = if config.enabled {
+            config.hosts.as_slice()
+        } else {
+            &[]
+        };
+        for (position, name) in hosts.iter().enumerate() {
+            let number = u32::try_from(index).unwrap_or(u32::MAX);
+            let other = table.hosts.insert(name, pattern(&config), number);
+            let other = other.filter(|&other| other != number);
+            if let Some(other) = other.and_then(|other| table.rollouts.get(other as usize)) {
+                return Err(ConfigError::new(
+                    format!("{at}.hosts[{position}]"),
+                    format!(
+                        "rollouts \"{}\" and \"{}\" both claim host \"{name}\" with {}: \
+                         give one of them another host or path",
+                        other.name,
+                        config.name,
+                        check::path_words(&config)
+                    ),
+                ));
+            }
+        }
+        table.rollouts.push(Rollout::new(&at, config)?);
+        Ok(())
+    }
+
+    /// The finished table.
+    pub fn finish(self) -> RoutingTable {
+        self.table
+    }
+}
+
+fn pattern(config: &RolloutConfig) -> Pattern<'_> {
+    match (&config.path, &config.path_template) {
+        (Some(path), _) => Pattern::Exact(path),
+        (None, Some(template)) => Pattern::Template(template),
+        (None, None) => Pattern::Prefix(config.path_prefix.as_deref().unwrap_or("/")),
+    }
 }
 
 impl RoutingTable {
@@ -45,39 +156,18 @@ impl RoutingTable {
     /// # Errors
     /// The first field that is wrong, as a path into the JSON, with the reason and what to do.
     pub fn new(config: FilterConfig) -> Result<Self, ConfigError> {
-        check::config(&config)?;
-        let mut hosts: FxHashMap<Vec<u8>, Host> = FxHashMap::default();
-        for (index, rollout) in config.rollouts.iter().enumerate() {
-            let prefix = rollout.path_prefix.trim_end_matches('/');
-            for (position, name) in rollout.hosts.iter().enumerate() {
-                let host = hosts
-                    .entry(name.to_ascii_lowercase().into_bytes())
-                    .or_default();
-                host.depth = host
-                    .depth
-                    .max(prefix.bytes().filter(|&byte| byte == b'/').count());
-                let claimed = host.prefixes.insert(prefix.as_bytes().to_vec(), index);
-                let other = claimed
-                    .filter(|&other| other != index)
-                    .and_then(|other| config.rollouts.get(other));
-                if let Some(other) = other {
-                    return Err(ConfigError::new(
-                        format!("rollouts[{index}].hosts[{position}]"),
-                        format!(
-                            "rollouts \"{}\" and \"{}\" both claim host \"{name}\" with pathPrefix \"{}\": \
-                             give one of them another host or prefix",
-                            other.name, rollout.name, rollout.path_prefix
-                        ),
-                    ));
-                }
-            }
-        }
-        Ok(Self {
+        check_version(config.version)?;
+        let head = Head {
             generation: config.generation,
-            route_header: config.route_header.to_ascii_lowercase(),
-            rollouts: config.rollouts.into_iter().map(Rollout::new).collect(),
-            hosts,
-        })
+            route_header: config.route_header,
+            shadow_header: config.shadow_header,
+            stats: config.stats,
+        };
+        let mut builder = Builder::new(&head, config.rollouts.len())?;
+        for rollout in config.rollouts {
+            builder.add(rollout)?;
+        }
+        Ok(builder.finish())
     }
 
     /// Number of this configuration; 0 means that there are no rollouts.
@@ -90,6 +180,16 @@ impl RoutingTable {
         &self.route_header
     }
 
+    /// Name of the shadow header, in lower case.
+    pub fn shadow_header(&self) -> &str {
+        &self.shadow_header
+    }
+
+    /// How labels travel in the names of metrics.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
     /// The rollouts, in the order of the configuration.
     pub fn rollouts(&self) -> &[Rollout] {
         &self.rollouts
@@ -100,75 +200,73 @@ impl RoutingTable {
         self.rollouts.get(index)
     }
 
-    /// Position of the rollout that claims this host (with or without port, in any case) with the longest prefix of
-    /// the path. The path is asked for only where the host has a prefix other than `/`.
-    pub fn find(&self, host: Vec<u8>, path: impl FnOnce() -> Option<Vec<u8>>) -> Option<usize> {
-        let mut name = host;
-        name.truncate(without_port(&name).len());
-        name.make_ascii_lowercase();
-        let host = self.hosts.get(&name)?;
-        let path = if host.depth == 0 {
-            Vec::new()
-        } else {
-            path().unwrap_or_default()
-        };
-        host.find(&path)
+    /// The rollout of this name.
+    pub fn by_name(&self, name: &str) -> Option<&Rollout> {
+        self.rollouts.get(*self.names.get(name)?)
+    }
+
+    /// Position of the rollout that claims this host (with or without port, in any case) and this path (with its
+    /// query) most specifically: first the host decides, as Envoy picks a virtual host (exact, then the longest
+    /// `*.suffix`, then `*`), then the path (from left to right a literal segment before `{name}`, the path itself
+    /// before what it lies below, a longer prefix before a shorter one). The path is asked for only where it matters.
+    pub fn find<'p>(
+        &self,
+        host: &[u8],
+        path: impl FnOnce() -> Option<&'p [u8]>,
+    ) -> Option<usize> {
+        self.hosts.find(host, path).map(|found| found as usize)
     }
 }
 
 impl Default for RoutingTable {
-    /// The pass-through: no rollouts, the default route header.
+    /// The pass-through: no rollouts, the default headers.
     fn default() -> Self {
         Self {
             generation: 0,
             route_header: DEFAULT_ROUTE_HEADER.to_owned(),
+            shadow_header: DEFAULT_SHADOW_HEADER.to_owned(),
+            encoding: Encoding::default(),
             rollouts: Vec::new(),
-            hosts: FxHashMap::default(),
-        }
-    }
-}
-
-impl Host {
-    fn find(&self, path: &[u8]) -> Option<usize> {
-        let path = path.split(|byte| matches!(byte, b'?' | b'#')).next()?;
-        // The path ends before the slash that follows the deepest prefix, so that its length costs nothing.
-        let slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/');
-        let mut part = slashes
-            .map(|(at, _)| at)
-            .nth(self.depth)
-            .and_then(|end| path.get(..end))
-            .unwrap_or(path);
-        loop {
-            if let Some(&rollout) = self.prefixes.get(part) {
-                return Some(rollout);
-            }
-            if part.is_empty() {
-                return None;
-            }
-            let end = part.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
-            part = part.get(..end)?;
+            names: FxHashMap::default(),
+            hosts: Hosts::default(),
         }
     }
 }
 
 impl Rollout {
-    fn new(config: RolloutConfig) -> Self {
-        let lower = |source| match source {
-            KeySource::Header(name) => KeySource::Header(name.to_ascii_lowercase()),
-        };
-        Self {
+    fn new(at: &str, config: RolloutConfig) -> Result<Self, ConfigError> {
+        let overriding = config.overriding.as_ref();
+        Ok(Self {
+            rules: Rule::compile(&format!("{at}.rules"), &config.rules)?,
+            overriding: overriding
+                .map(|it| Overriding::compile(&format!("{at}.override"), it))
+                .transpose()?,
             name: config.name,
+            enabled: config.enabled,
+            live: config.variants.iter().position(|it| it.live).unwrap_or(0),
             variants: config.variants,
             keys: config.key.into_iter().map(lower).collect(),
+            cookie: config.cookie.map(|config| IssuedCookie {
+                source: Attribute::Cookie(config.name.clone()),
+                config,
+            }),
             seeds: Seeds::new(&config.salt),
             table: config.table,
             progressing: config.progressing,
-        }
+            slow: config.slow,
+            fuse: config.fuse.as_ref().map(fuse_settings),
+            shadow: config.shadow,
+        })
     }
 
     /// `namespace/name`.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether the rollout is there at all.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
     }
 
     /// The variants, in the order of the configuration.
@@ -181,9 +279,45 @@ impl Rollout {
         self.variants.get(index)
     }
 
+    /// Position of the live variant.
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
+    /// Position of the enabled variant of this name.
+    pub fn named(&self, name: &[u8]) -> Option<usize> {
+        let named = |it: &VariantConfig| it.enabled && it.name.as_bytes() == name;
+        self.variants.iter().position(named)
+    }
+
+    /// Whether this variant is there at all.
+    pub fn enabled(&self, variant: usize) -> bool {
+        self.variant(variant).is_some_and(|it| it.enabled)
+    }
+
+    /// The variant of a bucket: its owner, or the live one where the owner is not enabled.
+    pub fn owner(&self, bucket: u16) -> usize {
+        let owner = self.table.owner(bucket).into();
+        if self.enabled(owner) { owner } else { self.live }
+    }
+
     /// Where the key is read, in order; header names in lower case.
-    pub fn keys(&self) -> &[KeySource] {
+    pub fn keys(&self) -> &[Attribute] {
         &self.keys
+    }
+
+    /// The cookie that is issued where no key is present.
+    pub fn cookie(&self) -> Option<&IssuedCookie> {
+        self.cookie.as_ref()
+    }
+
+    pub(crate) fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
+    /// Who may choose by a header.
+    pub fn overriding(&self) -> Option<&Overriding> {
+        self.overriding.as_ref()
     }
 
     /// The seeds of the salt.
@@ -200,25 +334,32 @@ impl Rollout {
     pub fn progressing(&self) -> bool {
         self.progressing
     }
+
+    /// The latency limits that are counted.
+    pub fn slow(&self) -> &[SlowConfig] {
+        &self.slow
+    }
+
+    /// When a variant that is not live is cut off.
+    pub fn fuse(&self) -> Option<FuseSettings> {
+        self.fuse
+    }
+
+    /// Which cluster gets copies.
+    pub fn shadow(&self) -> Option<&ShadowConfig> {
+        self.shadow.as_ref()
+    }
 }
 
-/// The host without its port. An IPv6 literal keeps its brackets, and a bare one, which has no room for a port, stays
-/// as it is.
-fn without_port(host: &[u8]) -> &[u8] {
-    let Some(colon) = host.iter().rposition(|&byte| byte == b':') else {
-        return host;
-    };
-    let (name, port) = host.split_at(colon);
-    let bracketed = name.first() == Some(&b'[');
-    let whole = if bracketed {
-        name.last() == Some(&b']')
-    } else {
-        !name.contains(&b':')
-    };
-    if whole && port.iter().skip(1).all(u8::is_ascii_digit) {
-        name
-    } else {
-        host
+fn fuse_settings(config: &FuseConfig) -> FuseSettings {
+    FuseSettings {
+        consecutive_errors: config.consecutive_errors,
+        error_ratio: config.error_ratio,
+        min_requests: config.min_requests,
+        window: Duration::from_millis(config.window_ms),
+        cooldown: Duration::from_millis(config.cooldown_ms),
+        pending_limit: config.pending_ms.map(Duration::from_millis),
+        slow_limit: config.slow_ms.map(Duration::from_millis),
     }
 }
 

@@ -2,42 +2,47 @@
 
 use fxhash::FxHashSet;
 
+use super::paths::{MAX_SEGMENTS, MAX_WILDCARDS, wildcard};
 use crate::config::{
-    ConfigError, FilterConfig, KeySource, RolloutConfig, VariantConfig, check_version,
+    Attribute, ConfigError, CookieConfig, FuseConfig, Head, RolloutConfig, SlowConfig,
+    VariantConfig,
 };
+use crate::rule::attribute_fits;
+use crate::split::BUCKETS;
 
 /// Series per rollout grow with its variants, and bucket tables name them in one byte.
 const MAX_VARIANTS: usize = 16;
-/// Each source that is absent costs every request a call into the proxy.
+/// Each source that is absent costs every request a look.
 const MAX_KEYS: usize = 8;
+/// Each is a counter per variant and group.
+const MAX_SLOW: usize = 4;
 /// Labels become part of a stat name, of which every proxy keeps a copy per series.
 const MAX_LABEL: usize = 128;
 const MAX_HEADER: usize = 256;
+/// A day: what is longer is a mistake in the unit.
+const MAX_MS: u64 = 86_400_000;
 
-/// Checks all that can be said of the fields; that two rollouts do not claim the same requests is left to the caller.
-pub(super) fn config(config: &FilterConfig) -> Result<(), ConfigError> {
-    check_version(config.version)?;
-    if config.generation == 0 && !config.rollouts.is_empty() {
+/// Everything but the rollouts.
+pub(super) fn head(head: &Head, rollouts: usize) -> Result<(), ConfigError> {
+    if head.generation == 0 && rollouts > 0 {
         let reason = "0 stands for \"no rollouts\" in the gauge and the log: count from 1 as soon as there are any";
         return Err(ConfigError::new("generation", reason));
     }
-    header_name("routeHeader", &config.route_header)?;
-    let mut names = FxHashSet::default();
-    for (index, it) in config.rollouts.iter().enumerate() {
-        let at = format!("rollouts[{index}]");
-        rollout(&at, it, &config.route_header)?;
-        if !names.insert(it.name.as_str()) {
-            let reason = format!(
-                "the name \"{}\" is used twice: a rollout appears once in a configuration",
-                it.name
-            );
-            return Err(ConfigError::new(format!("{at}.name"), reason));
-        }
+    header_name("routeHeader", &head.route_header)?;
+    header_name("shadowHeader", &head.shadow_header)?;
+    if head.route_header.eq_ignore_ascii_case(&head.shadow_header) {
+        let reason = "it is the route header as well: name another header";
+        return Err(ConfigError::new("shadowHeader", reason));
     }
     Ok(())
 }
 
-fn rollout(at: &str, rollout: &RolloutConfig, route_header: &str) -> Result<(), ConfigError> {
+/// All that can be said of a rollout alone; `own` are the headers that the filter sets and removes itself.
+pub(super) fn rollout(
+    at: &str,
+    rollout: &RolloutConfig,
+    own: &[&str; 2],
+) -> Result<(), ConfigError> {
     let field = format!("{at}.name");
     label(&field, &rollout.name)?;
     if !matches!(rollout.name.split_once('/'), Some((namespace, name)) if !namespace.is_empty() && !name.is_empty())
@@ -56,12 +61,38 @@ fn rollout(at: &str, rollout: &RolloutConfig, route_header: &str) -> Result<(), 
     for (index, name) in rollout.hosts.iter().enumerate() {
         host(&format!("{at}.hosts[{index}]"), name)?;
     }
-    path_prefix(&format!("{at}.pathPrefix"), &rollout.path_prefix)?;
+    paths(at, rollout)?;
     variants(&format!("{at}.variants"), &rollout.variants)?;
-    keys(&format!("{at}.key"), &rollout.key, route_header)?;
+    keys(&format!("{at}.key"), &rollout.key, own)?;
+    if let Some(it) = &rollout.cookie {
+        cookie(&format!("{at}.cookie"), it)?;
+    }
+    for (index, rule) in rollout.rules.iter().enumerate() {
+        if usize::from(rule.variant) >= rollout.variants.len() {
+            return Err(ConfigError::new(
+                format!("{at}.rules[{index}].variant"),
+                format!(
+                    "there is no variant {} (counted from 0) among {}",
+                    rule.variant,
+                    rollout.variants.len()
+                ),
+            ));
+        }
+    }
     if rollout.salt.is_empty() {
         let reason = "it is empty, so that this rollout would hit the same users as others: name the release";
         return Err(ConfigError::new(format!("{at}.salt"), reason));
+    }
+    slow(&format!("{at}.slow"), &rollout.slow)?;
+    if let Some(it) = &rollout.fuse {
+        fuse(&format!("{at}.fuse"), it)?;
+    }
+    if let Some(shadow) = &rollout.shadow {
+        header_value(&format!("{at}.shadow.cluster"), &shadow.cluster)?;
+        if shadow.sample > BUCKETS {
+            let reason = format!("{} is more than all: give 0 to {BUCKETS}", shadow.sample);
+            return Err(ConfigError::new(format!("{at}.shadow.sample"), reason));
+        }
     }
     let table = rollout.table.validate(rollout.variants.len());
     table.map_err(|error| ConfigError::new(format!("{at}.table"), error.to_string()))
@@ -69,22 +100,26 @@ fn rollout(at: &str, rollout: &RolloutConfig, route_header: &str) -> Result<(), 
 
 fn host(field: &str, host: &str) -> Result<(), ConfigError> {
     let err = |reason: &str| Err(ConfigError::new(field, format!("\"{host}\" {reason}")));
+    let name = match host.strip_prefix('*') {
+        Some("") => return Ok(()),
+        Some(suffix) if suffix.starts_with('.') && suffix.len() > 1 => suffix,
+        Some(_) => return err("has a star that does not stand for whole labels: write \"*.suffix\""),
+        None => host,
+    };
     let bracketed = host.starts_with('[') && host.ends_with(']');
-    if host.is_empty() {
+    if name.is_empty() {
         return err("is empty: name a host");
     }
-    if host.contains('*') {
-        return err("has a wildcard: name each host");
+    if name.contains('*') {
+        return err("has a star within: only \"*.suffix\" and \"*\" are possible");
     }
-    if host.contains(':') && !bracketed {
+    if name.contains(':') && !bracketed {
         return err(
             "has a port or is a bare IPv6 address: leave the port out, and write IPv6 as \"[::1]\"",
         );
     }
-    if !host
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@'))
-    {
+    let fits = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'/' | b'?' | b'#' | b'@');
+    if name.len() > 253 || !name.bytes().all(fits) {
         return err(
             "is not a host name: write it as clients send it, international names in punycode",
         );
@@ -92,17 +127,65 @@ fn host(field: &str, host: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn path_prefix(field: &str, prefix: &str) -> Result<(), ConfigError> {
-    let fits = prefix.starts_with('/') && !prefix.contains("//");
-    if fits
-        && prefix
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#'))
-    {
+/// The path field in words, for a message.
+pub(super) fn path_words(rollout: &RolloutConfig) -> String {
+    let fields = [
+        ("path", &rollout.path),
+        ("pathTemplate", &rollout.path_template),
+        ("pathPrefix", &rollout.path_prefix),
+    ];
+    let given = fields
+        .into_iter()
+        .find_map(|(name, value)| Some((name, value.as_ref()?)));
+    given.map_or_else(
+        || "every path".to_owned(),
+        |(name, value)| format!("{name} \"{value}\""),
+    )
+}
+
+fn paths(at: &str, rollout: &RolloutConfig) -> Result<(), ConfigError> {
+    let given = [
+        ("pathPrefix", &rollout.path_prefix),
+        ("path", &rollout.path),
+        ("pathTemplate", &rollout.path_template),
+    ];
+    let mut given = given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let Some((name, value)) = given.next() else {
         return Ok(());
+    };
+    if let Some((other, _)) = given.next() {
+        let reason = format!("{name} is given as well: a rollout has one of them");
+        return Err(ConfigError::new(format!("{at}.{other}"), reason));
     }
-    let reason = "must begin with \"/\" and have no empty segment, query, fragment or space (percent-encode what needs it)";
-    Err(ConfigError::new(field, format!("\"{prefix}\" {reason}")))
+    let field = format!("{at}.{name}");
+    let err = |reason: &str| Err(ConfigError::new(&field, format!("\"{value}\" {reason}")));
+    let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
+    if !value.starts_with('/') || value.contains("//") || !value.bytes().all(plain) {
+        return err(
+            "must begin with \"/\" and have no empty segment, query, fragment or space (percent-encode what needs it)",
+        );
+    }
+    let segments = || value.split('/').skip(1);
+    if segments().count() > MAX_SEGMENTS {
+        return err(&format!("has more than {MAX_SEGMENTS} segments"));
+    }
+    if name == "pathTemplate" {
+        let last = value.strip_suffix("/**").unwrap_or(value);
+        let odd = |segment: &str| !wildcard(segment) && segment.contains(['{', '}', '*']);
+        if last.split('/').any(odd) {
+            return err(
+                "has a segment that is neither text nor \"{name}\"; \"**\" may only be the last",
+            );
+        }
+        if segments().filter(|segment| wildcard(segment)).count() > MAX_WILDCARDS {
+            return err(&format!("has more than {MAX_WILDCARDS} named segments"));
+        }
+    } else if value.contains(['{', '}', '*']) {
+        return err("is taken literally: use pathTemplate for \"{name}\" and \"**\"");
+    }
+    Ok(())
 }
 
 fn variants(field: &str, variants: &[VariantConfig]) -> Result<(), ConfigError> {
@@ -118,19 +201,17 @@ fn variants(field: &str, variants: &[VariantConfig]) -> Result<(), ConfigError> 
         let at = |name| format!("{field}[{index}].{name}");
         label(&at("name"), &it.name)?;
         label(&at("version"), &it.version)?;
-        // What the proxy accepts here without a word would fail each request later, in the codec.
-        let visible = it.route.bytes().all(|byte| byte.is_ascii_graphic());
-        if it.route.is_empty() || it.route.len() > MAX_HEADER || !visible {
-            let reason = format!(
-                "\"{}\" is no header value: 1 to {MAX_HEADER} visible ASCII characters",
-                it.route
-            );
-            return Err(ConfigError::new(at("route"), reason));
-        }
+        header_value(&at("route"), &it.route)?;
         if it.cluster.as_ref().is_some_and(String::is_empty) {
             return Err(ConfigError::new(
                 at("cluster"),
                 "it is empty: leave it out where it is not to be checked",
+            ));
+        }
+        if it.live && !it.enabled {
+            return Err(ConfigError::new(
+                at("enabled"),
+                "it is the live variant, where all others lead home to: make another one live first",
             ));
         }
         if !names.insert(it.name.as_str()) {
@@ -150,7 +231,7 @@ fn variants(field: &str, variants: &[VariantConfig]) -> Result<(), ConfigError> 
     Err(ConfigError::new(field, reason))
 }
 
-fn keys(field: &str, keys: &[KeySource], route_header: &str) -> Result<(), ConfigError> {
+fn keys(field: &str, keys: &[Attribute], own: &[&str; 2]) -> Result<(), ConfigError> {
     if keys.len() > MAX_KEYS {
         return Err(ConfigError::new(
             field,
@@ -160,21 +241,78 @@ fn keys(field: &str, keys: &[KeySource], route_header: &str) -> Result<(), Confi
             ),
         ));
     }
-    for (index, KeySource::Header(name)) in keys.iter().enumerate() {
-        let field = format!("{field}[{index}].header");
-        header_name(&field, name)?;
-        if name.eq_ignore_ascii_case(route_header) {
-            return Err(ConfigError::new(
-                field,
-                "it is the route header, which the filter removes: name another header",
-            ));
+    for (index, key) in keys.iter().enumerate() {
+        let field = format!("{field}[{index}]");
+        attribute_fits(&field, key)?;
+        match key {
+            Attribute::Header(name) if own.iter().any(|own| name.eq_ignore_ascii_case(own)) => {
+                return Err(ConfigError::new(
+                    format!("{field}.header"),
+                    "the filter sets and removes it itself: name another header",
+                ));
+            }
+            Attribute::Request(_) => {
+                return Err(ConfigError::new(
+                    format!("{field}.request"),
+                    "method and path make no user: they are for rules",
+                ));
+            }
+            _ => {}
         }
     }
     Ok(())
 }
 
+fn cookie(field: &str, cookie: &CookieConfig) -> Result<(), ConfigError> {
+    crate::attribute::cookie::check(&cookie.name, &cookie.attributes())
+        .map_err(|error| ConfigError::new(field, format!("\"{}\": {error}", cookie.name)))
+}
+
+fn slow(field: &str, limits: &[SlowConfig]) -> Result<(), ConfigError> {
+    if limits.len() > MAX_SLOW {
+        let reason = format!("{} limits are given: at most {MAX_SLOW}", limits.len());
+        return Err(ConfigError::new(field, reason));
+    }
+    let mut names = FxHashSet::default();
+    for (index, limit) in limits.iter().enumerate() {
+        let at = format!("{field}[{index}].name");
+        label(&at, &limit.name)?;
+        if !names.insert(limit.name.as_str()) {
+            let reason = format!("the name \"{}\" is used twice in this rollout", limit.name);
+            return Err(ConfigError::new(at, reason));
+        }
+    }
+    Ok(())
+}
+
+fn fuse(field: &str, fuse: &FuseConfig) -> Result<(), ConfigError> {
+    let times = [
+        ("windowMs", Some(fuse.window_ms)),
+        ("cooldownMs", Some(fuse.cooldown_ms)),
+        ("pendingMs", fuse.pending_ms),
+        ("slowMs", fuse.slow_ms),
+    ];
+    for (name, time) in times {
+        if time.is_some_and(|ms| ms == 0 || ms > MAX_MS) {
+            let reason = "must be 1 ms to a day, in milliseconds";
+            return Err(ConfigError::new(format!("{field}.{name}"), reason));
+        }
+    }
+    super::fuse_settings(fuse).check().map_err(|error| {
+        // The settings are durations, the wire format has milliseconds.
+        let name = match error.field {
+            "window" => "windowMs",
+            "cooldown" => "cooldownMs",
+            "pendingLimit" => "pendingMs",
+            "slowLimit" => "slowMs",
+            other => other,
+        };
+        ConfigError::new(format!("{field}.{name}"), error.reason)
+    })
+}
+
 /// A header name is a token (RFC 9110, section 5.6.2). Pseudo-headers and `host` are the proxy's own.
-fn header_name(field: &str, name: &str) -> Result<(), ConfigError> {
+pub(crate) fn header_name(field: &str, name: &str) -> Result<(), ConfigError> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let fits = !name.is_empty() && name.len() <= MAX_HEADER && name.bytes().all(token);
     if fits && !name.eq_ignore_ascii_case("host") {
@@ -186,14 +324,25 @@ fn header_name(field: &str, name: &str) -> Result<(), ConfigError> {
     ))
 }
 
-/// Labels travel inside stat names (see [`crate::stat::encode`]), where `;` and `=` would end or begin another.
+/// What the proxy accepts here without a word would fail each request later, in the codec.
+fn header_value(field: &str, value: &str) -> Result<(), ConfigError> {
+    let visible = value.bytes().all(|byte| byte.is_ascii_graphic());
+    if !value.is_empty() && value.len() <= MAX_HEADER && visible {
+        return Ok(());
+    }
+    let reason =
+        format!("\"{value}\" is no header value: 1 to {MAX_HEADER} visible ASCII characters");
+    Err(ConfigError::new(field, reason))
+}
+
+/// Labels travel inside stat names (see [`crate::stat::Encoding`]), where `;`, `=` and `,` would end or begin another.
 fn label(field: &str, value: &str) -> Result<(), ConfigError> {
-    let fits = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b';' | b'=');
+    let fits = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b';' | b'=' | b',');
     if !value.is_empty() && value.len() <= MAX_LABEL && value.bytes().all(fits) {
         return Ok(());
     }
     let reason = format!(
-        "\"{value}\" is no metric label: 1 to {MAX_LABEL} printable ASCII characters without ';' and '='"
+        "\"{value}\" is no metric label: 1 to {MAX_LABEL} printable ASCII characters without ';', '=' and ','"
     );
     Err(ConfigError::new(field, reason))
 }

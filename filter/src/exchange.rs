@@ -1,0 +1,236 @@
+//! One request: choose and mark it on its way up, count it when it is over.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::SystemTime;
+
+use serin_filter_core::attribute::cookie::set_cookie;
+use serin_filter_core::fuse::{Admission, Ticket};
+use serin_filter_core::outcome::{GRPC_UNKNOWN, Outcome, is_bad};
+use serin_filter_core::pairs::Pairs;
+use serin_filter_core::random::SplitMix64;
+use serin_filter_core::route::{Decision, Reason, Request, decide};
+use serin_filter_core::table::{Rollout, RoutingTable};
+
+use crate::host;
+use crate::plugin::Loaded;
+
+thread_local! {
+    /// Each worker draws from a generator of its own: a seed from WASI once, and no call into the proxy per draw.
+    static DRAWS: Cell<SplitMix64> = Cell::new(SplitMix64::new(host::seed()));
+}
+
+/// A request that belongs to a rollout, with the configuration that it began with.
+pub(crate) struct Exchange {
+    loaded: Rc<Loaded>,
+    decision: Decision,
+    /// What the fuse said.
+    fused: bool,
+    ticket: Option<Ticket>,
+    started: SystemTime,
+    call: Call,
+    /// Whether the response came to its end.
+    ended: bool,
+}
+
+/// What the request's content type says of how its answer ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    Http,
+    /// gRPC itself: the status comes in trailers or, without a message, in headers.
+    Grpc,
+    /// gRPC-Web: the status may be hidden in the body.
+    GrpcWeb,
+}
+
+impl Exchange {
+    /// Decides where a request goes, marks it, and counts the choice; none: no rollout claims it.
+    pub(crate) fn begin(loaded: &Rc<Loaded>) -> Option<Self> {
+        let bytes = host::request_headers();
+        let headers = Pairs::new(&bytes);
+        let table = &loaded.table;
+        let chosen = decide(table, &Headers(headers))
+            .and_then(|decision| Some((decision, table.rollout(decision.rollout)?)));
+        let Some((decision, rollout)) = chosen else {
+            mark(headers, table.route_header(), None);
+            mark(headers, table.shadow_header(), None);
+            return None;
+        };
+        let metrics = loaded.metrics.of(table, &decision)?;
+        let (fused, ticket) = match metrics.fuse().map(|fuse| fuse.admit()) {
+            None => (false, None),
+            Some(Admission::Through(ticket)) => (false, Some(ticket)),
+            Some(Admission::Home) => (true, None),
+        };
+        prepare(headers, table, rollout, &decision, fused);
+        metrics.assigned(if fused { Reason::Fuse } else { decision.reason });
+        if decision.shadow {
+            metrics.shadowed();
+        }
+        Some(Self {
+            loaded: Rc::clone(loaded),
+            decision,
+            fused,
+            ticket,
+            started: host::now(),
+            // A later filter, such as a transcoder, may change it.
+            call: Call::of(headers.get("content-type").unwrap_or_default()),
+            ended: false,
+        })
+    }
+
+    /// The response has begun.
+    pub(crate) fn answered(&mut self, end_of_stream: bool) {
+        self.ended |= end_of_stream;
+        if let Some(token) = &self.decision.issue {
+            let rollout = self.loaded.table.rollout(self.decision.rollout);
+            if let Some(cookie) = rollout.and_then(Rollout::cookie) {
+                let config = cookie.config();
+                let value = set_cookie(&config.name, token.as_str(), &config.attributes());
+                host::add_response_header("set-cookie", &value);
+            }
+        }
+    }
+
+    /// The response has come to its end.
+    pub(crate) fn ended(&mut self) {
+        self.ended = true;
+    }
+
+    /// The request is over.
+    pub(crate) fn log(self) {
+        let Self {
+            loaded,
+            decision,
+            fused,
+            ticket,
+            started,
+            call,
+            ended,
+        } = self;
+        let table = &loaded.table;
+        let metrics = loaded.metrics.of(table, &decision);
+        let (Some(metrics), Some(rollout)) = (metrics, table.rollout(decision.rollout)) else {
+            return;
+        };
+        let (outcome, took) = (outcome(call, ended), host::since(started));
+        if let (Some(ticket), Some(fuse)) = (ticket, metrics.fuse()) {
+            let bad = is_bad(&outcome);
+            let known = bad || !outcome.client_hung_up;
+            fuse.finish(ticket, known.then_some(bad), took);
+        }
+        metrics.finished(rollout, &decision, fused, &outcome, took);
+        let served = if fused {
+            rollout.live()
+        } else {
+            decision.variant
+        };
+        if let Some(cluster) = rollout.variant(served).and_then(|it| it.cluster.as_deref()) {
+            metrics.sample(cluster);
+        }
+    }
+}
+
+/// Sets and removes the headers of a request that belongs to a rollout.
+fn prepare(
+    headers: Pairs,
+    table: &RoutingTable,
+    rollout: &Rollout,
+    decision: &Decision,
+    fused: bool,
+) {
+    let variant = rollout.variant(decision.variant);
+    let route = variant.filter(|variant| !variant.live && !fused);
+    mark(
+        headers,
+        table.route_header(),
+        route.map(|it| it.route.as_str()),
+    );
+    let shadow = rollout.shadow().filter(|_| decision.shadow);
+    mark(
+        headers,
+        table.shadow_header(),
+        shadow.map(|it| it.cluster.as_str()),
+    );
+    if let Some(overriding) = rollout.overriding() {
+        if decision.reason != Reason::Override {
+            mark(headers, overriding.header(), None);
+        }
+        if let Some(name) = overriding.secret_header() {
+            mark(headers, name, None);
+        }
+    }
+}
+
+/// Sets a header, or removes it where it is there: Envoy matches the route again after either.
+fn mark(headers: Pairs, name: &str, value: Option<&str>) {
+    match value {
+        Some(value) => host::set_request_header(name, value),
+        None if headers.get(name).is_some() => host::remove_request_header(name),
+        None => {}
+    }
+}
+
+/// The request headers, and what else the proxy knows.
+struct Headers<'a>(Pairs<'a>);
+
+impl Request for Headers<'_> {
+    fn header<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
+        self.0.get(name)
+    }
+
+    fn cookies(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.all("cookie")
+    }
+
+    fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
+        host::property(path.to_vec())
+    }
+
+    fn draw(&self) -> u64 {
+        DRAWS.with(|draws| {
+            let mut generator = draws.get();
+            let draw = generator.draw();
+            draws.set(generator);
+            draw
+        })
+    }
+}
+
+impl Call {
+    fn of(content_type: &[u8]) -> Self {
+        match content_type.strip_prefix(b"application/grpc") {
+            Some([] | [b'+' | b';', ..]) => Self::Grpc,
+            Some([b'-', ..]) => Self::GrpcWeb,
+            _ => Self::Http,
+        }
+    }
+}
+
+/// How the request ended, in `on_log`.
+fn outcome(call: Call, ended: bool) -> Outcome {
+    let status: Option<u16> = host::response_header(":status").and_then(|value| number(&value));
+    let mut grpc_status = match call {
+        Call::Http => None,
+        Call::Grpc | Call::GrpcWeb => host::response_trailer("grpc-status")
+            .or_else(|| host::response_header("grpc-status"))
+            .map(|value| number(&value).unwrap_or(GRPC_UNKNOWN)),
+    };
+    let cut_short = call == Call::Grpc && status == Some(200) && grpc_status.is_none();
+    // Flags are dear to ask for, and say something new only where the end is missing.
+    let client_hung_up = (!ended || cut_short) && host::client_hung_up();
+    if cut_short && !client_hung_up {
+        // The client has to assume this status too.
+        grpc_status = Some(GRPC_UNKNOWN);
+    }
+    Outcome {
+        status,
+        ended,
+        grpc_status,
+        client_hung_up,
+    }
+}
+
+fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
