@@ -4,7 +4,7 @@ SHELL := /bin/bash
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: setup
 setup: ## Fetch Envoy, Prometheus, libtorch and the Rust target into the cache (once)
@@ -27,6 +27,14 @@ demo: build ## A good release and a bad one, live in this terminal (KEEP=1 leave
 test: setup wasm ## Run every test, unit to end-to-end
 	cargo test --workspace --doc --quiet
 	cargo test --workspace --all-targets --no-fail-fast
+
+.PHONY: bench-filter
+bench-filter: setup wasm ## CPU time of a request with the filter, beside other ways (QUICK=1: a rough look)
+	@cargo run --quiet --bin serin-bench-filter
+
+.PHONY: fuzz
+fuzz: ## Fuzz what strangers write (FUZZ_SECONDS=300 for each target; FUZZ_TARGETS: some of them)
+	@tests/setup/fuzz.sh $(or $(FUZZ_SECONDS),300) $(FUZZ_TARGETS)
 
 .PHONY: lint
 lint: setup ## Check format, lints, licences and docs

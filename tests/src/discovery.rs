@@ -79,6 +79,14 @@ pub fn write_plugin(path: &Path, wasm: &Path, configuration: &str) -> Result<()>
 /// When the file cannot be written.
 pub fn write_routes(path: &Path, routes: &[Route]) -> Result<()> {
     let routes: Vec<Value> = routes.iter().map(render).collect();
+    write_raw_routes(path, &routes)
+}
+
+/// [`write_routes`] with routes as Envoy has them (`config.route.v3.Route`).
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_raw_routes(path: &Path, routes: &[Value]) -> Result<()> {
     let resource = json!({
         "@type": ROUTES_TYPE,
         "name": RESOURCE,

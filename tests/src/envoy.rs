@@ -41,6 +41,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Envoy {
     setup: Setup,
+    filters: Vec<Value>,
     world: World,
     process: Process,
     listener: u16,
@@ -54,9 +55,19 @@ impl Envoy {
     /// # Errors
     /// When Envoy is not there, ends early (with the end of its log), or is not ready in time.
     pub async fn start(world: &World, setup: Setup) -> Result<Envoy> {
+        let filters = vec![plugin(&setup.plugin)];
+        Envoy::start_with(world, setup, filters).await
+    }
+
+    /// [`Envoy::start`] with other HTTP filters before the router than the plugin ([`plugin`]); the setup's own file is
+    /// not looked at then.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub async fn start_with(world: &World, setup: Setup, filters: Vec<Value>) -> Result<Envoy> {
         // Not port 0: after a restart clients and Prometheus find it where it was.
         let (listener, admin) = (ports::free()?, ports::free()?);
-        Envoy::start_on(world.clone(), setup, listener, admin).await
+        Envoy::start_on(world.clone(), setup, filters, listener, admin).await
     }
 
     /// Ends Envoy and starts it again on the same ports, with the files as they are now.
@@ -66,6 +77,7 @@ impl Envoy {
     pub async fn restart(self) -> Result<Envoy> {
         let Envoy {
             setup,
+            filters,
             world,
             process,
             listener,
@@ -73,13 +85,21 @@ impl Envoy {
             ..
         } = self;
         process.stop().await?;
-        Envoy::start_on(world, setup, listener, admin).await
+        Envoy::start_on(world, setup, filters, listener, admin).await
     }
 
-    async fn start_on(world: World, setup: Setup, listener: u16, admin: u16) -> Result<Envoy> {
-        let process = spawn(&world, &setup, listener, admin)?;
+    async fn start_on(
+        world: World,
+        setup: Setup,
+        filters: Vec<Value>,
+        listener: u16,
+        admin: u16,
+    ) -> Result<Envoy> {
+        let bootstrap = bootstrap(&setup, &filters, listener, admin);
+        let process = spawn(&world, &setup, &bootstrap)?;
         let mut envoy = Envoy {
             setup,
+            filters,
             world,
             process,
             listener,
@@ -178,10 +198,19 @@ impl Envoy {
     }
 }
 
-fn spawn(world: &World, setup: &Setup, listener: u16, admin: u16) -> Result<Process> {
+/// The HTTP filter whose configuration comes from a file, by ECDS.
+#[must_use]
+pub fn plugin(file: &Path) -> Value {
+    json!({
+        "name": RESOURCE,
+        "config_discovery": {"config_source": watched(file), "type_urls": [WASM_TYPE]},
+    })
+}
+
+fn spawn(world: &World, setup: &Setup, bootstrap: &Value) -> Result<Process> {
     let path = world.file(format!("{}.json", setup.name));
-    let text = bootstrap(setup, listener, admin).to_string();
-    std::fs::write(&path, text).with_context(|| format!("failed to write {}", path.display()))?;
+    std::fs::write(&path, bootstrap.to_string())
+        .with_context(|| format!("failed to write {}", path.display()))?;
     let workers = setup.workers.to_string();
     let arguments = [
         "--config-path".as_ref(),
@@ -200,7 +229,7 @@ fn spawn(world: &World, setup: &Setup, listener: u16, admin: u16) -> Result<Proc
     Process::start(world, &setup.name, &tools::envoy()?, arguments)
 }
 
-fn bootstrap(setup: &Setup, listener: u16, admin: u16) -> Value {
+fn bootstrap(setup: &Setup, filters: &[Value], listener: u16, admin: u16) -> Value {
     let clusters: Vec<Value> = setup
         .clusters
         .iter()
@@ -221,7 +250,7 @@ fn bootstrap(setup: &Setup, listener: u16, admin: u16) -> Value {
                 "address": address(listener),
                 "filter_chains": [{"filters": [{
                     "name": "envoy.filters.network.http_connection_manager",
-                    "typed_config": connection_manager(setup),
+                    "typed_config": connection_manager(setup, filters),
                 }]}],
             }],
             "clusters": clusters,
@@ -229,21 +258,17 @@ fn bootstrap(setup: &Setup, listener: u16, admin: u16) -> Value {
     })
 }
 
-fn connection_manager(setup: &Setup) -> Value {
+fn connection_manager(setup: &Setup, filters: &[Value]) -> Value {
+    let router = json!({
+        "name": "envoy.filters.http.router",
+        "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
+    });
+    let filters: Vec<&Value> = filters.iter().chain([&router]).collect();
     json!({
         "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "in",
         "rds": {"route_config_name": RESOURCE, "config_source": watched(&setup.routes)},
-        "http_filters": [
-            {
-                "name": RESOURCE,
-                "config_discovery": {"config_source": watched(&setup.plugin), "type_urls": [WASM_TYPE]},
-            },
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"},
-            },
-        ],
+        "http_filters": filters,
     })
 }
 

@@ -1,6 +1,7 @@
 //! What tests and the demo share: the real peers (Envoy, Prometheus, our own programs) as values that end with their
 //! owner, traffic to drive them, and the fraud models of the demo.
 
+pub mod bench;
 pub mod demo;
 pub mod discovery;
 pub mod envoy;

@@ -89,6 +89,17 @@ pub fn filter() -> Result<PathBuf> {
     })
 }
 
+/// The filter that does nothing, as cargo builds it: with all exports of the SDK beside its own.
+///
+/// # Errors
+/// When cargo fails; its own words are on stderr.
+pub fn noop() -> Result<PathBuf> {
+    let package = ["-p", "serin-noop"];
+    let target = ["--target", "wasm32-wasip1", "--profile", "wasm"];
+    let files = cargo(&[package.as_slice(), target.as_slice()].concat())?;
+    find(&files, "serin_noop.wasm")
+}
+
 /// Our programs, built once per process.
 ///
 /// # Errors

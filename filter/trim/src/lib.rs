@@ -70,19 +70,24 @@ impl Trimmer {
         Ok(Self(module))
     }
 
+    /// Names of the exports, in their order.
+    pub fn exports(&self) -> impl Iterator<Item = &str> {
+        self.0.exports.iter().map(|export| export.name.as_str())
+    }
+
     /// The selection that goes without saying: where the module has entry points of its own ([`OURS`]), these, renamed
     /// for the host, and what the host needs beside them ([`NEEDED`]); else everything.
     #[must_use]
     pub fn convention(&self) -> Selection {
-        let names = || self.0.exports.iter().map(|export| export.name.as_str());
-        let rename: Vec<_> = names()
+        let rename: Vec<_> = self
+            .exports()
             .filter_map(|name| {
                 let callback = name.strip_prefix(OURS)?;
                 Some((name.to_owned(), format!("{HOST}{callback}")))
             })
             .collect();
         let keep = if rename.is_empty() {
-            names().map(str::to_owned).collect()
+            self.exports().map(str::to_owned).collect()
         } else {
             NEEDED.map(str::to_owned).to_vec()
         };
@@ -137,8 +142,7 @@ impl Trimmer {
     }
 
     fn names(&self) -> String {
-        let exports = self.0.exports.iter();
-        let names: Vec<_> = exports.map(|it| format!("'{}'", it.name)).collect();
+        let names: Vec<_> = self.exports().map(|name| format!("'{name}'")).collect();
         if names.is_empty() {
             return "nothing".to_owned();
         }

@@ -1,0 +1,6 @@
+//! What all benches share: rounds that take turns, CPU time, and the table and the file that every bench leaves.
+
+pub mod cpu;
+pub mod filter;
+pub mod report;
+pub mod rounds;

@@ -1,0 +1,243 @@
+//! What the filter costs: CPU time of one Envoy worker for a request, beside other ways to do the same and beside none.
+
+pub mod contender;
+pub mod modules;
+
+use anyhow::{Context, Result, bail};
+use comfy_table::{CellAlignment, Table, presets};
+
+use self::contender::{Contender, Way};
+use self::modules::Modules;
+use crate::bench::cpu::Cpus;
+use crate::bench::report::Row;
+use crate::bench::rounds::{Series, orders};
+use crate::upstream::Upstream;
+use crate::world::World;
+
+/// How much to measure.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// How often each contender has its turn.
+    pub rounds: usize,
+    /// Requests in a turn.
+    pub requests: u64,
+}
+
+/// Enough to tell two contenders apart that differ by 1 us, as far as the machine allows it.
+pub const FULL: Size = Size {
+    rounds: 60,
+    requests: 4_000,
+};
+
+/// A rough look.
+pub const QUICK: Size = Size {
+    rounds: 8,
+    requests: 2_000,
+};
+
+/// Any: it makes the orders of two runs the same.
+const SEED: u64 = 4;
+
+const NONE: &str = "none";
+const NOOP: &str = "Wasm no-op, all exports of the SDK";
+
+/// Who is measured, in the order of the table. The first one comes twice, as itself and as somebody else: what these
+/// two differ by is noise.
+fn contenders_of(modules: &Modules) -> Vec<(&'static str, Way)> {
+    let serin = |rollouts, host| Way::Serin {
+        wasm: modules.serin.clone(),
+        rollouts,
+        host,
+    };
+    vec![
+        (NONE, Way::None),
+        ("none, a second time", Way::None),
+        ("weighted_clusters, native", Way::WeightedClusters),
+        (NOOP, Way::Noop(modules.noop_full.clone())),
+        (
+            "Wasm no-op, the exports of Serin",
+            Way::Noop(modules.noop_ours.clone()),
+        ),
+        ("Serin", serin(1, contender::HOST)),
+        ("Serin, 10 000 rollouts", serin(10_000, contender::HOST)),
+        ("Serin, no rollout matches", serin(1, contender::OTHER_HOST)),
+        ("Lua, the same without statistics", Way::Lua),
+    ]
+}
+
+/// What was measured.
+#[derive(Debug)]
+pub struct Results {
+    /// Names, and microseconds of CPU time per request in each round.
+    costs: Vec<(&'static str, Series)>,
+    /// Names of modules, and their sizes in bytes.
+    sizes: Vec<(&'static str, u64)>,
+}
+
+/// Measures; `told` hears of each step.
+///
+/// # Errors
+/// When something cannot be built or started, and when a contender does not do what it is measured for.
+pub async fn run(size: Size, modules: &Modules, told: impl Fn(&str)) -> Result<Results> {
+    let world = World::new("bench-filter")?;
+    let cpus = Cpus::split()?;
+    if cpus.is_none() {
+        told("there is one CPU only: the traffic disturbs what is measured");
+    }
+    let upstreams = (
+        Upstream::start(contender::LIVE).await?,
+        Upstream::start(contender::CANARY).await?,
+    );
+    let mut contenders = Vec::new();
+    for (number, (name, way)) in contenders_of(modules).into_iter().enumerate() {
+        if let Some(cpus) = &cpus {
+            cpus.measure()?;
+        }
+        let contender = Contender::start(&world, number, way, &upstreams)
+            .await
+            .with_context(|| format!("failed to start '{name}'"))?;
+        contenders.push((name, contender, Series::default()));
+    }
+    if let Some(cpus) = &cpus {
+        cpus.drive()?;
+    }
+    told("all Envoys are up, warming up");
+    let mut users = 0..size.requests;
+    for (name, contender, _) in &mut contenders {
+        turn(name, contender, users.clone()).await?;
+    }
+    let each = size.rounds.div_ceil(4).max(1);
+    for (number, order) in (1..).zip(orders(contenders.len(), size.rounds, SEED)) {
+        // The same users for all contenders of a round: they have the same work.
+        users = users.end..users.end + size.requests;
+        for subject in order {
+            let (name, contender, series) = &mut contenders[subject];
+            series.0.push(turn(name, contender, users.clone()).await?);
+        }
+        if number % each == 0 {
+            told(&format!("{number} of {} rounds", size.rounds));
+        }
+    }
+    let costs = contenders.into_iter();
+    Ok(Results {
+        costs: costs.map(|(name, _, series)| (name, series)).collect(),
+        sizes: modules.sizes()?,
+    })
+}
+
+async fn turn(name: &str, contender: &mut Contender, users: std::ops::Range<u64>) -> Result<f64> {
+    contender
+        .turn(users)
+        .await
+        .with_context(|| format!("failed to measure '{name}'"))
+}
+
+impl Results {
+    fn costs_of(&self, name: &str) -> Result<&Series> {
+        let found = self.costs.iter().find(|(found, _)| *found == name);
+        match found {
+            Some((_, series)) => Ok(series),
+            None => bail!("'{name}' was not measured"),
+        }
+    }
+
+    /// The rows of the bench's file: costs with their ratio to none, then costs as a ratio to the no-op, then sizes.
+    ///
+    /// # Errors
+    /// When what the others are compared with was not measured.
+    pub fn rows(&self) -> Result<Vec<Row>> {
+        let (none, noop) = (self.costs_of(NONE)?, self.costs_of(NOOP)?);
+        let costs = self.costs.iter().map(|(name, series)| {
+            let ratio = series.of(none).median();
+            Row::new(name, series.median(), "us/request", Some(ratio))
+        });
+        let of_noop = self.costs.iter().map(|(name, series)| {
+            let name = format!("{name} / {NOOP}");
+            Row::new(&name, series.of(noop).median(), "ratio", None)
+        });
+        // Sizes are far below the 2^53 up to which they are exact.
+        let sizes = self.sizes.iter().map(|(name, size)| {
+            let name = format!("size of module: {name}");
+            Row::new(&name, *size as f64, "bytes", None)
+        });
+        Ok(costs.chain(of_noop).chain(sizes).collect())
+    }
+
+    /// The table for people.
+    ///
+    /// # Errors
+    /// As [`Results::rows`].
+    pub fn table(&self) -> Result<String> {
+        let (none, noop) = (self.costs_of(NONE)?, self.costs_of(NOOP)?);
+        let mut costs = Table::new();
+        costs.load_style(presets::NOTHING).set_header([
+            "CPU time of a request",
+            "us (median)",
+            "us (p10 to p90)",
+            "x none",
+            "x no-op, all exports",
+        ]);
+        for (name, series) in &self.costs {
+            costs.add_row([
+                (*name).to_owned(),
+                format!("{:.1}", series.median()),
+                format!("{:.1} to {:.1}", series.quantile(0.1), series.quantile(0.9)),
+                format!("{:.3}", series.of(none).median()),
+                format!("{:.3}", series.of(noop).median()),
+            ]);
+        }
+        let mut sizes = Table::new();
+        sizes
+            .load_style(presets::NOTHING)
+            .set_header(["module", "KiB"]);
+        for (name, size) in &self.sizes {
+            sizes.add_row([(*name).to_owned(), format!("{:.0}", *size as f64 / 1024.0)]);
+        }
+        for table in [&mut costs, &mut sizes] {
+            for column in table.column_iter_mut().skip(1) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        Ok(format!("{}\n\n{}", costs.trim_fmt(), sizes.trim_fmt()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn results() -> Results {
+        let series = |values: &[f64]| Series(values.to_vec());
+        Results {
+            costs: vec![
+                (NONE, series(&[40.0, 50.0, 45.0])),
+                (NOOP, series(&[50.0, 62.5, 56.25])),
+                ("Serin", series(&[55.0, 68.75, 61.875])),
+            ],
+            sizes: vec![("Serin", 2048)],
+        }
+    }
+
+    #[test]
+    fn each_cost_has_its_ratio_to_none_and_to_the_noop() {
+        let rows = results().rows().unwrap();
+        let named = |name: &str| rows.iter().find(|row| row.name == name).unwrap();
+        let serin = named("Serin");
+        assert_eq!((serin.value, serin.unit.as_str()), (61.875, "us/request"));
+        assert!((serin.ratio.unwrap() - 1.375).abs() < 1e-9);
+        let of_noop = named("Serin / Wasm no-op, all exports of the SDK");
+        assert!((of_noop.value - 1.1).abs() < 1e-9);
+        assert_eq!(named("size of module: Serin").value, 2048.0);
+    }
+
+    #[test]
+    fn the_table_says_the_same() {
+        let table = results().table().unwrap();
+        let line = table.lines().find(|line| line.contains("Serin")).unwrap();
+        let words: Vec<&str> = line.split_whitespace().collect();
+        assert_eq!(
+            words,
+            ["Serin", "61.9", "55.0", "to", "68.8", "1.375", "1.100"]
+        );
+    }
+}

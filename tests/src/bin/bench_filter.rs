@@ -1,0 +1,53 @@
+//! `make bench-filter`: what the filter costs a request, beside other ways to do the same. It reports and does not
+//! judge: a machine that is busy changes the numbers.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use serin_tests::bench::filter::modules::Modules;
+use serin_tests::bench::filter::{FULL, QUICK, run};
+use serin_tests::bench::report;
+use serin_tests::world::World;
+
+/// CPU time of a request in Envoy: with the filter, with others, and with none.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Measure for seconds instead of minutes: enough to see that it works
+    #[arg(long, env = "QUICK", value_parser = clap::builder::FalseyValueParser::new())]
+    quick: bool,
+}
+
+fn main() -> ExitCode {
+    if let Err(error) = bench(&Args::parse()) {
+        writeln!(std::io::stderr(), "bench-filter: {error:#}").ok();
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
+
+fn bench(args: &Args) -> Result<()> {
+    // One thread: the one whose CPU the Envoys inherit.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("failed to start a runtime")?;
+    let world = World::new("bench-modules")?;
+    let modules = Modules::build(world.path())?;
+    let size = if args.quick { QUICK } else { FULL };
+    // Who closed stderr does not want to know.
+    let told = |line: &str| drop(writeln!(std::io::stderr(), "bench-filter: {line}"));
+    let results = runtime.block_on(run(size, &modules, told))?;
+    let path = report::write("filter", &results.rows()?)?;
+    writeln!(
+        std::io::stdout(),
+        "{}\n\n{} rounds of {} requests each; the two rows of none differ by noise alone; all of it is in {}",
+        results.table()?,
+        size.rounds,
+        size.requests,
+        path.display()
+    )
+    .context("failed to print")?;
+    Ok(())
+}
