@@ -19,19 +19,20 @@ use super::{claim::Joined, decimal};
 /// a control character among them, and for a boolean only if it is U+0000 or U+0001. Integers beyond 2^53 come rounded
 /// to a double, which the unverified claim does not.
 pub fn property_claim(bytes: &[u8]) -> Option<Vec<u8>> {
-    match pairs(bytes) {
-        Some(mut pairs) => {
+    let claim = match pairs(bytes) {
+        Some(pairs) => {
             let mut joined = Joined::default();
-            pairs.all(|(element, value)| {
-                let element = value.is_empty().then(|| scalar(element)).flatten();
-                joined.push(element.as_deref());
-                element.is_some()
-            });
+            for (element, value) in pairs {
+                if !value.is_empty() {
+                    return None;
+                }
+                joined.push(&scalar(element)?);
+            }
             joined.finish()
         }
-        None => scalar(bytes),
-    }
-    .filter(|claim| !claim.is_empty())
+        None => scalar(bytes)?,
+    };
+    (!claim.is_empty()).then_some(claim)
 }
 
 /// The text of a claim that is no list.

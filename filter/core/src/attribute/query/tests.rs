@@ -114,7 +114,8 @@ proptest! {
         query in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(b"ab&=%+4".to_vec())], 0..100),
         name in "[ab]?",
     ) {
-        prop_assume!(!query.contains(&b'#'));
+        // The standard cuts the fragment off before.
+        let query: Vec<u8> = query.into_iter().filter(|&byte| byte != b'#').collect();
         let path = [b"/?", query.as_slice()].concat();
         let found = find(&path, name.as_bytes());
         if let Some(Cow::Borrowed(value)) = &found {
