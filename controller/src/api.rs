@@ -7,6 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::quantity::{Fraction, Span};
 
+mod assignment;
+mod fuse;
+
+pub use assignment::{
+    Assignment, ClaimName, Condition, Cookie, Key, Override, Range, Rule, Secret, Trusted,
+};
+pub use fuse::Fuse;
+
 /// `apiVersion` of every rollout file.
 pub const API_VERSION: &str = "serin.dev/v1alpha1";
 /// `kind` of every rollout file.
@@ -45,6 +53,9 @@ fn default_namespace() -> String {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spec {
+    /// False: as if the rollout were not there. Everybody is on the live version, and a release stands still.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub enabled: bool,
     /// Which requests belong to this rollout.
     #[serde(rename = "match")]
     pub matches: Match,
@@ -63,21 +74,43 @@ pub struct Spec {
     /// What is judged, and with which error rates.
     #[serde(default)]
     pub analysis: Analysis,
+    /// When the proxies themselves cut the canary off; the default when not written.
+    #[serde(default)]
+    pub fuse: Fuse,
+    /// Copies of requests for a cluster whose answers nobody sees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
 }
 
-/// Requests of one rollout: host and path must both match.
+fn yes() -> bool {
+    true
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over references"
+)]
+fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+/// Requests of one rollout: host and path must both match. At most one of the paths is given; none means every path.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Match {
-    /// Host names without port, compared without case.
+    /// Host names without port, compared without case; or `*.suffix` for every host below it, or `*`. The most specific
+    /// one of all rollouts decides.
     pub hosts: Vec<String>,
     /// Path prefix on a segment boundary: `/v2/models/fraud` does not match `/v2/models/fraud2`.
-    #[serde(default = "root_path")]
-    pub path_prefix: String,
-}
-
-fn root_path() -> String {
-    "/".to_owned()
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_prefix: Option<String>,
+    /// Exactly this path, whatever its query.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// A path in which `{name}` stands for any one segment, and `/**` at the end for any further ones:
+    /// `/v2/models/{name}/infer`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_template: Option<String>,
 }
 
 /// Whether Serin writes the routes or only reads the user's own.
@@ -107,6 +140,9 @@ pub struct Variant {
     pub version: String,
     /// Where the version is served; a route belongs to one version for ever.
     pub route: Route,
+    /// False: as if the variant were not there. Its users are on the live version, and the release stands still.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub enabled: bool,
 }
 
 /// Role of a variant.
@@ -125,23 +161,14 @@ pub struct Route {
     pub cluster: String,
 }
 
-/// How a request's variant is chosen.
+/// Copies of requests, sent by the proxy and forgotten: what comes back is not waited for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Assignment {
-    /// Attributes that make a user; the first that is present wins. Empty: every request draws anew.
-    #[serde(default)]
-    pub key: Vec<Key>,
-    /// A new salt reshuffles the users.
-    pub salt: String,
-}
-
-/// An attribute of a request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Key {
-    /// A request header by name.
-    Header(String),
+pub struct Shadow {
+    /// Envoy cluster that gets the copies (standalone).
+    pub cluster: String,
+    /// Share of the requests that are copied, such as `10%`; drawn for each request.
+    pub sample: Fraction,
 }
 
 /// How the weights go up.

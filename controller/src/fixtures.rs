@@ -101,7 +101,7 @@ pub(crate) fn before(plan: &Plan) -> RolloutState {
     RolloutState {
         name: plan.name.clone(),
         hosts: plan.hosts.clone(),
-        path_prefix: plan.path_prefix.clone(),
+        paths: plan.paths.clone(),
         live: plan.stable.clone(),
         release: None,
         history: Vec::new(),

@@ -12,6 +12,7 @@ pub mod evidence;
 mod fixtures;
 pub mod locate;
 pub mod observation;
+pub mod paths;
 pub mod prometheus;
 pub mod quantity;
 pub mod render;

@@ -3,60 +3,168 @@
 //! Routes are a function of [`RolloutState`] alone, also for a rollout whose file is gone: its default route goes on
 //! leading to the live version.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
+mod routes;
+
+pub use routes::{default_host, default_route_in, owns, rds, virtual_hosts};
+
 use std::path::Path;
 
 use serde_json::{Value, json};
 use serin_filter_core::config::{
-    DEFAULT_ROUTE_HEADER, FilterConfig, RolloutConfig, VERSION, VariantConfig,
+    Attribute, DEFAULT_ROUTE_HEADER, DEFAULT_SHADOW_HEADER, FilterConfig, RolloutConfig, VERSION,
+    VariantConfig,
 };
+use serin_filter_core::split::BucketTable;
+use serin_filter_core::stat::Encoding;
 
-use crate::rollout::RolloutState;
-use crate::validate::VariantRef;
+use crate::paths::Paths;
+use crate::rollout::{Release, RolloutState};
+use crate::validate::{Choice, Plan, RolloutName, VariantRef};
 
 /// Name of the extension config and of the route config; Envoy's bootstrap refers to both.
 pub const RESOURCE_NAME: &str = "serin";
 
+/// What a rollout's part of the plugin config is made of, beside who owns which buckets.
+#[derive(Clone, Copy, Debug)]
+pub struct Arms<'a> {
+    name: &'a RolloutName,
+    hosts: &'a [String],
+    paths: &'a Paths,
+    stable: &'a VariantRef,
+    canary: &'a VariantRef,
+    key: &'a [Attribute],
+    salt: &'a str,
+    choice: &'a Choice,
+}
+
+impl<'a> Arms<'a> {
+    /// Of a release that has not begun.
+    #[must_use]
+    pub fn of_plan(plan: &'a Plan) -> Self {
+        Self {
+            name: &plan.name,
+            hosts: &plan.hosts,
+            paths: &plan.paths,
+            stable: &plan.stable,
+            canary: &plan.canary,
+            key: &plan.key,
+            salt: &plan.salt,
+            choice: &plan.choice,
+        }
+    }
+
+    fn of_release(state: &'a RolloutState, release: &'a Release) -> Self {
+        Self {
+            name: &state.name,
+            hosts: &state.hosts,
+            paths: &state.paths,
+            stable: &release.stable,
+            canary: &release.canary,
+            key: &release.key,
+            salt: &release.salt,
+            choice: &release.choice,
+        }
+    }
+}
+
 /// The rollout's part of the plugin config; `None` when there is no release to choose for.
+///
+/// After a release nobody reaches a version that is not live, be it by rule or override: the rules are gone, and such a
+/// variant is as if it were not there. The override stays, so that its header and its secret go on being removed.
 #[must_use]
 pub fn section(state: &RolloutState) -> Option<RolloutConfig> {
     let release = state.release.as_ref()?;
+    let arms = Arms::of_release(state, release);
+    let mut section = in_progress(&arms, &release.table);
     let canary_is_live = release.canary_is_live();
-    Some(RolloutConfig {
-        name: state.name.to_string(),
-        hosts: state.hosts.clone(),
-        path_prefix: state.path_prefix.clone(),
+    for (variant, live) in section
+        .variants
+        .iter_mut()
+        .zip([!canary_is_live, canary_is_live])
+    {
+        variant.live = live;
+        // The live one is where all others lead home to.
+        variant.enabled |= live;
+        variant.enabled &= live || release.outcome.is_none();
+    }
+    if release.outcome.is_some() {
+        section.progressing = false;
+        section.rules.clear();
+        section.fuse = None;
+        section.cookie = None;
+    }
+    Some(section)
+}
+
+/// The part of a rollout whose release is in progress, and whose stable variant is live.
+#[must_use]
+pub fn in_progress(arms: &Arms<'_>, table: &BucketTable) -> RolloutConfig {
+    let choice = arms.choice;
+    let text = |wanted: bool| wanted.then(|| arms.paths.text().to_owned());
+    RolloutConfig {
+        name: arms.name.to_string(),
+        enabled: choice.enabled,
+        hosts: arms.hosts.to_vec(),
+        path_prefix: text(matches!(arms.paths, Paths::Prefix(_))),
+        path: text(matches!(arms.paths, Paths::Exact(_))),
+        path_template: text(matches!(arms.paths, Paths::Template(_))),
         variants: vec![
-            variant(&release.stable, !canary_is_live),
-            variant(&release.canary, canary_is_live),
+            variant(arms.stable, true, true),
+            variant(arms.canary, false, choice.canary_enabled),
         ],
-        key: release.key.clone(),
-        salt: release.salt.clone(),
-        table: release.table.clone(),
-        progressing: release.outcome.is_none(),
-    })
+        key: arms.key.to_vec(),
+        cookie: choice.cookie.clone(),
+        rules: choice.rules.clone(),
+        overriding: choice.overriding.clone(),
+        salt: arms.salt.to_owned(),
+        table: table.clone(),
+        progressing: true,
+        slow: Vec::new(),
+        fuse: choice.fuse.clone(),
+        shadow: choice.shadow.clone(),
+    }
+}
+
+/// What a rollout without a release would claim; it is in no plugin config.
+#[must_use]
+pub fn without_release(state: &RolloutState) -> RolloutConfig {
+    let nothing = Choice::default();
+    let arms = Arms {
+        name: &state.name,
+        hosts: &state.hosts,
+        paths: &state.paths,
+        stable: &state.live,
+        canary: &state.live,
+        key: &[],
+        salt: "",
+        choice: &nothing,
+    };
+    let mut section = in_progress(&arms, &BucketTable::whole(0));
+    section.variants.truncate(1);
+    section
 }
 
 /// A variant as the filter knows it.
-#[must_use]
-pub fn variant(variant: &VariantRef, live: bool) -> VariantConfig {
+fn variant(variant: &VariantRef, live: bool, enabled: bool) -> VariantConfig {
     VariantConfig {
         name: variant.name.clone(),
         version: variant.version.clone(),
+        enabled,
         live,
         route: variant.route.clone(),
         cluster: Some(variant.route.clone()),
     }
 }
 
-/// The whole plugin config.
+/// The whole plugin config, with labels in the encoding of Istio.
 #[must_use]
 pub fn filter_config(sections: Vec<RolloutConfig>, generation: u64) -> FilterConfig {
     FilterConfig {
         version: VERSION,
         generation,
         route_header: DEFAULT_ROUTE_HEADER.to_owned(),
+        shadow_header: DEFAULT_SHADOW_HEADER.to_owned(),
+        stats: Encoding::Istio,
         rollouts: sections,
     }
 }
@@ -94,111 +202,6 @@ pub fn ecds(config: &str, wasm: &Path) -> Value {
 #[must_use]
 pub fn plugin_config(ecds: &Value) -> Option<&str> {
     ecds.pointer("/resources/0/typed_config/config/configuration/value")?
-        .as_str()
-}
-
-/// The routes of all rollouts as the file that Envoy's route discovery reads: one virtual host per host, the longest
-/// path prefix first, and within a rollout the header routes before the default route.
-///
-/// A rollout without a release (its file is gone, or was never accepted) gives way to one that has the same requests,
-/// such as the same rollout under a new name; its default route would hide the other's header routes. `inherited` are
-/// virtual hosts to be kept where no rollout owns the host.
-#[must_use]
-pub fn rds<'a>(states: impl IntoIterator<Item = &'a RolloutState>, inherited: &[Value]) -> Value {
-    let mut hosts: BTreeMap<&str, BTreeMap<&str, &RolloutState>> = BTreeMap::new();
-    for state in states {
-        for host in &state.hosts {
-            let owner = hosts
-                .entry(host)
-                .or_default()
-                .entry(&state.path_prefix)
-                .or_insert(state);
-            if owner.release.is_none() {
-                *owner = state;
-            }
-        }
-    }
-    let unowned = |host: &&Value| {
-        host.get("name")
-            .and_then(Value::as_str)
-            .is_some_and(|name| !hosts.contains_key(name))
-    };
-    let kept: Vec<_> = inherited.iter().filter(unowned).cloned().collect();
-    let virtual_hosts: Vec<_> = hosts
-        .into_iter()
-        .map(|(host, owners)| {
-            let mut owners: Vec<_> = owners.into_values().collect();
-            owners.sort_by_key(|state| Reverse(state.path_prefix.len()));
-            let routes: Vec<_> = owners.into_iter().flat_map(routes).collect();
-            json!({"name": host, "domains": [host, format!("{host}:*")], "routes": routes})
-        })
-        .chain(kept)
-        .collect();
-    json!({
-        "resources": [{
-            "@type": "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
-            "name": RESOURCE_NAME,
-            "virtual_hosts": virtual_hosts
-        }]
-    })
-}
-
-fn path_match(prefix: &str) -> Value {
-    match prefix {
-        "/" => json!({"prefix": "/"}),
-        prefix => json!({"path_separated_prefix": prefix}),
-    }
-}
-
-fn routes(state: &RolloutState) -> Vec<Value> {
-    let path = path_match(&state.path_prefix);
-    let release = state.release.iter();
-    let header_routes = release.flat_map(|release| [&release.stable, &release.canary]).map(|variant| {
-        let mut matches = path.clone();
-        matches["headers"] = json!([{"name": DEFAULT_ROUTE_HEADER, "string_match": {"exact": variant.route}}]);
-        json!({"name": format!("{}/{}", state.name, variant.version), "match": matches, "route": {"cluster": variant.route}})
-    });
-    let default = json!({"name": format!("{}/default", state.name), "match": path, "route": {"cluster": state.default_route()}});
-    header_routes.chain([default]).collect()
-}
-
-/// Whether a rollout owns a virtual host of a file that [`rds`] wrote.
-#[must_use]
-pub fn owns(state: &RolloutState, virtual_host: &Value) -> bool {
-    let name = virtual_host.get("name").and_then(Value::as_str);
-    name.is_some_and(|name| state.hosts.iter().any(|host| host == name))
-}
-
-/// A virtual host with nothing but the rollout's default route: what is left of a host that its file has dropped.
-#[must_use]
-pub fn default_host(state: &RolloutState, host: &str) -> Value {
-    let default: Vec<_> = routes(state).pop().into_iter().collect();
-    json!({"name": host, "domains": [host, format!("{host}:*")], "routes": default})
-}
-
-/// The virtual hosts in a file that [`rds`] wrote.
-#[must_use]
-pub fn virtual_hosts(rds: &Value) -> Vec<Value> {
-    rds.pointer("/resources/0/virtual_hosts")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default()
-}
-
-/// The cluster of the default route for a host and a path prefix in a file that [`rds`] wrote: what is live there when
-/// no state says so.
-#[must_use]
-pub fn default_route_in<'a>(rds: &'a Value, host: &str, path_prefix: &str) -> Option<&'a str> {
-    let hosts = rds.pointer("/resources/0/virtual_hosts")?.as_array()?;
-    let found = hosts
-        .iter()
-        .find(|candidate| candidate.get("name").and_then(Value::as_str) == Some(host))?;
-    let matches = path_match(path_prefix);
-    let mut routes = found.get("routes")?.as_array()?.iter();
-    // The default route is the one that asks for nothing but the path.
-    routes
-        .find(|route| route.get("match") == Some(&matches))?
-        .pointer("/route/cluster")?
         .as_str()
 }
 

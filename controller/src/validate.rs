@@ -1,19 +1,21 @@
 //! From a rollout file to a [`Plan`] that cannot be wrong: everything after this is infallible on its account.
 
 mod checker;
+mod choice;
+mod refusal;
 
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serin_filter_core::config::{ConfigError, KeySource, RolloutConfig};
-use serin_filter_core::split::{BUCKETS, BucketTable};
-use serin_filter_core::table::RoutingTable;
+use serin_filter_core::config::Attribute;
+use serin_filter_core::split::BUCKETS;
 
-use crate::api::{self, Deadline, Guard, Key, Margin, ModelRollout, OnFail, Pause, Strategy};
-use crate::render;
+use crate::api::{self, Deadline, Guard, Margin, ModelRollout, OnFail, Pause, Strategy};
+use crate::paths::Paths;
 use crate::stats::poisson::Line;
 use checker::Checker;
+pub use choice::Choice;
 
 /// Namespace and name of a rollout; written `namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,16 +61,18 @@ pub struct Plan {
     pub name: RolloutName,
     /// Hosts of its requests.
     pub hosts: Vec<String>,
-    /// Path prefix of its requests.
-    pub path_prefix: String,
+    /// Paths of its requests.
+    pub paths: Paths,
     /// The version that is live when the release starts.
     pub stable: VariantRef,
     /// The new version.
     pub canary: VariantRef,
     /// Attributes that make a user.
-    pub key: Vec<KeySource>,
+    pub key: Vec<Attribute>,
     /// Salt of the buckets.
     pub salt: String,
+    /// What else the filter is told.
+    pub choice: Choice,
     /// Rising weights; at least one.
     pub steps: Vec<PlannedStep>,
     /// Time at 100 % by header.
@@ -116,10 +120,11 @@ pub fn validate(rollout: &ModelRollout) -> Result<Plan, Vec<Problem>> {
         );
     }
     let arms = check.variants(&spec.variants);
-    check.assignment(&spec.assignment);
+    check.assignment(&spec.assignment, &spec.variants);
     let Strategy::Canary(canary) = &spec.strategy;
     check.canary(canary);
     check.analysis(&spec.analysis);
+    check.shadow(spec.shadow.as_ref());
     let (Some((stable, canary_arm)), Some(metric)) = (arms, spec.analysis.metrics.first()) else {
         return Err(check.problems);
     };
@@ -134,15 +139,14 @@ pub fn validate(rollout: &ModelRollout) -> Result<Plan, Vec<Problem>> {
             .iter()
             .map(|host| host.to_ascii_lowercase())
             .collect(),
-        path_prefix: spec.matches.path_prefix.clone(),
+        paths: paths(&spec.matches),
+        choice: Choice::new(spec, |name| {
+            let arms = [&stable.name, &canary_arm.name];
+            u8::try_from(arms.iter().position(|arm| *arm == name)?).ok()
+        }),
         stable,
         canary: canary_arm,
-        key: spec
-            .assignment
-            .key
-            .iter()
-            .map(|Key::Header(name)| KeySource::Header(name.to_ascii_lowercase()))
-            .collect(),
+        key: spec.assignment.key.iter().map(choice::attribute).collect(),
         salt: spec.assignment.salt.clone(),
         steps: canary.steps.iter().map(planned).collect(),
         soak: canary.soak.0,
@@ -156,7 +160,7 @@ pub fn validate(rollout: &ModelRollout) -> Result<Plan, Vec<Problem>> {
         on_fail: spec.analysis.on_fail,
     };
     if check.problems.is_empty() {
-        check.problems.extend(filter_refusal(&plan));
+        check.problems.extend(refusal::filter_refusal(&plan, spec));
     }
     if check.problems.is_empty() {
         Ok(plan)
@@ -191,33 +195,18 @@ fn buckets(weight: f64) -> u16 {
     buckets.min(BUCKETS)
 }
 
-/// The filter has the last word: it refuses a config whole, so one rollout that it does not take would freeze all.
-fn filter_refusal(plan: &Plan) -> Option<Problem> {
-    let section = RolloutConfig {
-        name: plan.name.to_string(),
-        hosts: plan.hosts.clone(),
-        path_prefix: plan.path_prefix.clone(),
-        variants: vec![
-            render::variant(&plan.stable, true),
-            render::variant(&plan.canary, false),
-        ],
-        key: plan.key.clone(),
-        salt: plan.salt.clone(),
-        table: BucketTable::whole(0),
-        progressing: true,
-    };
-    let ConfigError { field, reason } =
-        RoutingTable::new(render::filter_config(vec![section], 1)).err()?;
-    let field = field.trim_start_matches("rollouts[0].");
-    let path = match field.split(['.', '[']).next() {
-        Some("hosts" | "pathPrefix") => format!("spec.match.{field}"),
-        Some("key" | "salt") => format!("spec.assignment.{field}"),
-        _ => format!("spec.{field}"),
-    };
-    Some(Problem {
+/// The checker has seen to it that at most one is given.
+fn paths(matches: &api::Match) -> Paths {
+    let api::Match {
         path,
-        reason: format!("the filter refuses it: {reason}"),
-    })
+        path_template,
+        path_prefix,
+        ..
+    } = matches.clone();
+    path.map(Paths::Exact)
+        .or(path_template.map(Paths::Template))
+        .or(path_prefix.map(Paths::Prefix))
+        .unwrap_or_else(Paths::all)
 }
 
 #[cfg(test)]

@@ -3,12 +3,13 @@
 
 use std::path::Path;
 
-const PURE: [&str; 14] = [
+const PURE: [&str; 15] = [
     "api",
     "cells",
     "evidence",
     "locate",
     "observation",
+    "paths",
     "prometheus/query",
     "prometheus/sample",
     "quantity",

@@ -1,209 +1,244 @@
-//! `serin explain`: the very decision of the filter, run here on the plugin config that the proxies have.
+//! `serin explain`: the very decision of the filter, run here on the plugin config that the proxies have, on one from a
+//! file, or on what a rollout file would become.
 
+mod answer;
+mod request;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::Args;
-use serin_filter_core::config::{FilterConfig, KeySource};
-use serin_filter_core::route::{Decision, Reason, Request, decide};
+use serde_json::Value;
+use serin_filter_core::config::{FilterConfig, RolloutConfig};
 use serin_filter_core::split::{BUCKETS, BucketTable, rebalance};
-use serin_filter_core::table::{Rollout, RoutingTable};
 
-use super::{Installation, client};
-use crate::render::plugin_config;
+use super::client;
+use crate::render::{self, Arms, plugin_config};
 use crate::rollout::{RolloutState, Stage};
+use crate::source::parse;
 use crate::standalone::store::Store;
 use crate::validate::validate;
+use answer::{Future, Question, answer};
+use request::{Typed, assignment};
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(super) struct ExplainArgs {
-    /// NAME or NAMESPACE/NAME
-    name: String,
+    /// NAME or NAMESPACE/NAME [default: the only rollout of --config or --file]
+    name: Option<String>,
+    /// Folder of a standalone installation, whose proxies' config is explained
+    #[arg(long = "standalone", env = "SERIN_STANDALONE", value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// A plugin config (JSON), or an ecds.json that holds one, instead
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    config: Option<PathBuf>,
+    /// A rollout file instead, as its release would begin
+    #[arg(long, value_name = "ROLLOUT.yaml")]
+    file: Option<PathBuf>,
     #[command(flatten)]
-    installation: Installation,
-    /// A header of the request; may be given several times
-    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    request: RequestArgs,
+    /// Say what this weight of the canary would do, in per cent [default: every step that is still to come]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    weight: Option<u16>,
+}
+
+/// The request that is asked about.
+#[derive(Debug, Default, Args)]
+struct RequestArgs {
+    /// A header; may be given several times
+    #[arg(
+        long = "header",
+        visible_alias = "grpc-metadata",
+        value_name = "NAME=VALUE",
+        value_parser = assignment
+    )]
     headers: Vec<(String, String)>,
-    /// Host of the request [default: the rollout's first]
+    /// A cookie; may be given several times
+    #[arg(long = "cookie", value_name = "NAME=VALUE", value_parser = assignment)]
+    cookies: Vec<(String, String)>,
+    /// A query parameter; may be given several times, and stand in --path as well
+    #[arg(long = "query", value_name = "NAME=VALUE", value_parser = assignment)]
+    query: Vec<(String, String)>,
+    /// A claim of the JWT that the proxy has verified, outer.inner for one within another
+    #[arg(long = "jwt-claim", value_name = "NAME=VALUE", value_parser = assignment)]
+    jwt_claims: Vec<(String, String)>,
+    /// A claim of a bearer token that nobody has verified, outer.inner for one within another
+    #[arg(long = "unverified-jwt-claim", value_name = "NAME=VALUE", value_parser = assignment)]
+    unverified_jwt_claims: Vec<(String, String)>,
+    /// Principal of the caller, such as spiffe://cluster.local/ns/shop/sa/web
+    #[arg(long, value_name = "URI")]
+    principal: Option<String>,
+    /// Method
+    #[arg(long, default_value = "GET")]
+    method: String,
+    /// Host [default: the rollout's first]
     #[arg(long)]
     host: Option<String>,
-    /// Path of the request [default: the rollout's prefix]
+    /// Path, with its query if it has one [default: the rollout's]
     #[arg(long)]
     path: Option<String>,
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
-    let (name, value) = text
-        .split_once('=')
-        .ok_or("write it as NAME=VALUE, such as x-user-id=42")?;
-    Ok((name.trim().to_ascii_lowercase(), value.to_owned()))
-}
-
-struct Typed<'a> {
-    args: &'a ExplainArgs,
-    host: String,
-    path: String,
-}
-
-impl Request for Typed<'_> {
-    fn host(&self) -> Option<Vec<u8>> {
-        Some(self.host.clone().into_bytes())
-    }
-
-    fn path(&self) -> Option<Vec<u8>> {
-        Some(self.path.clone().into_bytes())
-    }
-
-    fn header(&self, name: &str) -> Option<Vec<u8>> {
-        self.args
-            .headers
-            .iter()
-            .find(|(given, _)| given == name)
-            .map(|(_, value)| value.clone().into_bytes())
-    }
-
-    fn draw(&self) -> u64 {
-        // Without a key the proxies draw; any number does, because the answer then says that it is drawn.
-        0
+fn percent(text: &str) -> Result<u16, String> {
+    let number = text.trim().trim_end_matches('%').trim_end();
+    match number.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => {
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "0..=100 per cent is 0..=10 000"
+            )]
+            let weight = (percent * 100.0).round() as u16;
+            Ok(weight)
+        }
+        _ => Err("write a weight from 0 to 100 per cent, such as 25".to_owned()),
     }
 }
 
 pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let store = client::open(&args.installation)?;
-    let state = find_state(&store, &args.name)?;
-    let name = state.name.to_string();
-    let config = read_config(&store)?;
-    let generation = config.generation;
-    let request = Typed {
-        args,
-        host: args
-            .host
-            .clone()
-            .or_else(|| state.hosts.first().cloned())
-            .unwrap_or_default(),
-        path: args
-            .path
-            .clone()
-            .unwrap_or_else(|| state.path_prefix.clone()),
+    let mut question = match (&args.config, &args.file, &args.dir) {
+        (Some(path), ..) => of_config(path, args.name.as_deref())?,
+        (None, Some(path), _) => of_rollout_file(path, args.name.as_deref())?,
+        (None, None, Some(dir)) => of_installation(dir, args.name.as_deref())?,
+        (None, None, None) => bail!(
+            "nothing to explain: say --standalone DIR (or set SERIN_STANDALONE) for the config that the proxies \
+             have, --config FILE for a plugin config, or --file ROLLOUT.yaml for a rollout that has not begun"
+        ),
     };
-    say!("request   {}{}", request.host, request.path);
-    let table = RoutingTable::new(config).context("the plugin config is invalid")?;
-    let Some(decision) = decide(&table, &request) else {
-        say!("rollout   none matches: the request passes untouched, to the default route");
-        return Ok(ExitCode::SUCCESS);
-    };
-    let rollout = table
-        .rollout(decision.rollout)
-        .ok_or_else(|| anyhow!("the decision names no rollout"))?;
-    say!("rollout   {} (generation {generation})", rollout.name());
-    if rollout.name() != name {
-        say!(
-            "          not {name}: that one wants {}{}",
-            state.hosts.join(", "),
-            state.path_prefix
-        );
+    if let Some(weight) = args.weight {
+        question.future = Future::Weights(vec![weight]);
     }
-    print_decision(&table, rollout, &decision, args);
-    if rollout.name() == name {
-        say!(
-            "next      {}",
-            next_step(&state, rollout.table(), &decision)
-        );
+    let request = Typed::new(&args.request, question.asked_about())?;
+    for line in answer(&question, &request)? {
+        say!("{line}");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn find_state(store: &Store, wanted: &str) -> anyhow::Result<RolloutState> {
-    let mut states: Vec<_> = store.states()?.into_iter().map(|file| file.state).collect();
-    let found = client::position(states.iter().map(|state| &state.name), wanted)?;
-    Ok(states.swap_remove(found))
-}
-
-fn read_config(store: &Store) -> anyhow::Result<FilterConfig> {
+/// The config that the proxies of a standalone installation have.
+fn of_installation(dir: &Path, name: Option<&str>) -> anyhow::Result<Question> {
+    let store = Store::find(dir)?;
+    let states: Vec<_> = store.states()?.into_iter().map(|file| file.state).collect();
+    let Some(name) = name else {
+        let known: Vec<_> = states.iter().map(|state| state.name.to_string()).collect();
+        bail!("say which rollout is meant; known: {}", known.join(", "));
+    };
+    let found = client::position(states.iter().map(|state| &state.name), name)?;
+    let state = states.get(found).context("the rollout is gone")?;
     let Some(ecds) = store.read_envoy(&store.ecds()) else {
         bail!("there is no plugin config yet: the controller writes it when it first runs");
     };
     let text = plugin_config(&ecds).context("envoy/ecds.json holds no plugin config")?;
-    Ok(FilterConfig::parse(text.as_bytes())?)
+    let config = FilterConfig::parse(text.as_bytes())?;
+    Ok(Question {
+        origin: format!("generation {}", config.generation),
+        wanted: Some(wanted(state)),
+        future: future_of(state),
+        config,
+    })
 }
 
-fn print_decision(
-    table: &RoutingTable,
-    rollout: &Rollout,
-    decision: &Decision,
-    args: &ExplainArgs,
-) {
-    match decision.reason {
-        Reason::Weight => {
-            let given = |KeySource::Header(name): &KeySource| {
-                args.headers.iter().find(|(given, _)| given == name)
-            };
-            if let Some((name, value)) = rollout.keys().iter().find_map(given) {
-                say!("key       header {name} = {value}");
-            }
-            say!(
-                "bucket    {} of {BUCKETS}, group {}",
-                decision.bucket,
-                decision.group.map_or(0, u16::from)
-            );
-        }
-        Reason::Random => {
-            let names: Vec<_> = rollout
-                .keys()
-                .iter()
-                .map(|KeySource::Header(name)| name.as_str())
-                .collect();
-            say!(
-                "key       none of [{}] is present: every such request draws anew; below is one draw",
-                names.join(", ")
-            );
-        }
-    }
-    let Some(variant) = rollout.variant(decision.variant) else {
-        return;
-    };
-    say!(
-        "variant   {}, version {} ({})",
-        variant.name,
-        variant.version,
-        decision.reason.as_str()
-    );
-    if variant.live {
-        say!("route     the default route: the variant is live, no header is set");
-    } else {
-        say!("route     {}: {}", table.route_header(), variant.route);
-    }
+/// What a rollout claims, also where the plugin config does not have it (yet, or any more).
+fn wanted(state: &RolloutState) -> RolloutConfig {
+    render::section(state).unwrap_or_else(|| render::without_release(state))
 }
 
-fn next_step(state: &RolloutState, table: &BucketTable, decision: &Decision) -> String {
-    let Some(release) = state
-        .release
-        .as_ref()
-        .filter(|release| release.outcome.is_none())
-    else {
-        return "no release is in progress".to_owned();
+fn future_of(state: &RolloutState) -> Future {
+    let Some(release) = state.in_progress() else {
+        return Future::Words("no release is in progress".to_owned());
     };
     let Stage::Step(index) = release.stage else {
-        return "all users are on the canary already".to_owned();
+        return Future::Words("all users are on the canary already".to_owned());
     };
-    let Ok(plan) = validate(&release.rollout) else {
-        return "unknown: the accepted file cannot be read".to_owned();
-    };
-    let weight = plan
-        .steps
-        .get(index + 1)
-        .map_or(BUCKETS, |step| step.weight);
-    let now = table.owner(decision.bucket);
-    let then = if weight == BUCKETS {
-        1
-    } else {
-        rebalance(table, &[BUCKETS - weight, weight])
-            .map_or(now, |table| table.owner(decision.bucket))
-    };
-    let percent = f64::from(weight) / 100.0;
-    if now == then {
-        format!("at {percent} % this user stays")
-    } else {
-        format!("at {percent} % this user moves to the canary")
+    match validate(&release.rollout) {
+        Ok(plan) => {
+            let steps = plan.steps.iter().skip(index + 1).map(|step| step.weight);
+            Future::Weights(steps.chain([BUCKETS]).collect())
+        }
+        Err(_) => Future::Words(
+            "unknown: the accepted rollout file is not valid for this version of serin".to_owned(),
+        ),
     }
 }
+
+/// A plugin config from a file.
+fn of_config(path: &Path, name: Option<&str>) -> anyhow::Result<Question> {
+    let file = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read '{file}'"))?;
+    let json: Value = serde_json::from_str(&text).with_context(|| {
+        format!(
+            "'{file}' is no JSON: give a plugin config or an ecds.json (--file reads rollout files)"
+        )
+    })?;
+    let config = plugin_config(&json).unwrap_or(&text);
+    let config = FilterConfig::parse(config.as_bytes()).with_context(|| {
+        format!("'{file}' is no plugin config, and no ecds.json that holds one")
+    })?;
+    let meant = |it: &&RolloutConfig| {
+        name.is_none_or(|name| it.name == name || it.name.ends_with(&format!("/{name}")))
+    };
+    let found: Vec<_> = config.rollouts.iter().filter(meant).collect();
+    let wanted = match (found.as_slice(), name) {
+        ([only], _) => Some((*only).clone()),
+        // Host and path may say which one is meant.
+        (_, None) => None,
+        (several, Some(name)) => {
+            let listed = if several.is_empty() {
+                config.rollouts.iter().collect()
+            } else {
+                found.clone()
+            };
+            let listed: Vec<_> = listed.iter().map(|it| it.name.as_str()).collect();
+            bail!(
+                "'{name}' names {} of the rollouts in '{file}': say one of {}",
+                if several.is_empty() {
+                    "none"
+                } else {
+                    "several"
+                },
+                listed.join(", ")
+            );
+        }
+    };
+    Ok(Question {
+        origin: format!("generation {}", config.generation),
+        wanted,
+        future: Future::Words("a plugin config knows no steps: say --weight PERCENT".to_owned()),
+        config,
+    })
+}
+
+/// A rollout file, as its release would begin.
+fn of_rollout_file(path: &Path, name: Option<&str>) -> anyhow::Result<Question> {
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(path).with_context(|| format!("failed to read '{file}'"))?;
+    let plan = match parse(&file, &text) {
+        Ok(source) => source.plan,
+        Err(mistakes) => {
+            let list: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
+            bail!("the rollout file has mistakes:\n{}", list.join("\n"));
+        }
+    };
+    if let Some(name) = name {
+        client::position([&plan.name].into_iter(), name)?;
+    }
+    let mut weights = plan.steps.iter().map(|step| step.weight);
+    let first = weights.next().unwrap_or(0);
+    let table = rebalance(
+        &BucketTable::whole(0),
+        &[BUCKETS.saturating_sub(first), first],
+    )?;
+    let section = render::in_progress(&Arms::of_plan(&plan), &table);
+    Ok(Question {
+        origin: format!(
+            "as its release would begin, at {} %",
+            f64::from(first) / 100.0
+        ),
+        wanted: Some(section.clone()),
+        future: Future::Weights(weights.chain([BUCKETS]).collect()),
+        config: render::filter_config(vec![section], 1),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,8 @@ impl Default for Selectors {
 }
 
 /// All counts that the judge reads, as exact differences over the interval of length `cell` that ends at the query's
-/// time: one row per counter, rollout, variant, version and group, however many proxies there are.
+/// time: one row per counter, rollout, variant, version and group, however many proxies there are. Of proxies that pack
+/// all labels into one ([`stat::Encoding::Builtin`]) the same rows come with that label alone.
 ///
 /// The birth, reset and gone rules of statistics 7.1: a series that was there before gives its difference; one that
 /// fell gives its present value; a new one gives its value if its target was scraped before.
@@ -69,11 +70,12 @@ fn delta_query(selectors: &Selectors, counters: &[&str], over: Duration) -> Stri
     };
     let (now, before) = (named(""), named(&format!(" offset {ms}ms")));
     format!(
-        "sum by (counter, {}, {}, {}, {}) ((({now}) - ({before})) >= 0 or (({now}) < ({before})) or ((({now}) unless ({before})) and on ({target_labels}) (up{{{proxies}}} offset {ms}ms)))",
+        "sum by (counter, {}, {}, {}, {}, {}) ((({now}) - ({before})) >= 0 or (({now}) < ({before})) or ((({now}) unless ({before})) and on ({target_labels}) (up{{{proxies}}} offset {ms}ms)))",
         stat::ROLLOUT,
         stat::VARIANT,
         stat::VERSION,
-        stat::GROUP
+        stat::GROUP,
+        stat::PACKED
     )
 }
 
@@ -106,7 +108,9 @@ mod tests {
             "{query}"
         );
         assert!(
-            query.starts_with("sum by (counter, rollout, variant, version, group)"),
+            query.starts_with(
+                "sum by (counter, serin_rollout, serin_variant, serin_version, serin_group, tag)"
+            ),
             "{query}"
         );
     }

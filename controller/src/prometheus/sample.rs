@@ -25,7 +25,21 @@ impl RolloutCounts {
     }
 }
 
-/// Reads the rows of a delta query. Rows with labels that no proxy of ours writes are ignored.
+/// A label of ours, wherever the proxy's encoding has put it.
+fn label<'r>(row: &'r Row, name: &str) -> &'r str {
+    match row.label(name) {
+        "" => {
+            let mut packed = stat::unpack(row.label(stat::PACKED));
+            packed
+                .find(|(label, _)| *label == name)
+                .map_or("", |(_, value)| value)
+        }
+        value => value,
+    }
+}
+
+/// Reads the rows of a delta query. Rows of the same version and group add up, in whatever encodings their proxies count.
+/// Rows with labels that no proxy of ours writes are ignored.
 #[must_use]
 pub fn counts(rows: &[Row]) -> RolloutCounts {
     let mut found: HashMap<VariantKey, ArmCounts> = HashMap::new();
@@ -33,8 +47,8 @@ pub fn counts(rows: &[Row]) -> RolloutCounts {
         let Some(count) = whole(row) else { continue };
         let arm = found
             .entry((
-                row.label(stat::ROLLOUT).to_owned(),
-                row.label(stat::VERSION).to_owned(),
+                label(row, stat::ROLLOUT).to_owned(),
+                label(row, stat::VERSION).to_owned(),
             ))
             .or_default();
         match row.label("counter") {
@@ -57,7 +71,7 @@ pub fn counts(rows: &[Row]) -> RolloutCounts {
 }
 
 fn with_group(arm: &mut ArmCounts, row: &Row, add: impl FnOnce(&mut Tally)) {
-    match row.label(stat::GROUP) {
+    match label(row, stat::GROUP) {
         stat::GROUP_NONE => add(&mut arm.ungrouped),
         group => {
             if let Some(tally) = group
@@ -126,10 +140,10 @@ mod tests {
         let base = |counter, version, group| {
             [
                 ("counter", counter),
-                ("rollout", "ml/fraud"),
-                ("variant", "x"),
-                ("version", version),
-                ("group", group),
+                (stat::ROLLOUT, "ml/fraud"),
+                (stat::VARIANT, "x"),
+                (stat::VERSION, version),
+                (stat::GROUP, group),
             ]
         };
         let counts = counts(&[
@@ -148,12 +162,48 @@ mod tests {
     }
 
     #[test]
+    fn packed_and_separate_labels_add_up() {
+        let packed = |version: &str, group: &str| {
+            format!(
+                "serin_rollout:ml/fraud,serin_variant:x,serin_version:{version},serin_group:{group}"
+            )
+        };
+        let tag = packed("8:rc1", "3");
+        let counts = counts(&[
+            row(&[("counter", stat::SPLIT_TOTAL), ("tag", &tag)], "40"),
+            row(&[("counter", stat::SPLIT_BAD_TOTAL), ("tag", &tag)], "2"),
+            row(
+                &[
+                    ("counter", stat::SPLIT_TOTAL),
+                    (stat::ROLLOUT, "ml/fraud"),
+                    (stat::VERSION, "8:rc1"),
+                    (stat::GROUP, "3"),
+                ],
+                "5",
+            ),
+            row(
+                &[
+                    ("counter", stat::SPLIT_TOTAL),
+                    ("tag", &packed("8:rc1", "none")),
+                ],
+                "1",
+            ),
+            // The scrape's own label of this name.
+            row(&[("counter", stat::SPLIT_TOTAL), ("tag", "blue")], "1000"),
+        ]);
+        let canary = counts.of("ml/fraud", "8:rc1");
+        assert_eq!(canary.groups[3], Tally { total: 45, bad: 2 });
+        assert_eq!(canary.ungrouped, Tally { total: 1, bad: 0 });
+        assert_eq!(canary.tally().total, 46);
+    }
+
+    #[test]
     fn strange_rows_change_nothing() {
         let labels = [
             ("counter", stat::SPLIT_TOTAL),
-            ("rollout", "a/b"),
-            ("version", "1"),
-            ("group", "99"),
+            (stat::ROLLOUT, "a/b"),
+            (stat::VERSION, "1"),
+            (stat::GROUP, "99"),
         ];
         assert_eq!(
             counts(&[row(&labels, "5")]).of("a/b", "1"),
@@ -161,9 +211,9 @@ mod tests {
         );
         let labels = [
             ("counter", stat::SPLIT_TOTAL),
-            ("rollout", "a/b"),
-            ("version", "1"),
-            ("group", "2"),
+            (stat::ROLLOUT, "a/b"),
+            (stat::VERSION, "1"),
+            (stat::GROUP, "2"),
         ];
         assert_eq!(
             counts(&[row(&labels, "NaN")]).of("a/b", "1"),

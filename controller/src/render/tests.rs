@@ -68,7 +68,7 @@ fn header_routes_come_before_the_default_route_and_long_prefixes_first() {
         namespace: "ml".to_owned(),
         name: "all".to_owned(),
     };
-    short.path_prefix = "/".to_owned();
+    short.paths = Paths::all();
     short.release = None;
     let rds = rds([&short, &started()], &[]);
     let names: Vec<_> = rds
@@ -89,10 +89,13 @@ fn header_routes_come_before_the_default_route_and_long_prefixes_first() {
         ]
     );
     assert_eq!(
-        default_route_in(&rds, "fraud.ml", "/v2/models/fraud"),
+        default_route_in(&rds, "fraud.ml", &started().paths),
         Some("fraud-v7")
     );
-    assert_eq!(default_route_in(&rds, "fraud.ml", "/v2"), None);
+    assert_eq!(
+        default_route_in(&rds, "fraud.ml", &Paths::Prefix("/v2".to_owned())),
+        None
+    );
 }
 
 #[test]

@@ -79,8 +79,11 @@ pub fn accept(
         None => begin(plan, rollout, &mut next, now, grid)?,
     }
     next.hosts.clone_from(&plan.hosts);
-    next.path_prefix.clone_from(&plan.path_prefix);
-    let weight = |state: &RolloutState| state.in_progress().map_or(0.0, Release::weight);
+    next.paths.clone_from(&plan.paths);
+    let weight = |state: &RolloutState| {
+        let serving = state.in_progress().filter(|release| release.switched_on());
+        serving.map_or(0.0, Release::weight)
+    };
     let writes = if next == *state {
         Writes::Nothing
     } else if weight(&next) < weight(state) {
@@ -91,14 +94,32 @@ pub fn accept(
     Ok((next, writes))
 }
 
-/// Versions, routes and assignment make a release; anything else can be edited while it runs.
+/// Versions, routes and what makes a user make a release; anything else can be edited while it runs.
+///
+/// What makes a user are the key, the salt and the name of the cookie that stands in for a key: under others the same
+/// people would be drawn anew, users would change their variant, and counts by group would be about other groups.
+///
+/// Rules and overrides are no part of it, although they take users out of the split or give them back: they look at the
+/// request and not at its bucket, so they take the same kind of users from both arms in the same cell, and the arms stay
+/// comparable at every moment. (A rule that is written because of how a user fared is beyond what can be checked.) The
+/// fuse acts after the choice, and what it sends home is counted on its own. Copies for a shadow change nothing for the
+/// user.
 fn is_about(release: &Release, plan: &Plan) -> bool {
-    (
+    let of_release = (
         &release.stable,
         &release.canary,
         &release.key,
         &release.salt,
-    ) == (&plan.stable, &plan.canary, &plan.key, &plan.salt)
+        release.choice.cookie_name(),
+    );
+    let of_plan = (
+        &plan.stable,
+        &plan.canary,
+        &plan.key,
+        &plan.salt,
+        plan.choice.cookie_name(),
+    );
+    of_release == of_plan
 }
 
 fn begin(
@@ -131,6 +152,7 @@ fn begin(
         canary: plan.canary.clone(),
         key: plan.key.clone(),
         salt: plan.salt.clone(),
+        choice: plan.choice.clone(),
         started: now,
         first_cell,
         grid,
@@ -169,8 +191,18 @@ fn edit(plan: &Plan, rollout: &ModelRollout, release: &mut Release, now: Timesta
     }
     let before = validate(&release.rollout).ok();
     release.rollout = rollout.clone();
+    let was_on = release.switched_on();
+    release.choice = plan.choice.clone();
     if release.outcome.is_some() {
         return;
+    }
+    if was_on != release.switched_on() {
+        // Switched off, the default route must lead to the version that is live; switched on, the handover begins anew.
+        let stage = match release.stage {
+            Stage::Step(index) => Stage::Step(index),
+            Stage::Soak | Stage::MoveDefault | Stage::DropHeader => Stage::Soak,
+        };
+        release.enter(stage, now);
     }
     if before
         .as_ref()
@@ -213,7 +245,15 @@ fn edit(plan: &Plan, rollout: &ModelRollout, release: &mut Release, now: Timesta
             release.hold = None;
         }
     }
-    release.record(now, format!("the rollout file was edited{recounted}"));
+    let switched = match (was_on, release.switched_on()) {
+        (true, false) => "; the canary is switched off, everybody is on the live version",
+        (false, true) => "; the canary is switched on again",
+        _ => "",
+    };
+    release.record(
+        now,
+        format!("the rollout file was edited{switched}{recounted}"),
+    );
 }
 
 /// Whether two plans draw the same conclusions from the same counts.

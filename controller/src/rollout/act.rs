@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::advance::move_on;
+use super::advance::{SWITCHED_OFF, move_on};
 use super::fail::roll_back;
 use super::state::{Hold, HoldReason, RolloutState, Stage};
 use super::{Input, Writes};
@@ -110,6 +110,12 @@ fn apply(
                     "promote asked {}, but the stage has passed already",
                     action.said()
                 ),
+            );
+        }
+        Do::Promote if !release.switched_on() => {
+            release.record(
+                now,
+                format!("promote asked {}, but {SWITCHED_OFF}", action.said()),
             );
         }
         Do::Promote if hold == Some(HoldReason::Approval) => {

@@ -16,6 +16,9 @@ use crate::validate::Plan;
 /// Wait before the header is dropped again after requests went to the wrong cluster.
 const RETRY: Duration = Duration::from_secs(30);
 
+/// What a release waits for whose file has switched it off.
+pub(super) const SWITCHED_OFF: &str = "the canary is switched off (enabled: false in the rollout file): everybody is on the live version";
+
 /// Consumes every cell that was read, exactly once and in order. Whether a verdict is due: with every cell, or with
 /// one that ends an interval of the analysis.
 pub(super) fn count(plan: &Plan, release: &mut Release, input: &Input<'_>) -> bool {
@@ -129,6 +132,9 @@ pub(super) fn forward(
     }
     if let Some(hold) = &release.hold {
         return Err(hold.message.clone());
+    }
+    if !release.switched_on() {
+        return Err(SWITCHED_OFF.to_owned());
     }
     if let Some(reason) = waiting_for_proxies(input) {
         return Err(reason);

@@ -2,13 +2,14 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serin_filter_core::config::KeySource;
+use serin_filter_core::config::Attribute;
 use serin_filter_core::split::BucketTable;
 
 use crate::api::ModelRollout;
 use crate::cells::Grid;
 use crate::evidence::Evidence;
-use crate::validate::{RolloutName, VariantRef};
+use crate::paths::Paths;
+use crate::validate::{Choice, RolloutName, VariantRef};
 
 /// Index of the stable variant in the bucket table and the plugin config.
 pub(super) const STABLE: u8 = 0;
@@ -30,8 +31,8 @@ pub struct RolloutState {
     pub name: RolloutName,
     /// Hosts of its default route.
     pub hosts: Vec<String>,
-    /// Path prefix of its default route.
-    pub path_prefix: String,
+    /// Paths of its default route.
+    pub paths: Paths,
     /// What the default route serves. While a promotion hands over, the default route runs ahead of it
     /// ([`RolloutState::default_route`]), and a revert brings it back.
     pub live: VariantRef,
@@ -57,9 +58,11 @@ pub struct Release {
     /// The new version.
     pub canary: VariantRef,
     /// Attributes that make a user.
-    pub key: Vec<KeySource>,
+    pub key: Vec<Attribute>,
     /// Salt of the buckets.
     pub salt: String,
+    /// What else the filter is told.
+    pub choice: Choice,
     /// When it began.
     pub started: Timestamp,
     /// First cell of its evidence.
@@ -267,6 +270,12 @@ impl Release {
         }
     }
 
+    /// Whether the file's switches let the canary have users; if not, everybody is on the live version.
+    #[must_use]
+    pub fn switched_on(&self) -> bool {
+        self.choice.enabled && self.choice.canary_enabled
+    }
+
     /// Adds a line to the story; the first lines are kept, the middle gives way.
     pub fn record(&mut self, at: Timestamp, message: impl Into<String>) {
         let number = self.records.last().map_or(0, |last| last.number) + 1;
@@ -308,10 +317,11 @@ impl RolloutState {
             .filter(|release| release.outcome.is_none())
     }
 
-    /// Whether it wants some of the requests with these hosts and this path prefix.
+    /// Whether it claims the very same as a rollout with these hosts and paths, for some of the hosts.
     #[must_use]
-    pub fn claims(&self, hosts: &[String], path_prefix: &str) -> bool {
-        self.path_prefix == path_prefix && self.hosts.iter().any(|host| hosts.contains(host))
+    pub fn claims(&self, hosts: &[String], paths: &Paths) -> bool {
+        self.paths.specificity() == paths.specificity()
+            && self.hosts.iter().any(|host| hosts.contains(host))
     }
 
     /// The cluster of the default route right now.

@@ -36,13 +36,13 @@ fn an_unknown_field_is_named_with_its_line() {
 fn a_field_of_a_later_version_is_refused_not_ignored() {
     let mistakes = parse(
         "fraud.yaml",
-        &edited("  analysis:", "  fuse: {consecutiveErrors: 5}\n  analysis:"),
+        &edited("  analysis:", "  notify: [{slack: {}}]\n  analysis:"),
     )
     .unwrap_err();
     assert!(
         mistakes[0]
             .to_string()
-            .starts_with("fraud.yaml:22:3: spec.fuse: unknown field `fuse`"),
+            .starts_with("fraud.yaml:22:3: spec.notify: unknown field `notify`"),
         "{}",
         mistakes[0]
     );

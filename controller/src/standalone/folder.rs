@@ -1,8 +1,9 @@
 //! What the rollout files say in this tick: pure, given their texts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::store::RolloutText;
+use crate::paths::Specificity;
 use crate::source::{Source, parse};
 use crate::validate::RolloutName;
 
@@ -30,7 +31,7 @@ pub(super) struct File {
 /// later file: which one would win must not depend on luck.
 pub(super) fn read(texts: &[RolloutText]) -> Folder {
     let mut folder = Folder::default();
-    let mut claims: BTreeMap<(String, String), (RolloutName, String)> = BTreeMap::new();
+    let mut claims: HashMap<(String, Specificity), (RolloutName, String)> = HashMap::new();
     for (file, text) in texts {
         let parsed = match text {
             Ok(text) => parse(file, text)
@@ -54,16 +55,16 @@ pub(super) fn read(texts: &[RolloutText]) -> Folder {
             folder.mistakes.insert(file.clone(), vec![mistake]);
             continue;
         }
-        let wanted = |host: &String| (host.clone(), source.plan.path_prefix.clone());
+        let wanted = |host: &String| (host.clone(), source.plan.paths.specificity());
         let taken = source
             .plan
             .hosts
             .iter()
             .find_map(|host| claims.get(&wanted(host)).map(|claim| (host, claim)));
         if let Some((host, (other, first))) = taken {
-            let prefix = &source.plan.path_prefix;
+            let paths = &source.plan.paths;
             let mistake = format!(
-                "{file}: spec.match: '{host}{prefix}' already belongs to rollout '{other}' in '{first}'"
+                "{file}: spec.match: '{host}{paths}' already belongs to rollout '{other}' in '{first}'"
             );
             folder.mistakes.insert(file.clone(), vec![mistake]);
             continue;

@@ -74,15 +74,36 @@ impl Checker {
         let mut seen = BTreeSet::new();
         for (i, host) in matches.hosts.iter().enumerate() {
             let path = format!("spec.match.hosts[{i}]");
+            let name = match host.strip_prefix('*') {
+                Some("") => "any",
+                Some(suffix) => suffix.strip_prefix('.').unwrap_or("*"),
+                None => host,
+            };
             let allowed = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-';
-            if host.is_empty() || !host.chars().all(allowed) {
-                self.add(&path, format!("'{host}' must be a host name without port, such as fraud.ml.svc.cluster.local"));
+            if name.is_empty() || !name.chars().all(allowed) {
+                self.add(&path, format!("'{host}' must be a host name without port, such as fraud.ml.svc.cluster.local, or *.suffix, or *"));
             }
             if !seen.insert(host.to_ascii_lowercase()) {
                 self.add(&path, format!("'{host}' is there twice"));
             }
         }
-        let prefix = &matches.path_prefix;
+        let given = [
+            ("pathPrefix", &matches.path_prefix),
+            ("path", &matches.path),
+            ("pathTemplate", &matches.path_template),
+        ];
+        let mut given = given
+            .iter()
+            .filter_map(|(field, value)| Some((field, value.as_ref()?)));
+        if let (Some((first, _)), Some((second, _))) = (given.next(), given.next()) {
+            self.add(
+                format!("spec.match.{second}"),
+                format!("{first} is given as well: a rollout has one of them"),
+            );
+        }
+        let Some(prefix) = &matches.path_prefix else {
+            return;
+        };
         let plain = prefix.starts_with('/')
             && !prefix.contains(['?', '#'])
             && prefix.chars().all(|c| c.is_ascii_graphic());
@@ -105,6 +126,12 @@ impl Checker {
                 &format!("spec.variants[{i}].route.cluster"),
                 &variant.route.cluster,
             );
+            if variant.role.is_some() && !variant.enabled {
+                self.add(
+                    format!("spec.variants[{i}].enabled"),
+                    "the stable variant is where all others lead home to: switch the other one off, or the rollout (spec.enabled)",
+                );
+            }
             for (j, other) in variants.iter().enumerate().take(i) {
                 if variant.name == other.name {
                     self.add(
@@ -154,13 +181,46 @@ impl Checker {
         None
     }
 
-    pub(super) fn assignment(&mut self, assignment: &api::Assignment) {
-        for (i, Key::Header(name)) in assignment.key.iter().enumerate() {
+    pub(super) fn assignment(&mut self, assignment: &api::Assignment, variants: &[api::Variant]) {
+        let base = "spec.assignment";
+        for (i, key) in assignment.key.iter().enumerate() {
+            let (Key::Header(name) | Key::GrpcMetadata(name)) = key else {
+                continue;
+            };
             let token = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             if name.is_empty() || !name.chars().all(token) {
+                let field = if matches!(key, Key::Header(_)) {
+                    "header"
+                } else {
+                    "grpcMetadata"
+                };
                 self.add(
-                    format!("spec.assignment.key[{i}].header"),
+                    format!("{base}.key[{i}].{field}"),
                     format!("'{name}' is not a header name"),
+                );
+            }
+        }
+        if let Some(cookie) = &assignment.cookie {
+            let path = format!("{base}.cookie.maxAge");
+            self.span(&path, cookie.max_age);
+            if cookie.max_age.0.as_secs() == 0 {
+                self.add(
+                    path,
+                    "must be at least 1s: a shorter one deletes the cookie",
+                );
+            }
+        }
+        let named = |name: &str| variants.iter().any(|variant| variant.name == name);
+        for (i, rule) in assignment.rules.iter().enumerate() {
+            if !named(&rule.variant) {
+                let known: Vec<_> = variants.iter().map(|it| it.name.as_str()).collect();
+                self.add(
+                    format!("{base}.rules[{i}].variant"),
+                    format!(
+                        "there is no variant '{}': the names are {}",
+                        rule.variant,
+                        known.join(", ")
+                    ),
                 );
             }
         }
@@ -168,6 +228,18 @@ impl Checker {
             self.add(
                 "spec.assignment.salt",
                 "must not be empty: two rollouts without salt would pick the same users",
+            );
+        }
+    }
+
+    pub(super) fn shadow(&mut self, shadow: Option<&api::Shadow>) {
+        let Some(shadow) = shadow else { return };
+        self.label("spec.shadow.cluster", &shadow.cluster);
+        // The finest draw is one of 10 000.
+        if !(0.0001..=1.0).contains(&shadow.sample.0) {
+            self.add(
+                "spec.shadow.sample",
+                format!("must be 0.01% to 100%, but is {}", shadow.sample),
             );
         }
     }

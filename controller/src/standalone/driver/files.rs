@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::Driver;
 use super::managed::Managed;
 use crate::locate::{Place, place_of};
+use crate::paths::Paths;
 use crate::render;
 use crate::rollout::{Writes, accept, retire};
 use crate::standalone::folder::Folder;
@@ -18,7 +19,7 @@ impl Driver {
         let rds = self.store.read_envoy(&self.store.rds());
         for (name, file) in &folder.rollouts {
             let plan = &file.source.plan;
-            let taken = self.taken(name, &plan.hosts, &plan.path_prefix);
+            let taken = self.taken(name, &plan.hosts, &plan.paths);
             let managed = self
                 .rollouts
                 .entry(name.clone())
@@ -50,8 +51,8 @@ impl Driver {
                     managed.plan = Some(plan.clone());
                     managed.say_problems(Vec::new());
                     managed.change(state, writes);
-                    let (hosts, path_prefix) = (plan.hosts.clone(), plan.path_prefix.clone());
-                    self.give_up_claims(name, &hosts, &path_prefix);
+                    let (hosts, paths) = (plan.hosts.clone(), plan.paths.clone());
+                    self.give_up_claims(name, &hosts, &paths);
                 }
                 Err(refusal) => {
                     let field = refusal.split(": ").next().unwrap_or_default();
@@ -91,15 +92,10 @@ impl Driver {
     }
 
     /// Another rollout whose release has the same requests: the filter refuses a config with both.
-    fn taken(
-        &self,
-        name: &RolloutName,
-        hosts: &[String],
-        path_prefix: &str,
-    ) -> Option<RolloutName> {
+    fn taken(&self, name: &RolloutName, hosts: &[String], paths: &Paths) -> Option<RolloutName> {
         let same = |managed: &&Managed| {
             let state = &managed.state;
-            state.name != *name && state.release.is_some() && state.claims(hosts, path_prefix)
+            state.name != *name && state.release.is_some() && state.claims(hosts, paths)
         };
         self.rollouts
             .values()
@@ -108,10 +104,10 @@ impl Driver {
     }
 
     /// These requests have found a rollout with a release: what others without one remember of them is out of date.
-    fn give_up_claims(&mut self, name: &RolloutName, hosts: &[String], path_prefix: &str) {
+    fn give_up_claims(&mut self, name: &RolloutName, hosts: &[String], paths: &Paths) {
         for managed in self.rollouts.values_mut() {
             let state = &managed.state;
-            if state.name != *name && state.release.is_none() && state.claims(hosts, path_prefix) {
+            if state.name != *name && state.release.is_none() && state.claims(hosts, paths) {
                 let mut state = state.clone();
                 state.hosts.retain(|host| !hosts.contains(host));
                 managed.change(state, Writes::State);

@@ -60,7 +60,7 @@ impl Managed {
     pub(super) fn first(plan: &Plan, rds: Option<&Value>) -> Self {
         let routed = rds.and_then(|rds| {
             let mut hosts = plan.hosts.iter();
-            hosts.find_map(|host| default_route_in(rds, host, &plan.path_prefix))
+            hosts.find_map(|host| default_route_in(rds, host, &plan.paths))
         });
         let live = match routed {
             None => plan.stable.clone(),
@@ -77,7 +77,7 @@ impl Managed {
         let state = RolloutState {
             name: plan.name.clone(),
             hosts: plan.hosts.clone(),
-            path_prefix: plan.path_prefix.clone(),
+            paths: plan.paths.clone(),
             live,
             release: None,
             history: Vec::new(),

@@ -92,7 +92,12 @@ impl Bench {
 
     fn default_route(&self) -> Option<String> {
         let rds = self.driver.store.read_envoy(&self.driver.store.rds())?;
-        render::default_route_in(&rds, "fraud.ml", "/v2/models/fraud").map(str::to_owned)
+        render::default_route_in(
+            &rds,
+            "fraud.ml",
+            &crate::paths::Paths::Prefix("/v2/models/fraud".to_owned()),
+        )
+        .map(str::to_owned)
     }
 
     fn ask(&self, id: &str, what: Do) {
@@ -361,7 +366,12 @@ async fn a_host_that_a_file_drops_keeps_its_default_route() {
             .store
             .read_envoy(&bench.driver.store.rds())
             .unwrap();
-        render::default_route_in(&rds, "scoring.ml", "/v2/models/fraud").map(str::to_owned)
+        render::default_route_in(
+            &rds,
+            "scoring.ml",
+            &crate::paths::Paths::Prefix("/v2/models/fraud".to_owned()),
+        )
+        .map(str::to_owned)
     };
     assert_eq!(route(&bench).as_deref(), Some("fraud-v7"));
     let mut bench = bench.restart();
