@@ -77,6 +77,12 @@ impl Secret {
             let reason = "is not a SHA-256 in 64 hexadecimal digits: `printf %s \"$SECRET\" | sha256sum` prints one";
             ConfigError::new(format!("{field}.sha256"), reason)
         })?;
+        // What the command prints when the variable is not set: an empty header would be trusted.
+        let nothing: [u8; 32] = Sha256::digest(b"").into();
+        if sha256 == nothing {
+            let reason = "is the digest of nothing, so that an empty header would be trusted: set the secret first";
+            return Err(ConfigError::new(format!("{field}.sha256"), reason));
+        }
         Ok(Self {
             header: config.header.to_ascii_lowercase(),
             sha256,

@@ -209,11 +209,7 @@ impl RoutingTable {
     /// query) most specifically: first the host decides, as Envoy picks a virtual host (exact, then the longest
     /// `*.suffix`, then `*`), then the path (from left to right a literal segment before `{name}`, the path itself
     /// before what it lies below, a longer prefix before a shorter one). The path is asked for only where it matters.
-    pub fn find<'p>(
-        &self,
-        host: &[u8],
-        path: impl FnOnce() -> Option<&'p [u8]>,
-    ) -> Option<usize> {
+    pub fn find<'p>(&self, host: &[u8], path: impl FnOnce() -> Option<&'p [u8]>) -> Option<usize> {
         self.hosts.find(host, path).map(|found| found as usize)
     }
 }
@@ -298,7 +294,11 @@ impl Rollout {
     /// The variant of a bucket: its owner, or the live one where the owner is not enabled.
     pub fn owner(&self, bucket: u16) -> usize {
         let owner = self.table.owner(bucket).into();
-        if self.enabled(owner) { owner } else { self.live }
+        if self.enabled(owner) {
+            owner
+        } else {
+            self.live
+        }
     }
 
     /// Where the key is read, in order; header names in lower case.

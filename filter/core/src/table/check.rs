@@ -1,11 +1,9 @@
 //! What a configuration must satisfy before it is compiled. Every complaint names the field and what to do.
 
-use fxhash::FxHashSet;
-
 use super::paths::{MAX_SEGMENTS, MAX_WILDCARDS, wildcard};
 use crate::config::{
-    Attribute, ConfigError, CookieConfig, FuseConfig, Head, RolloutConfig, SlowConfig,
-    VariantConfig,
+    Attribute, ConfigError, CookieConfig, FuseConfig, Head, OverrideConfig, RolloutConfig,
+    SlowConfig, VariantConfig,
 };
 use crate::rule::attribute_fits;
 use crate::split::BUCKETS;
@@ -64,6 +62,9 @@ pub(super) fn rollout(
     paths(at, rollout)?;
     variants(&format!("{at}.variants"), &rollout.variants)?;
     keys(&format!("{at}.key"), &rollout.key, own)?;
+    if let Some(it) = &rollout.overriding {
+        overriding(&format!("{at}.override"), it, own)?;
+    }
     if let Some(it) = &rollout.cookie {
         cookie(&format!("{at}.cookie"), it)?;
     }
@@ -103,7 +104,9 @@ fn host(field: &str, host: &str) -> Result<(), ConfigError> {
     let name = match host.strip_prefix('*') {
         Some("") => return Ok(()),
         Some(suffix) if suffix.starts_with('.') && suffix.len() > 1 => suffix,
-        Some(_) => return err("has a star that does not stand for whole labels: write \"*.suffix\""),
+        Some(_) => {
+            return err("has a star that does not stand for whole labels: write \"*.suffix\"");
+        }
         None => host,
     };
     let bracketed = host.starts_with('[') && host.ends_with(']');
@@ -196,7 +199,6 @@ fn variants(field: &str, variants: &[VariantConfig]) -> Result<(), ConfigError> 
         );
         return Err(ConfigError::new(field, reason));
     }
-    let mut names = FxHashSet::default();
     for (index, it) in variants.iter().enumerate() {
         let at = |name| format!("{field}[{index}].{name}");
         label(&at("name"), &it.name)?;
@@ -214,7 +216,11 @@ fn variants(field: &str, variants: &[VariantConfig]) -> Result<(), ConfigError> 
                 "it is the live variant, where all others lead home to: make another one live first",
             ));
         }
-        if !names.insert(it.name.as_str()) {
+        if variants
+            .iter()
+            .take(index)
+            .any(|other| other.name == it.name)
+        {
             return Err(ConfigError::new(
                 at("name"),
                 format!("the name \"{}\" is used twice in this rollout", it.name),
@@ -263,6 +269,23 @@ fn keys(field: &str, keys: &[Attribute], own: &[&str; 2]) -> Result<(), ConfigEr
     Ok(())
 }
 
+/// The filter removes these headers, and each for a reason of its own.
+fn overriding(field: &str, it: &OverrideConfig, own: &[&str; 2]) -> Result<(), ConfigError> {
+    let taken = |name: &str| own.iter().any(|own| name.eq_ignore_ascii_case(own));
+    let err = |field: String, reason: &str| Err(ConfigError::new(field, reason));
+    if taken(&it.header) {
+        let reason = "the filter sets and removes it itself: name another header";
+        return err(format!("{field}.header"), reason);
+    }
+    match &it.secret {
+        Some(secret) if taken(&secret.header) || secret.header.eq_ignore_ascii_case(&it.header) => {
+            let reason = "it has another meaning already: name another header";
+            err(format!("{field}.secret.header"), reason)
+        }
+        _ => Ok(()),
+    }
+}
+
 fn cookie(field: &str, cookie: &CookieConfig) -> Result<(), ConfigError> {
     crate::attribute::cookie::check(&cookie.name, &cookie.attributes())
         .map_err(|error| ConfigError::new(field, format!("\"{}\": {error}", cookie.name)))
@@ -273,11 +296,14 @@ fn slow(field: &str, limits: &[SlowConfig]) -> Result<(), ConfigError> {
         let reason = format!("{} limits are given: at most {MAX_SLOW}", limits.len());
         return Err(ConfigError::new(field, reason));
     }
-    let mut names = FxHashSet::default();
     for (index, limit) in limits.iter().enumerate() {
         let at = format!("{field}[{index}].name");
         label(&at, &limit.name)?;
-        if !names.insert(limit.name.as_str()) {
+        if limits
+            .iter()
+            .take(index)
+            .any(|other| other.name == limit.name)
+        {
             let reason = format!("the name \"{}\" is used twice in this rollout", limit.name);
             return Err(ConfigError::new(at, reason));
         }

@@ -68,7 +68,6 @@ impl Hosts {
         dots.filter(|&(at, _)| at > 0)
             .find_map(|(at, _)| self.suffixes.get(name.get(at..)?))
     }
-
 }
 
 /// The host without its port. An IPv6 address has colons of its own, but only within brackets.

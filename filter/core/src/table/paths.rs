@@ -148,7 +148,14 @@ mod tests {
     #[test]
     fn the_root_claims_everything_that_nothing_else_does() {
         let paths = paths(&[Pattern::Prefix("/"), Pattern::Exact("/a")]);
-        for (path, rollout) in [("/a", 1), ("/a/", 0), ("/", 0), ("*", 0), ("", 0), ("/x/y", 0)] {
+        for (path, rollout) in [
+            ("/a", 1),
+            ("/a/", 0),
+            ("/", 0),
+            ("*", 0),
+            ("", 0),
+            ("/x/y", 0),
+        ] {
             assert_eq!(paths.find(path.as_bytes()), Some(rollout), "{path}");
         }
     }

@@ -1,66 +1,29 @@
-use proptest::prelude::*;
+mod reference;
 
-use super::{RoutingTable, without_port};
-use crate::config::{ConfigError, FilterConfig, KeySource, RolloutConfig, VERSION, VariantConfig};
+use crate::config::{Attribute, RolloutConfig};
 use crate::split::BucketTable;
+use crate::table::RoutingTable;
+use crate::testing::{below, config, refused, rollout, rollout_accepted, table};
 
-pub(super) fn variant(name: &str, live: bool) -> VariantConfig {
-    VariantConfig {
-        name: name.to_owned(),
-        version: "1".to_owned(),
-        live,
-        route: format!("{name}-route"),
-        cluster: None,
-    }
-}
-
-pub(super) fn rollout(name: &str, host: &str, prefix: &str) -> RolloutConfig {
-    RolloutConfig {
-        name: name.to_owned(),
-        hosts: vec![host.to_owned()],
-        path_prefix: prefix.to_owned(),
-        variants: vec![variant("stable", true), variant("canary", false)],
-        key: vec![KeySource::Header("x-user-id".to_owned())],
-        salt: "salt".to_owned(),
-        table: BucketTable::whole(0),
-        progressing: true,
-    }
-}
-
-pub(super) fn config(rollouts: Vec<RolloutConfig>) -> FilterConfig {
-    FilterConfig {
-        version: VERSION,
-        generation: 1,
-        route_header: "X-Serin-Route".to_owned(),
-        rollouts,
-    }
-}
-
+/// Name of the rollout of a request.
 fn find<'a>(table: &'a RoutingTable, host: &str, path: &str) -> Option<&'a str> {
-    let index = table.find(host.as_bytes().to_vec(), || Some(path.as_bytes().to_vec()))?;
+    let index = table.find(host.as_bytes(), || Some(path.as_bytes()))?;
     table.rollout(index).map(|rollout| rollout.name())
 }
 
-#[track_caller]
-pub(super) fn check_config_refused(config: FilterConfig, field: &str, reason: &str) {
-    let ConfigError {
-        field: actual,
-        reason: said,
-    } = RoutingTable::new(config).unwrap_err();
-    assert_eq!(actual, field, "{said}");
-    assert!(
-        said.contains(reason),
-        "\"{said}\" does not say \"{reason}\""
-    );
+fn disabled(rollout: RolloutConfig) -> RolloutConfig {
+    RolloutConfig {
+        enabled: false,
+        ..rollout
+    }
 }
 
 #[test]
 fn host_is_found_with_any_port_and_in_any_case() {
-    let table = RoutingTable::new(config(vec![
-        rollout("ml/fraud", "Fraud.ml.svc", "/"),
-        rollout("ml/six", "[2001:db8::1]", "/"),
-    ]))
-    .unwrap();
+    let table = table(vec![
+        rollout("ml/fraud", "Fraud.ml.svc"),
+        rollout("ml/six", "[2001:db8::1]"),
+    ]);
     for host in [
         "fraud.ml.svc",
         "FRAUD.ML.SVC",
@@ -86,68 +49,45 @@ fn host_is_found_with_any_port_and_in_any_case() {
 }
 
 #[test]
-fn port_is_cut_only_where_one_can_stand() {
-    for (host, name) in [
-        ("a:80", "a"),
-        ("a", "a"),
-        ("a:b", "a:b"),
-        ("::1", "::1"),
-        ("2001:db8::80", "2001:db8::80"),
-        ("[::1]:80", "[::1]"),
-        ("[::1]", "[::1]"),
-        ("[::1]x:80", "[::1]x:80"),
-        ("[", "["),
-        (":", ""),
-        ("", ""),
-    ] {
-        assert_eq!(without_port(host.as_bytes()), name.as_bytes(), "{host}");
+fn each_host_of_a_rollout_leads_to_it() {
+    let mut it = rollout("ml/fraud", "fraud.ml.svc");
+    it.hosts
+        .extend(["fraud.ml".to_owned(), "*.fraud.example".to_owned()]);
+    let table = table(vec![it]);
+    for host in ["fraud.ml.svc", "fraud.ml", "eu.fraud.example"] {
+        assert_eq!(find(&table, host, "/"), Some("ml/fraud"), "{host}");
     }
 }
 
 #[test]
-fn prefix_ends_at_a_segment() {
-    let table = RoutingTable::new(config(vec![rollout("ml/ab", "h", "/a/b")])).unwrap();
-    for path in [
-        "/a/b",
-        "/a/b/",
-        "/a/b/c",
-        "/a/b?x",
-        "/a/b#x",
-        "/a/b/c/d/e?x=/y",
-    ] {
-        assert_eq!(find(&table, "h", path), Some("ml/ab"), "{path}");
-    }
-    for path in [
-        "/a/bc", "/a", "/a/", "/", "", "/a?/b", "/A/b", "/x/a/b", "*", "//a/b",
-    ] {
-        assert_eq!(find(&table, "h", path), None, "{path}");
-    }
-}
-
-#[test]
-fn trailing_slash_of_a_prefix_means_nothing() {
-    let table = RoutingTable::new(config(vec![rollout("ml/ab", "h", "/a/b/")])).unwrap();
-    assert_eq!(find(&table, "h", "/a/b"), Some("ml/ab"));
-    assert_eq!(find(&table, "h", "/a/bc"), None);
-}
-
-#[test]
-fn longest_prefix_wins_whatever_the_order() {
+fn most_specific_path_wins_whatever_the_order() {
+    let exact = RolloutConfig {
+        path: Some("/a/b".to_owned()),
+        ..rollout("ml/exact", "h")
+    };
+    let template = RolloutConfig {
+        path_template: Some("/a/{x}".to_owned()),
+        ..rollout("ml/template", "h")
+    };
     let mut rollouts = vec![
-        rollout("ml/all", "h", "/"),
-        rollout("ml/abc", "h", "/a/b/c"),
-        rollout("ml/a", "h", "/a"),
+        rollout("ml/all", "h"),
+        below("ml/abc", "h", "/a/b/c"),
+        below("ml/a", "h", "/a"),
+        exact,
+        template,
     ];
     for _ in 0..rollouts.len() {
         rollouts.rotate_left(1);
-        let table = RoutingTable::new(config(rollouts.clone())).unwrap();
+        let table = table(rollouts.clone());
         for (path, name) in [
             ("/", "ml/all"),
             ("", "ml/all"),
             ("*", "ml/all"),
             ("/ab", "ml/all"),
             ("/a", "ml/a"),
-            ("/a/b", "ml/a"),
+            ("/a/b", "ml/exact"),
+            ("/a/x?y", "ml/template"),
+            ("/a/x/y", "ml/a"),
             ("/a/b/cd", "ml/a"),
             ("/a/b/c?x", "ml/abc"),
             ("/a/b/c/d", "ml/abc"),
@@ -159,43 +99,68 @@ fn longest_prefix_wins_whatever_the_order() {
 
 #[test]
 fn path_is_not_asked_for_where_the_host_alone_decides() {
-    let table = RoutingTable::new(config(vec![rollout("ml/all", "h", "/")])).unwrap();
-    let unasked = || -> Option<Vec<u8>> { panic!("the path was read for nothing") };
-    assert_eq!(table.find(b"h".to_vec(), unasked), Some(0));
-    assert_eq!(table.find(b"other".to_vec(), unasked), None);
+    let table = table(vec![rollout("ml/all", "h")]);
+    let unasked = || -> Option<&[u8]> { panic!("the path was read for nothing") };
+    assert_eq!(table.find(b"h", unasked), Some(0));
+    assert_eq!(table.find(b"other", unasked), None);
 }
 
 #[test]
 fn names_of_headers_are_compiled_in_lower_case() {
-    let mut it = rollout("ml/fraud", "h", "/");
-    it.key = vec![KeySource::Header("X-User-Id".to_owned())];
-    let table = RoutingTable::new(config(vec![it])).unwrap();
+    let mut it = rollout("ml/fraud", "h");
+    it.key = vec![
+        Attribute::Header("X-User-Id".to_owned()),
+        Attribute::GrpcMetadata("User".to_owned()),
+        Attribute::Cookie("Uid".to_owned()),
+    ];
+    let table = table(vec![it]);
     assert_eq!(table.route_header(), "x-serin-route");
     assert_eq!(
         table.rollouts()[0].keys(),
-        [KeySource::Header("x-user-id".to_owned())]
+        [
+            Attribute::Header("x-user-id".to_owned()),
+            Attribute::GrpcMetadata("user".to_owned()),
+            Attribute::Cookie("Uid".to_owned()),
+        ]
     );
 }
 
 #[test]
-fn pass_through_has_the_default_header_and_claims_nothing() {
+fn pass_through_has_the_default_headers_and_claims_nothing() {
     let table = RoutingTable::default();
     assert_eq!(table.route_header(), "x-serin-route");
+    assert_eq!(table.shadow_header(), "x-serin-shadow");
+    assert_eq!(table.generation(), 0);
     assert_eq!(find(&table, "", "/"), None);
 }
 
 #[test]
 fn two_rollouts_may_not_claim_the_same_requests() {
     let both = config(vec![
-        rollout("ml/a", "Host", "/v2"),
-        rollout("ml/b", "hosT", "/v2/"),
+        below("ml/a", "Host", "/v2"),
+        below("ml/b", "hosT", "/v2/"),
     ]);
-    check_config_refused(
+    refused(
         both,
         "rollouts[1].hosts[0]",
-        "rollouts \"ml/a\" and \"ml/b\" both claim host \"hosT\" with pathPrefix \"/v2/\"",
+        "rollouts \"ml/a\" and \"ml/b\" both claim host \"hosT\" with pathPrefix \"/v2/\": \
+         give one of them another host or path",
     );
-    let mut twice = rollout("ml/a", "host", "/");
+    let template = |name: &str, template: &str| RolloutConfig {
+        path_template: Some(template.to_owned()),
+        ..rollout(name, "h")
+    };
+    refused(
+        config(vec![template("ml/a", "/{x}/v"), template("ml/b", "/{y}/v")]),
+        "rollouts[1].hosts[0]",
+        "with pathTemplate \"/{y}/v\"",
+    );
+    refused(
+        config(vec![rollout("ml/a", "*"), rollout("ml/b", "*")]),
+        "rollouts[1].hosts[0]",
+        "both claim host \"*\" with every path",
+    );
+    let mut twice = rollout("ml/a", "host");
     twice.hosts.push("HOST".to_owned());
     assert!(
         RoutingTable::new(config(vec![twice])).is_ok(),
@@ -203,39 +168,49 @@ fn two_rollouts_may_not_claim_the_same_requests() {
     );
 }
 
-/// The rule of the documentation in its plainest form, over all claims.
-fn longest_by_search<'a>(prefixes: &'a [String], path: &str) -> Option<&'a String> {
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    let claims = |prefix: &&String| {
-        let prefix = prefix.trim_end_matches('/');
-        path.strip_prefix(prefix)
-            .is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with('/'))
-    };
-    prefixes
-        .iter()
-        .filter(claims)
-        .max_by_key(|prefix| prefix.trim_end_matches('/').len())
+#[test]
+fn disabled_rollout_claims_nothing_and_conflicts_with_nobody() {
+    let table = table(vec![
+        disabled(rollout("ml/old", "h")),
+        rollout("ml/new", "h"),
+        disabled(rollout("ml/off", "other")),
+        disabled(below("ml/below", "h", "/v2")),
+    ]);
+    assert_eq!(find(&table, "h", "/"), Some("ml/new"));
+    assert_eq!(find(&table, "h", "/v2/x"), Some("ml/new"));
+    assert_eq!(find(&table, "other", "/"), None);
+    let off = table.by_name("ml/off").unwrap();
+    assert!(!off.is_enabled(), "it is still there to be asked about");
 }
 
-proptest! {
-    #[test]
-    fn look_up_agrees_with_a_search_through_all_claims(
-        prefixes in prop::collection::hash_set("(/[ab]{1,2}){0,3}", 1..12),
-        path in "(/?[ab]{0,2}){0,5}[?#/]?(/[ab])?",
-    ) {
-        let prefixes: Vec<String> =
-            prefixes.into_iter().map(|prefix| if prefix.is_empty() { "/".to_owned() } else { prefix }).collect();
-        let rollouts = prefixes.iter().map(|prefix| rollout(&format!("ml{prefix}."), "h", prefix)).collect();
-        let table = RoutingTable::new(config(rollouts)).unwrap();
-        let expected = longest_by_search(&prefixes, &path).map(|prefix| format!("ml{prefix}."));
-        prop_assert_eq!(find(&table, "h", &path), expected.as_deref());
-    }
+#[test]
+fn disabled_rollout_keeps_its_name_and_must_be_right() {
+    refused(
+        config(vec![rollout("ml/a", "a"), disabled(rollout("ml/a", "b"))]),
+        "rollouts[1].name",
+        "used twice",
+    );
+    let mut bad = disabled(rollout("ml/a", "a"));
+    bad.salt.clear();
+    refused(config(vec![bad]), "rollouts[0].salt", "it is empty");
+}
 
-    #[test]
-    fn no_bytes_make_the_look_up_panic(host: Vec<u8>, path: Vec<u8>) {
-        let table = RoutingTable::new(config(vec![rollout("ml/a", "h", "/a/b")])).unwrap();
-        prop_assert_eq!(table.find(host, || Some(path.clone())), None);
-        let found = table.find(b"h".to_vec(), || Some(path.clone()));
-        prop_assert_eq!(found.is_some(), path.starts_with(b"/a/b") && matches!(path.get(4), None | Some(b'/' | b'?' | b'#')));
-    }
+#[test]
+fn users_of_a_disabled_variant_are_live() {
+    let table = rollout_accepted(|it| {
+        it.table = BucketTable::new(vec![(5_000, 0), (10_000, 1)]).unwrap();
+        it.variants[1].enabled = false;
+    });
+    let rollout = table.rollout(0).unwrap();
+    assert_eq!(rollout.owner(9_999), rollout.live());
+    assert!(!rollout.enabled(1) && rollout.enabled(0) && !rollout.enabled(2));
+    assert_eq!(rollout.named(b"canary"), None);
+    assert_eq!(rollout.named(b"stable"), Some(0));
+}
+
+#[test]
+fn rollout_is_found_by_its_name() {
+    let table = table(vec![rollout("ml/a", "a"), rollout("ml/b", "b")]);
+    assert_eq!(table.by_name("ml/b").map(|it| it.name()), Some("ml/b"));
+    assert!(table.by_name("ml/c").is_none());
 }
