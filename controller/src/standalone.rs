@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serin_filter_core::stat::Encoding;
 use tokio::net::TcpListener;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,8 @@ pub struct Options {
     pub wasm: PathBuf,
     /// Cells.
     pub grid: Grid,
+    /// How labels travel in the names of the proxies' metrics.
+    pub encoding: Encoding,
     /// Where the read-only endpoint listens.
     pub listen: SocketAddr,
 }
@@ -98,6 +101,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), St
     let settings = driver::Settings {
         wasm,
         grid: options.grid,
+        encoding: options.encoding,
         selectors: options.selectors,
         address: format!("http://{address}"),
     };

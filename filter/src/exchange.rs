@@ -14,6 +14,7 @@ use serin_filter_core::table::{Rollout, RoutingTable};
 
 use crate::host;
 use crate::plugin::Loaded;
+use crate::raw;
 
 thread_local! {
     /// Each worker draws from a generator of its own: a seed from WASI once, and no call into the proxy per draw.
@@ -46,8 +47,10 @@ enum Call {
 impl Exchange {
     /// Decides where a request goes, marks it, and counts the choice; none: no rollout claims it.
     pub(crate) fn begin(loaded: &Rc<Loaded>) -> Option<Self> {
-        let bytes = host::request_headers();
-        let headers = Pairs::new(&bytes);
+        raw::with_request_headers(|bytes| Self::choose(loaded, Pairs::new(bytes)))
+    }
+
+    fn choose(loaded: &Rc<Loaded>, headers: Pairs) -> Option<Self> {
         let table = &loaded.table;
         let chosen = decide(table, &Headers(headers))
             .and_then(|decision| Some((decision, table.rollout(decision.rollout)?)));
@@ -209,7 +212,7 @@ impl Call {
 
 /// How the request ended, in `on_log`.
 fn outcome(call: Call, ended: bool) -> Outcome {
-    let status: Option<u16> = host::response_header(":status").and_then(|value| number(&value));
+    let status: Option<u16> = raw::with_response_header(":status", number);
     let mut grpc_status = match call {
         Call::Http => None,
         Call::Grpc | Call::GrpcWeb => host::response_trailer("grpc-status")

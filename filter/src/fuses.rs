@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use fxhash::FxHashMap;
 use proxy_wasm::types::MetricType;
 use serin_filter_core::config::VariantConfig;
 use serin_filter_core::fuse::{Admission, Fuse, FuseSettings, State, Ticket};
@@ -18,7 +17,8 @@ use crate::metrics::{Encoded, define};
 type Key = (String, String, String);
 
 thread_local! {
-    static FUSES: RefCell<FxHashMap<Key, Rc<VariantFuse>>> = RefCell::default();
+    /// Few: those of variants that this worker has met. A map of its own type would add 2 KiB to the module.
+    static FUSES: RefCell<Vec<(Key, Rc<VariantFuse>)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The fuse of one variant, and what it reports.
@@ -41,12 +41,16 @@ pub(crate) fn of(
         variant.version.clone(),
     );
     FUSES.with_borrow_mut(|fuses| {
-        let same = fuses.get(&key).filter(|it| it.has(&settings));
-        if let Some(fuse) = same {
-            return Some(Rc::clone(fuse));
+        if let Some(at) = fuses.iter().position(|(known, _)| *known == key) {
+            let (_, fuse) = fuses.get(at)?;
+            if fuse.has(&settings) {
+                return Some(Rc::clone(fuse));
+            }
+            fuse.close();
+            fuses.swap_remove(at);
         }
         let fuse = Rc::new(VariantFuse::new(settings, labels));
-        fuses.insert(key, Rc::clone(&fuse));
+        fuses.push((key, Rc::clone(&fuse)));
         Some(fuse)
     })
 }
@@ -54,7 +58,7 @@ pub(crate) fn of(
 /// Forgets the fuses of variants that are gone or live.
 pub(crate) fn retain(table: &RoutingTable) {
     FUSES.with_borrow_mut(|fuses| {
-        fuses.retain(|(rollout, name, version), fuse| {
+        fuses.retain(|((rollout, name, version), fuse)| {
             let there = table.by_name(rollout).is_some_and(|rollout| {
                 let same =
                     |it: &VariantConfig| it.name == *name && it.version == *version && !it.live;

@@ -5,7 +5,6 @@
 //! value that is not UTF-8 would take the text functions, and the worker with them, down.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::ptr::null_mut;
 use std::time::{Duration, SystemTime};
 
 use proxy_wasm::hostcalls;
@@ -26,31 +25,6 @@ pub(crate) fn configuration(size: usize) -> Vec<u8> {
         .ok()
         .flatten()
         .unwrap_or_default()
-}
-
-#[allow(unsafe_code, reason = "the SDK does not hand out the bytes")]
-#[link(wasm_import_module = "env")]
-unsafe extern "C" {
-    fn proxy_get_header_map_pairs(map: MapType, data: *mut *mut u8, size: *mut usize) -> u32;
-}
-
-/// All request headers in one piece, in the proxy's serialization (see [`serin_filter_core::pairs`]); in the request
-/// phase. One call costs less than two single reads. The SDK has the same call, but makes a text of each name and a
-/// vector of each pair.
-#[allow(unsafe_code, reason = "the SDK does not hand out the bytes")]
-pub(crate) fn request_headers() -> Vec<u8> {
-    let (mut data, mut size): (*mut u8, usize) = (null_mut(), 0);
-    // SAFETY: both pointers are valid for the call. On success (0) the proxy has allocated `data` by
-    // `proxy_on_memory_allocate`, as a boxed slice of `size` bytes of the global allocator that now is ours.
-    unsafe {
-        let status =
-            proxy_get_header_map_pairs(MapType::HttpRequestHeaders, &raw mut data, &raw mut size);
-        if status == 0 && !data.is_null() {
-            Vec::from_raw_parts(data, size, size)
-        } else {
-            Vec::new()
-        }
-    }
 }
 
 /// The first value of a response header. Only in `on_log`, where a map that does not exist is just empty.

@@ -1,7 +1,7 @@
 //! Serin's Envoy filter: a thin adapter between the proxy and [`serin_filter_core`], where all decisions are made.
 //!
 //! A panic in one request takes down its worker's VM, and with it all requests of that worker, so this crate denies
-//! whatever can panic, and asks the proxy only through `host.rs`.
+//! whatever can panic, and asks the proxy only through `host.rs` and `raw.rs`.
 //!
 //! # Entries
 //!
@@ -24,6 +24,7 @@ mod fuses;
 mod host;
 mod metrics;
 mod plugin;
+mod raw;
 
 proxy_wasm::main! {{
     // This also installs the hook that logs a panic, which would be silent otherwise.

@@ -44,7 +44,7 @@ const GROUP_NAMES: [&str; GROUP_SLOTS] = [
 thread_local! {
     /// Ids by stat name, for all configurations of this VM: ids belong to the VM, and to define a name again would
     /// make the proxy's table grow with every update.
-    static IDS: RefCell<FxHashMap<String, u32>> = RefCell::default();
+    static IDS: RefCell<FxHashMap<String, usize>> = RefCell::default();
 }
 
 /// The id of a metric, defined if this VM has not done so before.
@@ -52,10 +52,10 @@ pub(crate) fn define(kind: MetricType, name: String) -> Option<u32> {
     IDS.with(|ids| {
         let mut ids = ids.try_borrow_mut().ok()?;
         if let Some(&id) = ids.get(&name) {
-            return Some(id);
+            return u32::try_from(id).ok();
         }
         let id = host::define(kind, &name)?;
-        ids.insert(name, id);
+        ids.insert(name, usize::try_from(id).ok()?);
         Some(id)
     })
 }

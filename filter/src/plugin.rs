@@ -139,7 +139,7 @@ impl Plugin {
     fn refuse(&mut self, json: &[u8], error: &ConfigError) {
         self.loading = None;
         if !self.good
-            && let Some(kept) = host::good().and_then(|json| compile(&json).ok())
+            && let Some(kept) = host::good().and_then(compile)
         {
             self.good = true;
             self.loaded = Rc::new(Loaded::new(kept));
@@ -192,7 +192,8 @@ impl Loading {
     }
 }
 
-fn compile(json: &[u8]) -> Result<RoutingTable, ConfigError> {
-    use serin_filter_core::config::FilterConfig;
-    RoutingTable::new(FilterConfig::parse(json)?)
+fn compile(json: Vec<u8>) -> Option<RoutingTable> {
+    let mut loading = Loading::begin(json).ok()?;
+    while !loading.batch().ok()? {}
+    Some(loading.builder.finish())
 }

@@ -102,10 +102,16 @@ wheels() { # wheels NAME...
 rust_target() {
   need rustup "install Rust from https://rustup.rs"
   # grep reads to the end: with -q it may leave first, and rustup would end by a broken pipe.
-  there() { (cd "$root" && rustup target list --installed) | grep -x wasm32-wasip1 >/dev/null; }
+  there() {
+    (cd "$root" && rustup target list --installed) | grep -x wasm32-wasip1 >/dev/null \
+      && (cd "$root" && rustup component list --installed) | grep -x rust-src >/dev/null
+  }
   there && return
   lock
-  there || { step "Rust target wasm32-wasip1"; (cd "$root" && rustup target add wasm32-wasip1 9>&-); }
+  there || {
+    step "Rust target wasm32-wasip1 and the sources of the standard library"
+    (cd "$root" && rustup target add wasm32-wasip1 9>&- && rustup component add rust-src 9>&-)
+  }
   unlock
 }
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
+use serin_filter_core::stat::Encoding;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -40,6 +41,16 @@ pub(super) struct RunArgs {
     /// Label matchers of the proxies' scrape targets
     #[arg(long, env = "SERIN_PROXIES", value_name = "MATCHERS", default_value_t = Selectors::default().proxies)]
     proxies: String,
+    /// How labels travel in the names of the proxies' metrics: istio (proxies declare the tags of ours) or builtin (all
+    /// labels in one that every Istio proxy knows, without a restart); both are judged, also side by side
+    #[arg(
+        long,
+        env = "SERIN_STAT_ENCODING",
+        value_name = "ENCODING",
+        default_value = "istio",
+        value_parser = encoding
+    )]
+    stat_encoding: Encoding,
     /// Where the read-only status endpoint listens
     #[arg(
         long,
@@ -56,6 +67,18 @@ fn endpoint(text: &str) -> Result<String, String> {
         .ok_or_else(|| format!("write it as http://{text}"))
 }
 
+fn encoding(text: &str) -> Result<Encoding, String> {
+    match text {
+        "istio" => Ok(Encoding::Istio),
+        "builtin" => Ok(Encoding::Builtin),
+        "plain" => Err(
+            "plain names have no labels to judge by, so that no release would ever go on: say istio or builtin"
+                .to_owned(),
+        ),
+        _ => Err("say istio or builtin".to_owned()),
+    }
+}
+
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let RunArgs {
         installation,
@@ -64,6 +87,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         cell: Span(cell),
         lag: Span(lag),
         proxies,
+        stat_encoding,
         listen,
     } = args;
     let options = Options {
@@ -75,6 +99,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         },
         wasm,
         grid: Grid::new(cell, lag)?,
+        encoding: stat_encoding,
         listen,
     };
     let shutdown = CancellationToken::new();
@@ -90,4 +115,17 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     });
     standalone::run(options, shutdown).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_encoding_without_labels_is_refused_with_the_reason() {
+        assert_eq!(encoding("istio"), Ok(Encoding::Istio));
+        assert_eq!(encoding("builtin"), Ok(Encoding::Builtin));
+        assert!(encoding("plain").unwrap_err().contains("judge"));
+        assert_eq!(encoding("x").unwrap_err(), "say istio or builtin");
+    }
 }

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde_json::Value;
 use serin_filter_core::config::{FilterConfig, RolloutConfig};
+use serin_filter_core::stat::Encoding;
 
 use super::folder;
 use super::publish::{Board, Snapshot};
@@ -31,6 +32,8 @@ pub struct Settings {
     pub grid: Grid,
     /// Which scrape targets are the proxies.
     pub selectors: Selectors,
+    /// How labels travel in the names of the proxies' metrics.
+    pub encoding: Encoding,
     /// Where the endpoint listens, for the command line.
     pub address: String,
 }
@@ -63,6 +66,8 @@ pub struct Driver {
     rollouts: BTreeMap<RolloutName, Managed>,
     /// As last rendered.
     sections: Vec<RolloutConfig>,
+    /// As last rendered; none before the first config.
+    encoding: Option<Encoding>,
     generation: u64,
     /// Virtual hosts that no rollout owns: found at the start, or dropped from a file. What they serve is live, and
     /// whoever wants them gone removes them from Envoy's file while the controller is stopped.
@@ -91,6 +96,7 @@ impl Driver {
         let ecds = store.read_envoy(&store.ecds());
         let text = ecds.as_ref().and_then(render::plugin_config);
         let rendered = text.and_then(|text| FilterConfig::parse(text.as_bytes()).ok());
+        let encoding = rendered.as_ref().map(|config| config.stats);
         let (sections, on_disk) = rendered.map_or((Vec::new(), 0), |config| {
             (config.rollouts, config.generation)
         });
@@ -129,6 +135,7 @@ impl Driver {
             client,
             board,
             sections,
+            encoding,
             // A lost plugin config must not make the generation go back: proxies would seem to be ahead of it.
             generation: on_disk.max(controller.generation),
             inherited,
@@ -263,7 +270,10 @@ impl Driver {
         let shown = || self.rollouts.values().map(|managed| &managed.shown);
         let sections: Vec<_> = shown().filter_map(render::section).collect();
         let routes = render::rds(shown(), &self.inherited);
-        if sections != self.sections {
+        // Other names of the metrics are another config, although all that rollouts ask for is the same.
+        let renamed = self.encoding.is_some_and(|it| it != self.settings.encoding);
+        self.encoding = Some(self.settings.encoding);
+        if sections != self.sections || (renamed && !sections.is_empty()) {
             self.generation += 1;
             self.sections = sections;
             for managed in self.rollouts.values_mut() {
@@ -277,7 +287,10 @@ impl Driver {
                 tracing::error!(error = chain(&error), "the generation cannot be remembered");
             }
         }
-        let config = render::filter_config(self.sections.clone(), self.generation);
+        let config = FilterConfig {
+            stats: self.settings.encoding,
+            ..render::filter_config(self.sections.clone(), self.generation)
+        };
         let written = serde_json::to_string(&config)
             .map_err(|error| error.to_string())
             .and_then(|text| {

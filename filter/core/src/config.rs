@@ -7,6 +7,8 @@ use crate::split::BucketTable;
 use crate::stat::Encoding;
 
 mod assignment;
+mod decode;
+pub(crate) mod json;
 mod read;
 
 pub use assignment::{

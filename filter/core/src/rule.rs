@@ -6,6 +6,7 @@ use fxhash::FxHashSet;
 use regex_lite::{Regex, RegexBuilder};
 
 use crate::attribute::{cookie, jwt, query};
+use crate::config::json::Json;
 use crate::config::{
     Attribute, Claim, ConditionConfig, ConfigError, RangeConfig, RequestPart, RuleConfig,
     SourcePart,
@@ -14,6 +15,8 @@ use crate::route::Request;
 
 /// A longer value does not match an expression: the work for one is the product of both lengths.
 const MAX_MATCHED: usize = 4096;
+/// A longer value is no number: no stranger makes the filter read a document.
+const MAX_NUMBER: usize = 64;
 /// Bytes that a compiled expression may take.
 const MAX_EXPRESSION: usize = 64 * 1024;
 /// How deep `any` and `all` may be nested.
@@ -109,13 +112,16 @@ impl Test {
     }
 }
 
-/// A decimal number. What Rust's parser knows beyond that (`inf`, `nan`) is none.
+/// A number as JSON writes it (RFC 8259, section 6).
 fn number(value: &[u8]) -> Option<f64> {
-    let decimal = |byte: &u8| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E');
-    if value.len() > 64 || !value.iter().all(decimal) {
+    if value.len() > MAX_NUMBER {
         return None;
     }
-    std::str::from_utf8(value).ok()?.parse().ok()
+    match serde_json::from_slice(value).ok()? {
+        Json::Natural(number) => Some(number as f64),
+        Json::Number(number) => Some(number),
+        _ => None,
+    }
 }
 
 /// The value of an attribute; none: the request does not have it.
@@ -254,9 +260,10 @@ fn tests(field: &str, config: &ConditionConfig) -> Result<Vec<Test>, ConfigError
 }
 
 fn regex(field: &str, expression: &str) -> Result<Regex, ConfigError> {
-    RegexBuilder::new(&format!("^(?:{expression})$"))
-        .size_limit(MAX_EXPRESSION)
-        .build()
+    let build = |text: &str| RegexBuilder::new(text).size_limit(MAX_EXPRESSION).build();
+    // Alone first: "a)|(b" is no expression, but would be one between the anchors.
+    build(expression)
+        .and_then(|_| build(&format!("^(?:{expression})$")))
         .map_err(|error| ConfigError::new(field, format!("\"{expression}\": {error}")))
 }
 

@@ -14,9 +14,11 @@ use anyhow::bail;
 use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 use serde_json::Value;
-use serin_filter_core::config::{FilterConfig, KeySource, RolloutConfig, VERSION, VariantConfig};
+use serin_filter_core::config::{
+    Attribute, DEFAULT_SHADOW_HEADER, FilterConfig, RolloutConfig, VERSION, VariantConfig,
+};
 use serin_filter_core::split::BucketTable;
-use serin_filter_core::stat;
+use serin_filter_core::stat::{self, Encoding};
 use serin_tests::discovery::{self, Route};
 use serin_tests::envoy::{Envoy, Setup};
 use serin_tests::tally::Tally;
@@ -202,6 +204,7 @@ fn config(generation: u64, canary: u16) -> FilterConfig {
     let variant = |name: &str, version: &str, cluster: &str, live| VariantConfig {
         name: name.to_owned(),
         version: version.to_owned(),
+        enabled: true,
         live,
         route: cluster.to_owned(),
         cluster: Some(cluster.to_owned()),
@@ -212,15 +215,26 @@ fn config(generation: u64, canary: u16) -> FilterConfig {
         version: VERSION,
         generation,
         route_header: ROUTE.to_owned(),
+        shadow_header: DEFAULT_SHADOW_HEADER.to_owned(),
+        stats: Encoding::Istio,
         rollouts: vec![RolloutConfig {
             name: ROLLOUT.to_owned(),
             hosts: vec![HOST.to_owned()],
-            path_prefix: "/v2/models/fraud".to_owned(),
+            enabled: true,
+            path_prefix: Some("/v2/models/fraud".to_owned()),
+            path: None,
+            path_template: None,
             variants: vec![
                 variant("stable", "7", STABLE, true),
                 variant("canary", "8", CANARY, false),
             ],
-            key: vec![KeySource::Header("x-user-id".to_owned())],
+            key: vec![Attribute::Header("x-user-id".to_owned())],
+            cookie: None,
+            rules: Vec::new(),
+            overriding: None,
+            slow: Vec::new(),
+            fuse: None,
+            shadow: None,
             salt: "fraud-8".to_owned(),
             table: table.unwrap(),
             progressing: true,

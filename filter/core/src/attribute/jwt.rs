@@ -5,7 +5,7 @@
 //! | claim | bytes |
 //! |---|---|
 //! | string | itself, in UTF-8 |
-//! | number | shortest decimal text that names the same double, without an exponent; `1.0` is `1` |
+//! | number | shortest text that names the same double; whole numbers without point and exponent: `1.0` and `1` are `1`, `1E-7` is `1e-7` |
 //! | boolean | `true` or `false` |
 //! | array of these | the elements, joined with `,` |
 //! | null, object, empty, anything else | none |
@@ -29,8 +29,8 @@ pub const MAX_TOKEN: usize = 16 * 1024;
 /// [`MAX_TOKEN`], not three parts with JSON in the second (RFC 7515, section 7.1), or no such claim. Of members with
 /// the same name the last one counts (RFC 7519, section 4). Integers of 64 bits keep every digit.
 ///
-/// The payload is read in one pass that skips all but the claim: no tree is built, so memory and stack do not depend on
-/// what a stranger nests.
+/// All but the claim is skipped, in one pass for each name: no tree is built, so that neither memory nor stack depends
+/// on what a stranger nests.
 pub fn bearer_claim(authorization: &[u8], claim: &[String]) -> Option<Vec<u8>> {
     let token = bearer_token(authorization)?;
     if token.len() > MAX_TOKEN {
@@ -59,10 +59,18 @@ fn bearer_token(authorization: &[u8]) -> Option<&[u8]> {
     (spaced && scheme.eq_ignore_ascii_case(b"bearer")).then(|| rest.trim_ascii())
 }
 
-/// The shortest decimal text that names this double, without an exponent; `-0` is `0`. None: not a number of JSON.
+/// The shortest text that names this double; `-0` is `0`. None: not a number of JSON.
+///
+/// A whole number that an `i64` holds is written as such, so that both forms of a claim give the same bytes; the rest as
+/// serde_json writes it, which is in the module anyway (the formatting of the standard library would add 12 KiB).
 fn decimal(number: f64) -> Option<String> {
-    // Adding zero takes the sign from a negative zero, and nothing from any other number.
-    number.is_finite().then(|| (number + 0.0).to_string())
+    const WHOLE: f64 = 9e18;
+    if number.abs() < WHOLE && number.trunc() == number {
+        return Some((number as i64).to_string());
+    }
+    number
+        .is_finite()
+        .then(|| zmij::Buffer::new().format_finite(number).to_owned())
 }
 
 #[cfg(test)]

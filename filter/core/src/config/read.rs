@@ -1,8 +1,13 @@
-//! Reading the JSON: fast where it is right, and with the path of the field where it is not.
+//! Reading the JSON: what all rollouts share at once, the rollouts one by one.
 
-use serde::Deserialize;
+use std::cell::Cell;
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::decode::encoding;
+use super::json::{At, Json, Object, Problem};
 use super::{ConfigError, FilterConfig, RolloutConfig, VERSION};
 use crate::stat::Encoding;
 
@@ -54,42 +59,45 @@ impl Parts {
     /// # Errors
     /// As those of [`FilterConfig::parse`], unless they lie within a rollout.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
-        #[derive(Deserialize)]
-        struct Envelope {
-            version: u32,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Whole {
-            version: u32,
-            generation: u64,
-            #[serde(default = "super::default_route_header")]
-            route_header: String,
-            #[serde(default = "super::default_shadow_header")]
-            shadow_header: String,
-            #[serde(default)]
-            stats: Encoding,
-            rollouts: Vec<Box<RawValue>>,
-        }
-        // One look at all of it, where it is right. Where it is not, the version is read first and alone: the rest of a
-        // newer format may not fit these types, and "unknown version" is the message that helps.
-        let quick: Result<Whole, _> = serde_json::from_slice(json);
-        let whole = match quick {
-            Ok(whole) if whole.version == VERSION => whole,
-            _ => {
-                let Envelope { version } = read("config", json)?;
-                check_version(version)?;
-                read("config", json)?
-            }
+        let place = Cell::new("config");
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        let document = Document(&place)
+            .deserialize(&mut reader)
+            .and_then(|document| reader.end().map(|()| document));
+        let (fields, rollouts) = document.map_err(|error| {
+            newer(json).unwrap_or_else(|| ConfigError::new(place.get(), error.to_string()))
+        })?;
+        let problem = Problem::default();
+        let mut it = Object {
+            path: String::new(),
+            fields,
+            problem: &problem,
         };
+        // The version comes first: the rest of a newer format may not be what is expected here, and "unknown version"
+        // is the message that helps.
+        let version = it.must("version").natural();
         let head = Head {
-            generation: whole.generation,
-            route_header: whole.route_header,
-            shadow_header: whole.shadow_header,
-            stats: whole.stats,
+            generation: it.must("generation").natural(),
+            route_header: it
+                .maybe("routeHeader")
+                .map_or_else(super::default_route_header, At::text),
+            shadow_header: it
+                .maybe("shadowHeader")
+                .map_or_else(super::default_shadow_header, At::text),
+            stats: it.maybe("stats").map_or_else(Encoding::default, encoding),
         };
-        let rollouts = whole.rollouts;
-        Ok(Self { head, rollouts })
+        let known = check_version(u32::try_from(version).unwrap_or(u32::MAX));
+        if version != 0 {
+            known.clone()?;
+        }
+        // A version that is missing or no number was reported, and reads as 0.
+        let head = problem.or(head)?;
+        known?;
+        let missing = || ConfigError::new("config", "missing field `rollouts`");
+        Ok(Self {
+            head,
+            rollouts: rollouts.ok_or_else(missing)?,
+        })
     }
 
     /// Reads one rollout.
@@ -97,10 +105,19 @@ impl Parts {
     /// # Errors
     /// A field is missing or of the wrong type.
     pub fn rollout(index: usize, text: &RawValue) -> Result<RolloutConfig, ConfigError> {
-        let json = text.get();
-        // Keeping track of the path costs as much as the reading, so it is done for what is wrong, alone.
-        serde_json::from_str(json)
-            .or_else(|_| read(&format!("rollouts[{index}]"), json.as_bytes()))
+        let path = format!("rollouts[{index}]");
+        match serde_json::from_slice(text.get().as_bytes()) {
+            Ok(json) => {
+                let problem = Problem::default();
+                let rollout = RolloutConfig::decode(At {
+                    path,
+                    json,
+                    problem: &problem,
+                });
+                problem.or(rollout)
+            }
+            Err(error) => Err(ConfigError::new(path, error.to_string())),
+        }
     }
 }
 
@@ -120,19 +137,49 @@ pub(crate) fn check_version(version: u32) -> Result<(), ConfigError> {
     ))
 }
 
-/// Reads a value; `at` is what an error calls the whole of it.
-fn read<'de, T: Deserialize<'de>>(at: &str, json: &'de [u8]) -> Result<T, ConfigError> {
-    let mut json = serde_json::Deserializer::from_slice(json);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
-        let field = match (at, path.as_str()) {
-            (at, ".") => at.to_owned(),
-            ("config", path) => path.to_owned(),
-            (at, path) => format!("{at}.{path}"),
-        };
-        ConfigError::new(field, error.inner().to_string())
-    })?;
-    json.end()
-        .map_err(|error| ConfigError::new(at, error.to_string()))?;
-    Ok(value)
+/// Whether what cannot be read is of another version: that is then what to say.
+fn newer(json: &[u8]) -> Option<ConfigError> {
+    let Json::Object(fields) = serde_json::from_slice(json).ok()? else {
+        return None;
+    };
+    let version = fields.into_iter().find_map(|field| match field {
+        (name, Json::Natural(version)) if name == "version" => u32::try_from(version).ok(),
+        _ => None,
+    });
+    check_version(version?).err()
+}
+
+type Rollouts = Option<Vec<Box<RawValue>>>;
+
+/// The fields of the document, and apart from them its rollouts; the cell says what is being read.
+struct Document<'a>(&'a Cell<&'static str>);
+
+impl<'de> DeserializeSeed<'de> for Document<'_> {
+    type Value = (Vec<(String, Json)>, Rollouts);
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Document<'_> {
+    type Value = (Vec<(String, Json)>, Rollouts);
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("an object with version, generation and rollouts")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let (mut fields, mut rollouts) = (Vec::new(), None);
+        while let Some(name) = access.next_key::<String>()? {
+            if name == "rollouts" {
+                self.0.set("rollouts");
+                rollouts = Some(access.next_value()?);
+                self.0.set("config");
+            } else {
+                fields.push((name, access.next_value()?));
+            }
+        }
+        Ok((fields, rollouts))
+    }
 }

@@ -89,17 +89,17 @@ async fn requests_without_a_key_are_split_at_random_and_have_no_group() {
 async fn series_carry_the_labels_that_were_agreed_and_no_others() {
     let rig = Rig::start(&config(1, 5000)).await;
     rig.visit(0..2000).await;
-    let variant = ["rollout", "variant", "version"];
+    let variant = [stat::ROLLOUT, stat::VARIANT, stat::VERSION];
     let with =
         |more: &[&'static str]| -> BTreeSet<&str> { variant.iter().chain(more).copied().collect() };
     let agreed = BTreeMap::from([
-        ("serin_requests_total", with(&["cohort", "class"])),
-        ("serin_assignments_total", with(&["reason"])),
-        ("serin_request_duration_ms_bucket", with(&["le"])),
-        ("serin_request_duration_ms_count", with(&[])),
-        ("serin_request_duration_ms_sum", with(&[])),
-        ("serin_split_total", with(&["group"])),
-        ("serin_split_bad_total", with(&["group"])),
+        ("serin_requests_total", with(&[stat::COHORT, stat::CLASS])),
+        ("serin_assignments_total", with(&[stat::REASON])),
+        ("serin_request_duration_ms_bucket", with(&[stat::COHORT, stat::CLASS, "le"])),
+        ("serin_request_duration_ms_count", with(&[stat::COHORT, stat::CLASS])),
+        ("serin_request_duration_ms_sum", with(&[stat::COHORT, stat::CLASS])),
+        ("serin_split_total", with(&[stat::GROUP])),
+        ("serin_split_bad_total", with(&[stat::GROUP])),
         ("serin_sampled_total", with(&[])),
         ("serin_misrouted_total", with(&[])),
         ("serin_config_generation", BTreeSet::new()),
@@ -127,12 +127,12 @@ async fn series_carry_the_labels_that_were_agreed_and_no_others() {
         }
     }
     assert_eq!(found, agreed);
-    assert_eq!(values["rollout"], BTreeSet::from([ROLLOUT]));
-    assert_eq!(values["variant"], BTreeSet::from(["canary", "stable"]));
-    assert_eq!(values["version"], BTreeSet::from(["7", "8"]));
-    assert_eq!(values["cohort"], BTreeSet::from(["split"]));
-    assert_eq!(values["class"], BTreeSet::from(["2xx"]));
-    assert_eq!(values["reason"], BTreeSet::from(["weight"]));
+    assert_eq!(values[stat::ROLLOUT], BTreeSet::from([ROLLOUT]));
+    assert_eq!(values[stat::VARIANT], BTreeSet::from(["canary", "stable"]));
+    assert_eq!(values[stat::VERSION], BTreeSet::from(["7", "8"]));
+    assert_eq!(values[stat::COHORT], BTreeSet::from(["split"]));
+    assert_eq!(values[stat::CLASS], BTreeSet::from(["2xx"]));
+    assert_eq!(values[stat::REASON], BTreeSet::from(["weight"]));
     let groups: Vec<String> = (0..16).map(|group| group.to_string()).collect();
-    assert_eq!(values["group"], groups.iter().map(String::as_str).collect());
+    assert_eq!(values[stat::GROUP], groups.iter().map(String::as_str).collect());
 }

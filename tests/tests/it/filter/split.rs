@@ -53,7 +53,7 @@ async fn the_split_is_within_its_binomial_interval_and_a_higher_weight_moves_nob
         );
 
         served += canary.len() as u64;
-        let ok = [(stat::CLASS, "2xx"), (stat::COHORT, stat::COHORT_SPLIT)];
+        let ok = [(stat::CLASS, "2xx"), (stat::COHORT, "split")];
         rig.counts(stat::REQUESTS_TOTAL, "canary", &ok, served)
             .await;
         rig.counts(
@@ -125,14 +125,19 @@ fn on_canary(tally: &Tally) -> BTreeSet<u64> {
 fn meant_for_canary(config: &FilterConfig) -> BTreeSet<u64> {
     struct Asks(String);
     impl Request for Asks {
-        fn host(&self) -> Option<Vec<u8>> {
-            Some(HOST.into())
+        fn header<'a>(&'a self, name: &str) -> Option<&'a [u8]> {
+            match name {
+                ":authority" => Some(HOST.as_bytes()),
+                ":path" => Some(PATH.as_bytes()),
+                "x-user-id" => Some(self.0.as_bytes()),
+                _ => None,
+            }
         }
-        fn path(&self) -> Option<Vec<u8>> {
-            Some(PATH.into())
+        fn cookies(&self) -> impl Iterator<Item = &[u8]> {
+            std::iter::empty()
         }
-        fn header(&self, name: &str) -> Option<Vec<u8>> {
-            (name == "x-user-id").then(|| self.0.clone().into_bytes())
+        fn property(&self, _path: &[&str]) -> Option<Vec<u8>> {
+            None
         }
         fn draw(&self) -> u64 {
             panic!("a user with a key needs no draw")
