@@ -1,4 +1,6 @@
-//! `serin lint`: the checks of the controller, before it sees the file.
+//! `serin lint`: the checks of the controller, before it sees the file, and warnings, which fail nothing.
+
+mod warnings;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -6,7 +8,9 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use crate::source::parse;
+use crate::locate::place_of;
+use crate::source::{Mistake, parse};
+use warnings::warnings;
 
 #[derive(Debug, Args)]
 pub(super) struct LintArgs {
@@ -22,7 +26,23 @@ pub(super) fn lint(args: &LintArgs) -> anyhow::Result<ExitCode> {
         let text =
             std::fs::read_to_string(path).with_context(|| format!("failed to read '{file}'"))?;
         match parse(&file, &text) {
-            Ok(source) => say!("{file}: rollout {} is fine", source.plan.name),
+            Ok(source) => {
+                let found = warnings(&source.rollout);
+                for mut problem in found {
+                    let place = place_of(&text, &problem.path);
+                    problem.path = format!("warning: {}", problem.path);
+                    let file = file.clone();
+                    eprintln!(
+                        "{}",
+                        Mistake {
+                            file,
+                            place,
+                            problem
+                        }
+                    );
+                }
+                say!("{file}: rollout {} is fine", source.plan.name);
+            }
             Err(mistakes) => {
                 mistakes.iter().for_each(|mistake| eprintln!("{mistake}"));
                 code = ExitCode::FAILURE;

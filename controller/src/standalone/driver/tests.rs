@@ -18,6 +18,10 @@ struct Bench {
 }
 
 fn start(dir: tempfile::TempDir) -> Result<Bench, LoadError> {
+    start_with(dir, Encoding::Istio)
+}
+
+fn start_with(dir: tempfile::TempDir, encoding: Encoding) -> Result<Bench, LoadError> {
     let store = Store::open(dir.path()).unwrap();
     // Nobody listens on port 1.
     let client = Client::new("http://127.0.0.1:1").unwrap();
@@ -25,6 +29,7 @@ fn start(dir: tempfile::TempDir) -> Result<Bench, LoadError> {
         wasm: "/filter.wasm".into(),
         grid: grid(),
         selectors: Selectors::default(),
+        encoding,
         address: "http://127.0.0.1:2".to_owned(),
     };
     let board = Board::default();
@@ -377,4 +382,26 @@ async fn a_host_that_a_file_drops_keeps_its_default_route() {
     let mut bench = bench.restart();
     bench.tick().await;
     assert_eq!(route(&bench).as_deref(), Some("fraud-v7"));
+}
+
+#[tokio::test]
+async fn another_encoding_of_the_metrics_is_another_config() {
+    let mut bench = bench(&[("fraud.yaml", &text())]);
+    bench.tick().await;
+    let stats = |bench: &Bench| {
+        let ecds = bench.driver.store.read_envoy(&bench.driver.store.ecds());
+        let config = render::plugin_config(&ecds.unwrap()).unwrap().to_owned();
+        let config = FilterConfig::parse(config.as_bytes()).unwrap();
+        (config.stats, config.generation)
+    };
+    let (encoding, generation) = stats(&bench);
+    assert_eq!(encoding, Encoding::Istio);
+    let now = bench.now;
+    drop(bench.driver);
+    let mut bench = Bench {
+        now,
+        ..start_with(bench.dir, Encoding::Builtin).unwrap()
+    };
+    bench.tick().await.tick().await;
+    assert_eq!(stats(&bench), (Encoding::Builtin, generation + 1));
 }
