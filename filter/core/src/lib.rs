@@ -14,6 +14,7 @@
 pub mod attribute;
 pub mod config;
 pub mod fuse;
+mod hash;
 pub mod outcome;
 pub mod overriding;
 pub mod pairs;

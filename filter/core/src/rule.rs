@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use fxhash::FxHashSet;
 use regex_lite::{Regex, RegexBuilder};
 
 use crate::attribute::{cookie, jwt, query};
@@ -11,6 +10,7 @@ use crate::config::{
     Attribute, Claim, ConditionConfig, ConfigError, RangeConfig, RequestPart, RuleConfig,
     SourcePart,
 };
+use crate::hash::Set;
 use crate::route::Request;
 
 /// A longer value does not match an expression: the work for one is the product of both lengths.
@@ -49,8 +49,8 @@ enum Condition {
 #[derive(Clone, Debug)]
 enum Test {
     Equals(Vec<u8>),
-    In(FxHashSet<Vec<u8>>),
-    NotIn(FxHashSet<Vec<u8>>),
+    In(Set<Vec<u8>>),
+    NotIn(Set<Vec<u8>>),
     Prefix(Vec<u8>),
     Suffix(Vec<u8>),
     Regex(Regex),

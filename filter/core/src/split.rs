@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use crate::hash::xxh3;
 
 /// Number of buckets; one bucket is 0.01 % of the users.
 pub const BUCKETS: u16 = 10_000;
@@ -23,20 +24,20 @@ impl Seeds {
     /// The seeds of a salt: `XXH3_64(salt)` and `XXH3_64("serin group " ++ salt)`.
     pub fn new(salt: &str) -> Self {
         Self {
-            bucket: xxh3_64(salt.as_bytes()),
-            group: xxh3_64(format!("serin group {salt}").as_bytes()),
+            bucket: xxh3(salt.as_bytes(), 0),
+            group: xxh3(format!("serin group {salt}").as_bytes(), 0),
         }
     }
 
     /// Bucket of a key, below [`BUCKETS`].
     pub fn bucket(&self, key: &[u8]) -> u16 {
-        bucket_of_draw(xxh3_64_with_seed(key, self.bucket))
+        bucket_of_draw(xxh3(key, self.bucket))
     }
 
     /// Group of a key, below [`GROUPS`]; independent of its bucket.
     pub fn group(&self, key: &[u8]) -> u8 {
         const N: u64 = GROUPS as u64;
-        (xxh3_64_with_seed(key, self.group) % N) as u8
+        (xxh3(key, self.group) % N) as u8
     }
 }
 

@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use fxhash::FxHashMap;
-
 use crate::config::{
     Attribute, ConfigError, CookieConfig, DEFAULT_ROUTE_HEADER, DEFAULT_SHADOW_HEADER,
     FilterConfig, FuseConfig, Head, RolloutConfig, ShadowConfig, SlowConfig, VariantConfig,
     check_version,
 };
 use crate::fuse::FuseSettings;
+use crate::hash::Map;
 use crate::overriding::Overriding;
 use crate::rule::{Rule, lower};
 use crate::split::{BucketTable, Seeds};
@@ -31,7 +30,7 @@ pub struct RoutingTable {
     shadow_header: String,
     encoding: Encoding,
     rollouts: Vec<Rollout>,
-    names: FxHashMap<String, usize>,
+    names: Map<String, usize>,
     hosts: Hosts,
 }
 
@@ -88,7 +87,7 @@ impl Builder {
                 shadow_header: head.shadow_header.to_ascii_lowercase(),
                 encoding: head.stats,
                 rollouts: Vec::with_capacity(rollouts),
-                names: FxHashMap::default(),
+                names: Map::default(),
                 hosts: Hosts::default(),
             },
         })
@@ -223,7 +222,7 @@ impl Default for RoutingTable {
             shadow_header: DEFAULT_SHADOW_HEADER.to_owned(),
             encoding: Encoding::default(),
             rollouts: Vec::new(),
-            names: FxHashMap::default(),
+            names: Map::default(),
             hosts: Hosts::default(),
         }
     }

@@ -1,8 +1,7 @@
 //! Rollouts by host and path.
 
-use fxhash::FxHashMap;
-
 use super::paths::{Paths, Pattern};
+use crate::hash::Map;
 
 /// The longest host name (RFC 1035, section 2.3.4); what is longer names nobody.
 const MAX_HOST: usize = 255;
@@ -11,9 +10,9 @@ const MAX_HOST: usize = 255;
 /// decides alone: exact before `*.suffix`, a longer suffix before a shorter one, `*` last; then the path.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Hosts {
-    exact: FxHashMap<Vec<u8>, Paths>,
+    exact: Map<Vec<u8>, Paths>,
     /// By what follows the star, with its dot.
-    suffixes: FxHashMap<Vec<u8>, Paths>,
+    suffixes: Map<Vec<u8>, Paths>,
     any: Option<Box<Paths>>,
 }
 

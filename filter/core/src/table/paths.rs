@@ -1,6 +1,6 @@
 //! Paths of one host: exact, prefixes, and templates with `{name}` segments, found segment by segment.
 
-use fxhash::FxHashMap;
+use crate::hash::Map;
 
 /// How many `{name}` segments a template may have: each may double the nodes that a request visits.
 pub(crate) const MAX_WILDCARDS: usize = 4;
@@ -47,7 +47,7 @@ pub(crate) fn wildcard(segment: &str) -> bool {
 /// A tree of segments.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Paths {
-    children: FxHashMap<Vec<u8>, Paths>,
+    children: Map<Vec<u8>, Paths>,
     wildcard: Option<Box<Paths>>,
     /// The rollout that claims the path which ends here.
     exact: Option<u32>,

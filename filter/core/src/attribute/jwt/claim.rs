@@ -49,7 +49,9 @@ fn scalar(claim: &str) -> Option<Vec<u8>> {
 /// exact one of the standard library would add 14 KiB to the module.
 fn number(json: &str) -> Option<String> {
     let digits = json.strip_prefix('-').unwrap_or(json);
-    if json != "-0" && digits.len() < 20 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    let whole = json != "-0" && digits.bytes().all(|byte| byte.is_ascii_digit());
+    // What has 20 digits may or may not fit into 64 bits.
+    if whole && (digits.len() < 20 || json.parse::<u64>().is_ok()) {
         return Some(json.to_owned());
     }
     super::decimal(serde_json::from_slice(json.as_bytes()).ok()?)
