@@ -111,7 +111,13 @@ pub(crate) fn before(plan: &Plan) -> RolloutState {
 
 /// A rollout at its first step.
 pub(crate) fn started() -> (Plan, RolloutState) {
-    let Source { plan, rollout } = source(&text());
+    started_with(&text())
+}
+
+/// The rollout of a file at its first step.
+#[track_caller]
+pub(crate) fn started_with(text: &str) -> (Plan, RolloutState) {
+    let Source { plan, rollout } = source(text);
     let state = accept(
         &plan,
         &rollout,

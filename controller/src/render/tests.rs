@@ -125,3 +125,142 @@ fn a_rollout_under_a_new_name_is_not_hidden_by_its_tombstone() {
         assert_eq!(names, ["ml/zebra/7", "ml/zebra/8", "ml/zebra/default"]);
     }
 }
+
+/// A release of the fixture with these fields of the assignment and the spec, and the state it is in.
+fn with(assignment: &str, spec: &str) -> RolloutState {
+    let text = crate::fixtures::edited(
+        "    salt: fraud-8\n",
+        &format!("    salt: fraud-8\n{assignment}"),
+    )
+    .replace("  analysis:\n", &format!("{spec}  analysis:\n"));
+    crate::fixtures::started_with(&text).1
+}
+
+const RULES: &str = "    cookie: {name: serin-id}
+    rules: [{variant: canary, when: [{header: x-beta, exists: true}]}]
+    override: {header: x-serin-variant, trusted: {principals: [a]}}
+";
+
+#[test]
+fn rules_cookie_and_fuse_are_there_while_the_release_is_in_progress() {
+    let state = with(RULES, "");
+    let section = section(&state).unwrap();
+    assert_eq!(section.rules.len(), 1);
+    assert!(section.cookie.is_some() && section.fuse.is_some() && section.overriding.is_some());
+    assert!(section.variants.iter().all(|variant| variant.enabled));
+}
+
+#[test]
+fn after_a_release_neither_rule_nor_override_reaches_what_is_not_live() {
+    for (outcome, live) in [(Outcome::RolledBack, 0), (Outcome::Succeeded, 1)] {
+        let mut state = with(RULES, "");
+        let release = state.release.as_mut().unwrap();
+        release.outcome = Some(outcome);
+        release.table = BucketTable::whole(live);
+        let section = section(&state).unwrap();
+        assert!(section.rules.is_empty() && section.fuse.is_none() && section.cookie.is_none());
+        let there: Vec<_> = section
+            .variants
+            .iter()
+            .map(|it| (it.live, it.enabled))
+            .collect();
+        let (live, other) = (usize::from(live), usize::from(1 - live));
+        assert_eq!((there[live], there[other]), ((true, true), (false, false)));
+        // The header and the secret go on being removed.
+        assert!(section.overriding.is_some());
+        RoutingTable::new(filter_config(vec![section], 1)).unwrap();
+    }
+}
+
+#[test]
+fn switches_leave_everybody_on_the_live_version() {
+    let off = section(&with("", "  enabled: false\n")).unwrap();
+    assert!(!off.enabled && off.variants[0].enabled);
+    let mut state = with("", "");
+    let release = state.release.as_mut().unwrap();
+    release.choice.canary_enabled = false;
+    let off = section(&state).unwrap();
+    assert!(off.enabled && off.variants[0].live && !off.variants[1].enabled);
+    // The live one is never off, also when it is the new version.
+    let release = state.release.as_mut().unwrap();
+    release.outcome = Some(Outcome::Succeeded);
+    assert!(section(&state).unwrap().variants[1].enabled);
+}
+
+#[test]
+fn every_route_of_a_rollout_with_a_shadow_mirrors_what_the_filter_names() {
+    let actions = |state: &RolloutState| -> Vec<Value> {
+        let rds = rds([state], &[]);
+        let routes = rds.pointer("/resources/0/virtual_hosts/0/routes").unwrap();
+        let routes = routes.as_array().unwrap().iter();
+        routes.map(|route| route["route"].clone()).collect()
+    };
+    let shadowed = with("", "  shadow: {cluster: fraud-v9, sample: 10%}\n");
+    let found = actions(&shadowed);
+    assert_eq!(found.len(), 3);
+    for action in found {
+        let policy = &action["request_mirror_policies"][0];
+        assert_eq!(policy["cluster_header"], "x-serin-shadow");
+        assert_eq!(
+            policy["runtime_fraction"]["default_value"]["numerator"],
+            100
+        );
+    }
+    assert_eq!(section(&shadowed).unwrap().shadow.unwrap().sample, 1000);
+    for action in actions(&started()) {
+        assert_eq!(action.get("request_mirror_policies"), None);
+    }
+}
+
+#[test]
+fn routes_stand_in_the_order_of_the_filter() {
+    let named = |name: &str, paths: Paths| {
+        let mut state = started();
+        state.name.name = name.to_owned();
+        state.release = None;
+        state.paths = paths;
+        state
+    };
+    let states = [
+        named("root", Paths::all()),
+        named("template", Paths::Template("/v2/{name}/infer".to_owned())),
+        named("prefix", Paths::Prefix("/v2/fraud".to_owned())),
+        named("exact", Paths::Exact("/v2/fraud".to_owned())),
+    ];
+    let rds = rds(&states, &[]);
+    let routes = rds.pointer("/resources/0/virtual_hosts/0/routes").unwrap();
+    let routes: Vec<_> = routes.as_array().unwrap().iter().collect();
+    let names: Vec<_> = routes
+        .iter()
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "ml/exact/default",
+            "ml/prefix/default",
+            "ml/template/default",
+            "ml/root/default"
+        ]
+    );
+    assert_eq!(routes[0]["match"], json!({"path": "/v2/fraud"}));
+    assert_eq!(
+        routes[1]["match"],
+        json!({"path_separated_prefix": "/v2/fraud"})
+    );
+    let expression = json!({"safe_regex": {"regex": "/v2/[^/]+/infer"}});
+    assert_eq!(routes[2]["match"], expression);
+    assert_eq!(routes[3]["match"], json!({"prefix": "/"}));
+    let found = default_route_in(&rds, "fraud.ml", &Paths::Exact("/v2/fraud".to_owned()));
+    assert_eq!(found, Some("fraud-v7"));
+}
+
+#[test]
+fn a_host_with_a_star_is_a_domain_and_ports_are_no_part_of_it() {
+    let mut state = started();
+    state.hosts = vec!["*.ml".to_owned()];
+    let rds = rds([&state], &[]);
+    let config = rds.pointer("/resources/0").unwrap();
+    assert_eq!(config["ignore_port_in_host_matching"], true);
+    assert_eq!(config["virtual_hosts"][0]["domains"], json!(["*.ml"]));
+}

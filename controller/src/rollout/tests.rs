@@ -1,5 +1,6 @@
 mod counting;
 mod down;
+mod edits;
 mod files;
 mod people;
 mod up;

@@ -1,3 +1,5 @@
+mod choice;
+
 use crate::fixtures::edited;
 use crate::source::parse;
 
