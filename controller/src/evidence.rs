@@ -22,6 +22,11 @@ const PHI: f64 = 1.0;
 /// Half of an error probability pays for the margin, half is the level of the e-process (statistics 7.9).
 const HALF: f64 = 0.5;
 
+/// Cells with an opening fuse that make a failure: one trip can be an accident, and one more its first probe.
+const REPEATED: usize = 3;
+/// Where stable fails so often, a fuse that opens says nothing about the new version.
+const STABLE_FAILS: f64 = 0.5;
+
 /// Evidence of a release; a checkpoint that restores bit for bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,6 +42,12 @@ pub struct Evidence {
     pub canary: Tally,
     /// Requests of the stable version so far.
     pub stable: Tally,
+    /// Requests of the split that a fuse sent home from the new version. For promotion each is a bad one.
+    #[serde(default)]
+    pub fused: u64,
+    /// The last cells in which a fuse of the new version opened while stable was well, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trips: Vec<i64>,
     /// From the soak on: the canary's absolute limit (statistics 1.8), frozen from the comparison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
@@ -46,6 +57,8 @@ pub struct Evidence {
     gates: Vec<EProcess>,
     /// Both arms by hash group.
     user_mix: UserMix,
+    /// The same for the gates, which count what the fuse sent home.
+    gate_mix: UserMix,
     /// Ratio of the rates, for people.
     ratio: RatioSequence,
 }
@@ -67,7 +80,10 @@ impl Evidence {
                 .iter()
                 .map(|_| EProcess::start(Direction::Success))
                 .collect(),
+            fused: 0,
+            trips: Vec::new(),
             user_mix: UserMix::default(),
+            gate_mix: UserMix::default(),
             ratio: RatioSequence::default(),
         }
     }
@@ -75,22 +91,32 @@ impl Evidence {
     /// Consumes one cell; the caller has checked that it is the next one.
     pub fn consume(&mut self, plan: &Plan, cell: &Cell) {
         let (canary, stable) = (cell.canary.tally(), cell.stable.tally());
-        self.judge(plan, counts(canary, stable));
+        let promoted = cell.canary.for_promotion();
+        self.judge_harm(plan, counts(canary, stable));
+        self.judge_gates(plan, counts(promoted.tally(), stable));
         // The counts are whole, and bad ones never exceed all (prometheus::counts), so nothing here can be refused.
-        let _ = self
-            .user_mix
-            .add(&groups(&cell.canary), &groups(&cell.stable));
-        self.idle_cells = if canary.total > 0 {
+        let stable_groups = groups(&cell.stable);
+        let _ = self.user_mix.add(&groups(&cell.canary), &stable_groups);
+        let _ = self.gate_mix.add(&groups(&promoted), &stable_groups);
+        let fused: u64 = cell.canary.fused.iter().sum();
+        self.idle_cells = if canary.total + fused > 0 {
             0
         } else {
             self.idle_cells + 1
         };
+        self.fused += fused;
+        if cell.canary.fuse_trips > 0 && stable.rate() < STABLE_FAILS {
+            if self.trips.len() >= REPEATED {
+                self.trips.remove(0);
+            }
+            self.trips.push(cell.index);
+        }
         self.canary.add(canary);
         self.stable.add(stable);
         self.next_cell = cell.index + 1;
     }
 
-    fn judge(&mut self, plan: &Plan, counts: Counts) {
+    fn judge_harm(&mut self, plan: &Plan, counts: Counts) {
         let harm_line = match self.limit {
             Some(limit) => Line {
                 theta: 0.0,
@@ -98,9 +124,20 @@ impl Evidence {
             },
             None => plan.tolerance,
         };
-        let margin = self.margin(Direction::Harm, plan.false_rollback, harm_line.theta);
+        let margin = margin(
+            &self.user_mix,
+            Direction::Harm,
+            plan.false_rollback,
+            harm_line.theta,
+        );
         let judged = bet(&mut self.harm, counts, harm_line, margin);
         self.judged_cells += u64::from(judged && counts.total_canary > 0.0);
+        if self.limit.is_none() {
+            let _ = self.ratio.update(counts);
+        }
+    }
+
+    fn judge_gates(&mut self, plan: &Plan, counts: Counts) {
         // After the switch there is no stable to be compared with: what the gates proved stays as it is.
         if self.limit.is_some() {
             return;
@@ -108,18 +145,27 @@ impl Evidence {
         let margins: Vec<_> = plan
             .steps
             .iter()
-            .map(|step| self.margin(Direction::Success, plan.false_promotion, step.gate.theta))
+            .map(|step| {
+                let theta = step.gate.theta;
+                margin(
+                    &self.gate_mix,
+                    Direction::Success,
+                    plan.false_promotion,
+                    theta,
+                )
+            })
             .collect();
         for ((gate, step), margin) in self.gates.iter_mut().zip(&plan.steps).zip(margins) {
             bet(gate, counts, step.gate, margin);
         }
-        let _ = self.ratio.update(counts);
     }
 
-    /// How far luck in the draw of users reaches, from the cells so far; `None` before both arms have a past.
-    fn margin(&self, direction: Direction, error_probability: f64, theta: f64) -> Option<f64> {
-        self.user_mix
-            .margin(direction, t_quantile(error_probability * HALF)?, theta)
+    /// Whether fuses of the new version opened again and again of late, while stable was well: in so many of the last
+    /// `cells` cells that it is no accident.
+    #[must_use]
+    pub fn trips_repeatedly(&self, cells: i64) -> bool {
+        let recent = |first: &i64| *first >= self.next_cell.saturating_sub(cells);
+        self.trips.len() >= REPEATED && self.trips.first().is_some_and(recent)
     }
 
     /// Whether the comparison ends the release.
@@ -170,6 +216,11 @@ impl Evidence {
     pub fn ratio(&self, plan: &Plan) -> Option<RatioInterval> {
         self.ratio.interval(plan.false_rollback).ok()
     }
+}
+
+/// How far luck in the draw of users reaches, from the cells so far; `None` before both arms have a past.
+fn margin(mix: &UserMix, direction: Direction, error_probability: f64, theta: f64) -> Option<f64> {
+    mix.margin(direction, t_quantile(error_probability * HALF)?, theta)
 }
 
 /// Bets against the line after luck has been allowed for; without a margin the cell is carried, not judged.

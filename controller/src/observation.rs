@@ -38,6 +38,11 @@ pub struct ArmCounts {
     pub groups: [Tally; GROUPS as usize],
     /// Requests without a key, drawn anew each time.
     pub ungrouped: Tally,
+    /// Requests that a fuse sent home although they were meant for this variant, by hash group; the last entry are those
+    /// without a key. They are not among the others.
+    pub fused: [u64; GROUPS as usize + 1],
+    /// How often a fuse of this variant opened, summed over workers.
+    pub fuse_trips: u64,
     /// Requests whose upstream cluster was looked at.
     pub sampled: u64,
     /// Those that another cluster served than the one meant.
@@ -51,6 +56,21 @@ impl ArmCounts {
         let mut sum = self.ungrouped;
         self.groups.iter().for_each(|group| sum.add(*group));
         sum
+    }
+
+    /// The counts that a promotion is judged by: what the fuse had to send home is bad, or a canary that is dead for ten
+    /// seconds a minute would pass.
+    #[must_use]
+    pub fn for_promotion(&self) -> Self {
+        let mut arm = self.clone();
+        let tallies = arm.groups.iter_mut().chain([&mut arm.ungrouped]);
+        for (tally, fused) in tallies.zip(self.fused) {
+            tally.add(Tally {
+                total: fused,
+                bad: fused,
+            });
+        }
+        arm
     }
 
     /// How many sources of bad requests there are: groups with one, or every bad request without a key on its own.

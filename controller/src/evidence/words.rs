@@ -23,8 +23,9 @@ impl Evidence {
             return self.comparison(plan);
         };
         format!(
-            "{}: shown to be below {} x stable + {} pp after {} canary requests",
+            "{}{}: shown to be below {} x stable + {} pp after {} canary requests",
             self.comparison(plan),
+            self.sent_home(),
             planned.gate.theta,
             number(planned.gate.delta * 100.0),
             thousands(self.canary.total)
@@ -47,10 +48,22 @@ impl Evidence {
             .gate(plan, step)
             .map_or(0.0, |(log_e, needed)| (log_e / needed).clamp(0.0, 1.0));
         format!(
-            "{}: {:.0} % of the evidence that the gate wants",
+            "{}{}: {:.0} % of the evidence that the gate wants",
             self.comparison(plan),
+            self.sent_home(),
             share * 100.0
         )
+    }
+
+    /// What the gate counts beyond the comparison.
+    fn sent_home(&self) -> String {
+        match self.fused {
+            0 => String::new(),
+            fused => format!(
+                " ({} requests that the fuse sent home count as bad here)",
+                thousands(fused)
+            ),
+        }
     }
 
     /// `canary errors 2.1 % vs 1.0 %`, or against the frozen limit.

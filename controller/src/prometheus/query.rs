@@ -36,6 +36,8 @@ pub fn cell_query(selectors: &Selectors, cell: Duration) -> String {
     let counters = [
         stat::SPLIT_TOTAL,
         stat::SPLIT_BAD_TOTAL,
+        stat::SPLIT_FUSED_TOTAL,
+        stat::FUSE_TRIPS_TOTAL,
         stat::SAMPLED_TOTAL,
         stat::MISROUTED_TOTAL,
     ];
@@ -99,7 +101,7 @@ mod tests {
         let query = cell_query(&Selectors::default(), Duration::from_secs(2));
         assert!(
             query.contains(
-                "serin_split_total|serin_split_bad_total|serin_sampled_total|serin_misrouted_total"
+                "serin_split_total|serin_split_bad_total|serin_split_fused_total|serin_fuse_trips_total|serin_sampled_total|serin_misrouted_total"
             ),
             "{query}"
         );

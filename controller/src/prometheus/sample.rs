@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use serin_filter_core::split::GROUPS;
 use serin_filter_core::stat;
 
 use super::Row;
@@ -52,8 +53,13 @@ pub fn counts(rows: &[Row]) -> RolloutCounts {
             ))
             .or_default();
         match row.label("counter") {
-            stat::SPLIT_TOTAL => with_group(arm, row, |tally| tally.total += count),
-            stat::SPLIT_BAD_TOTAL => with_group(arm, row, |tally| tally.bad += count),
+            stat::SPLIT_TOTAL => with_tally(arm, row, |tally| tally.total += count),
+            stat::SPLIT_BAD_TOTAL => with_tally(arm, row, |tally| tally.bad += count),
+            stat::SPLIT_FUSED_TOTAL => {
+                let fused = group(row).and_then(|group| arm.fused.get_mut(group));
+                fused.into_iter().for_each(|fused| *fused += count);
+            }
+            stat::FUSE_TRIPS_TOTAL => arm.fuse_trips += count,
             stat::SAMPLED_TOTAL => arm.sampled += count,
             stat::MISROUTED_TOTAL => arm.misrouted += count,
             _ => {}
@@ -70,18 +76,18 @@ pub fn counts(rows: &[Row]) -> RolloutCounts {
     RolloutCounts(found)
 }
 
-fn with_group(arm: &mut ArmCounts, row: &Row, add: impl FnOnce(&mut Tally)) {
+/// Position of the row's group; that of requests without a key comes after the others.
+fn group(row: &Row) -> Option<usize> {
+    let last = usize::from(GROUPS);
     match label(row, stat::GROUP) {
-        stat::GROUP_NONE => add(&mut arm.ungrouped),
-        group => {
-            if let Some(tally) = group
-                .parse()
-                .ok()
-                .and_then(|index: usize| arm.groups.get_mut(index))
-            {
-                add(tally);
-            }
-        }
+        stat::GROUP_NONE => Some(last),
+        group => group.parse().ok().filter(|group| *group < last),
+    }
+}
+
+fn with_tally(arm: &mut ArmCounts, row: &Row, add: impl FnOnce(&mut Tally)) {
+    if let Some(group) = group(row) {
+        add(arm.groups.get_mut(group).unwrap_or(&mut arm.ungrouped));
     }
 }
 
@@ -152,11 +158,25 @@ mod tests {
             row(&base(stat::SPLIT_TOTAL, "8", "none"), "7"),
             row(&base(stat::SPLIT_TOTAL, "7", "3"), "400"),
             row(&base(stat::MISROUTED_TOTAL, "8", ""), "1"),
+            row(&base(stat::SPLIT_FUSED_TOTAL, "8", "3"), "11"),
+            row(&base(stat::SPLIT_FUSED_TOTAL, "8", "none"), "5"),
+            row(&base(stat::FUSE_TRIPS_TOTAL, "8", ""), "2"),
         ]);
         let canary = counts.of("ml/fraud", "8");
         assert_eq!(canary.groups[3], Tally { total: 40, bad: 2 });
         assert_eq!(canary.tally(), Tally { total: 47, bad: 2 });
         assert_eq!(canary.misrouted, 1);
+        assert_eq!(
+            (canary.fused[3], canary.fused[16], canary.fuse_trips),
+            (11, 5, 2)
+        );
+        assert_eq!(
+            canary.for_promotion().tally(),
+            Tally {
+                total: 47 + 16,
+                bad: 2 + 16
+            }
+        );
         assert_eq!(counts.of("ml/fraud", "7").tally().total, 400);
         assert_eq!(counts.of("ml/other", "7"), ArmCounts::default());
     }

@@ -1,5 +1,7 @@
 //! Ending a release: guards, the comparison, and what `onFail` makes of them.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use super::accept::set_weight;
@@ -77,7 +79,8 @@ fn find(
     verdict_due: bool,
 ) -> Option<Failure> {
     let release = state.in_progress()?;
-    if let Some(reason) = guard(plan, state, release, input) {
+    if let Some(reason) = guard(plan, state, release, input).or_else(|| fuse(plan, release, input))
+    {
         return Some(Failure::Guard(reason));
     }
     let failed = verdict_due && !release.comparison_waived && release.evidence.failed(plan);
@@ -115,6 +118,23 @@ fn guard(
                 )
             })
         })
+}
+
+/// The guard that every release with a fuse has: the fuse keeps users from a dead canary, and with them the requests
+/// that a guard or the comparison would see. So fuses that open again and again, with every probe after a cooldown, are
+/// a failure of their own (product.md).
+fn fuse(plan: &Plan, release: &Release, input: &Input<'_>) -> Option<String> {
+    let cooldown = Duration::from_millis(plan.choice.fuse.as_ref()?.cooldown_ms);
+    let cell = input.grid.cell().as_millis().max(1);
+    // Three cooldowns and the cells at both ends, and some more for probes that wait for a request.
+    let cells = (4 * cooldown.as_millis()).div_ceil(cell) + 3;
+    let cells = i64::try_from(cells).unwrap_or(i64::MAX);
+    release.evidence.trips_repeatedly(cells).then(|| {
+        format!(
+            "guard fuse: the proxies' fuses cut version {} off again and again while version {} was well",
+            release.canary.version, release.stable.version
+        )
+    })
 }
 
 /// Everybody back to live.

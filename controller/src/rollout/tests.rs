@@ -2,6 +2,7 @@ mod counting;
 mod down;
 mod edits;
 mod files;
+mod fuse;
 mod people;
 mod up;
 
