@@ -41,7 +41,7 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Envoy {
     setup: Setup,
-    filters: Vec<Value>,
+    bootstrap: Value,
     world: World,
     process: Process,
     listener: u16,
@@ -67,7 +67,23 @@ impl Envoy {
     pub async fn start_with(world: &World, setup: Setup, filters: Vec<Value>) -> Result<Envoy> {
         // Not port 0: after a restart clients and Prometheus find it where it was.
         let (listener, admin) = (ports::free()?, ports::free()?);
-        Envoy::start_on(world.clone(), setup, filters, listener, admin).await
+        let bootstrap = bootstrap(&setup, &filters, listener, admin);
+        Envoy::start_on(world.clone(), setup, bootstrap, listener, admin).await
+    }
+
+    /// [`Envoy::start`] with a bootstrap (`config.bootstrap.v3.Bootstrap`) that a test alters before.
+    ///
+    /// # Errors
+    /// As [`Envoy::start`].
+    pub async fn start_altered(
+        world: &World,
+        setup: Setup,
+        alter: impl FnOnce(&mut Value),
+    ) -> Result<Envoy> {
+        let (listener, admin) = (ports::free()?, ports::free()?);
+        let mut bootstrap = bootstrap(&setup, &[plugin(&setup.plugin)], listener, admin);
+        alter(&mut bootstrap);
+        Envoy::start_on(world.clone(), setup, bootstrap, listener, admin).await
     }
 
     /// Ends Envoy and starts it again on the same ports, with the files as they are now.
@@ -77,7 +93,7 @@ impl Envoy {
     pub async fn restart(self) -> Result<Envoy> {
         let Envoy {
             setup,
-            filters,
+            bootstrap,
             world,
             process,
             listener,
@@ -85,21 +101,20 @@ impl Envoy {
             ..
         } = self;
         process.stop().await?;
-        Envoy::start_on(world, setup, filters, listener, admin).await
+        Envoy::start_on(world, setup, bootstrap, listener, admin).await
     }
 
     async fn start_on(
         world: World,
         setup: Setup,
-        filters: Vec<Value>,
+        bootstrap: Value,
         listener: u16,
         admin: u16,
     ) -> Result<Envoy> {
-        let bootstrap = bootstrap(&setup, &filters, listener, admin);
         let process = spawn(&world, &setup, &bootstrap)?;
         let mut envoy = Envoy {
             setup,
-            filters,
+            bootstrap,
             world,
             process,
             listener,
@@ -276,7 +291,9 @@ fn watched(path: &Path) -> Value {
     json!({"path_config_source": {"path": path}, "resource_api_version": "V3"})
 }
 
-fn cluster(name: &str, port: u16) -> Value {
+/// A cluster on 127.0.0.1 as Envoy has it (`config.cluster.v3.Cluster`).
+#[must_use]
+pub fn cluster(name: &str, port: u16) -> Value {
     json!({
         "name": name,
         "type": "STATIC",

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -46,6 +46,8 @@ pub struct Behaviour {
     pub reset: bool,
     /// How much of the body it sends.
     pub extent: Extent,
+    /// Whether it reads the bodies of requests and keeps them, for [`Upstream::bodies`].
+    pub keep: bool,
 }
 
 impl Default for Behaviour {
@@ -56,6 +58,7 @@ impl Default for Behaviour {
             hang: false,
             reset: false,
             extent: Extent::Whole,
+            keep: false,
         }
     }
 }
@@ -74,6 +77,7 @@ struct State {
     name: String,
     behaviour: RwLock<Behaviour>,
     requests: AtomicU64,
+    bodies: Mutex<Vec<Bytes>>,
 }
 
 impl Upstream {
@@ -92,6 +96,7 @@ impl Upstream {
             name: name.to_owned(),
             behaviour: RwLock::default(),
             requests: AtomicU64::new(0),
+            bodies: Mutex::default(),
         });
         let server = tokio::spawn(accept(listener, Arc::clone(&state)));
         Ok(Upstream {
@@ -111,6 +116,13 @@ impl Upstream {
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.state.requests.load(Ordering::Relaxed)
+    }
+
+    /// The bodies of the requests that were to be kept and came whole, in the order in which they ended.
+    #[must_use]
+    pub fn bodies(&self) -> Vec<Bytes> {
+        let bodies = self.state.bodies.lock();
+        bodies.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes how it answers, for requests that arrive from now on.
@@ -141,7 +153,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 async fn serve(stream: TcpStream, state: Arc<State>) {
     // Without it answers wait for acknowledgements; a socket that refuses is a slower one.
     stream.set_nodelay(true).ok();
-    let service = service_fn(async |request| answer(&state, &request).await);
+    let service = service_fn(async |request| answer(&state, request).await);
     // A connection that breaks is the peer's to notice.
     http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
@@ -153,7 +165,7 @@ type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 
 async fn answer(
     state: &State,
-    request: &Request<Incoming>,
+    request: Request<Incoming>,
 ) -> Result<Response<Body>, std::io::Error> {
     state.requests.fetch_add(1, Ordering::Relaxed);
     let behaviour = *state
@@ -176,6 +188,12 @@ async fn answer(
         headers.entry(name.as_str()).or_default().push(value);
     }
     let body = serde_json::to_vec(&headers).map_err(std::io::Error::other)?;
+    if behaviour.keep {
+        let whole = request.into_body().collect().await;
+        let whole = whole.map_err(std::io::Error::other)?.to_bytes();
+        let mut bodies = state.bodies.lock().unwrap_or_else(PoisonError::into_inner);
+        bodies.push(whole);
+    }
     let mut response = Response::builder()
         .status(behaviour.status)
         .header(VERSION_HEADER, &state.name);

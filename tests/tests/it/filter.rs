@@ -1,10 +1,15 @@
 //! The filter, compiled to Wasm, in a real Envoy with two workers; the model servers are stand-ins.
 
+mod choice;
 mod configuration;
+mod cookie;
 mod counts;
 mod endings;
 mod headers;
+mod overriding;
+mod shadow;
 mod split;
+mod toggles;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,12 +18,13 @@ use std::time::Duration;
 use anyhow::bail;
 use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
-use serde_json::Value;
+use serde_json::{Value, json};
 use serin_filter_core::config::{
     Attribute, DEFAULT_SHADOW_HEADER, FilterConfig, RolloutConfig, VERSION, VariantConfig,
 };
 use serin_filter_core::split::BucketTable;
 use serin_filter_core::stat::{self, Encoding};
+use serin_filter_core::table::RoutingTable;
 use serin_tests::discovery::{self, Route};
 use serin_tests::envoy::{Envoy, Setup};
 use serin_tests::tally::Tally;
@@ -55,6 +61,27 @@ impl Rig {
 
     /// With any text for a configuration.
     async fn start_with(configuration: &str) -> Rig {
+        Rig::start_altered(configuration, |_| {}).await
+    }
+
+    /// With rollouts as they are in JSON, generation 1.
+    async fn start_rollouts(rollouts: &[Value]) -> Rig {
+        let rig = Rig::start_with(&rendered(1, rollouts)).await;
+        rig.settle(1).await;
+        rig
+    }
+
+    /// With any text for a configuration, and an Envoy bootstrap that is altered before.
+    async fn start_altered(configuration: &str, alter: impl FnOnce(&mut Value)) -> Rig {
+        Rig::start_workers(2, configuration, alter).await
+    }
+
+    /// [`Rig::start_altered`] with so many worker threads.
+    async fn start_workers(
+        workers: u32,
+        configuration: &str,
+        alter: impl FnOnce(&mut Value),
+    ) -> Rig {
         let wasm = tools::filter().unwrap();
         let world = World::new("filter").unwrap();
         let (stable, canary) = (
@@ -63,7 +90,7 @@ impl Rig {
         );
         let setup = Setup {
             name: "envoy".to_owned(),
-            workers: 2,
+            workers,
             clusters: BTreeMap::from([
                 (STABLE.to_owned(), stable.address().port()),
                 (CANARY.to_owned(), canary.address().port()),
@@ -74,7 +101,7 @@ impl Rig {
         discovery::write_plugin(&setup.plugin, &wasm, configuration).unwrap();
         let routes = [Route::when(ROUTE, CANARY, CANARY), Route::default(STABLE)];
         discovery::write_routes(&setup.routes, &routes).unwrap();
-        let envoy = Envoy::start(&world, setup).await.unwrap();
+        let envoy = Envoy::start_altered(&world, setup, alter).await.unwrap();
         Rig {
             world,
             envoy,
@@ -142,6 +169,12 @@ impl Rig {
         (version, answer.json().await.unwrap())
     }
 
+    /// A request that a test completes and hands to [`Seen::of`].
+    fn request(&self, host: &str, path: &str) -> reqwest::RequestBuilder {
+        let url = format!("http://{}{path}", self.envoy.address());
+        self.client.get(url).header("host", host)
+    }
+
     /// Waits until a metric of a variant, narrowed by further labels, is exactly this.
     async fn counts(&self, name: &str, variant: &str, labels: &[(&str, &str)], expected: u64) {
         let mut all = vec![(stat::ROLLOUT, ROLLOUT), (stat::VARIANT, variant)];
@@ -182,6 +215,61 @@ impl Rig {
             .unwrap();
         self.counts(stat::MISROUTED_TOTAL, variant, &[], 0).await;
     }
+}
+
+/// An answer: what the client got, and what the upstream saw.
+struct Seen {
+    version: String,
+    headers: hyper::HeaderMap,
+    upstream: Value,
+}
+
+impl Seen {
+    /// The answer to a request, which must be a good one.
+    async fn of(request: reqwest::RequestBuilder) -> Seen {
+        let answer = request.send().await.unwrap().error_for_status().unwrap();
+        let headers = answer.headers().clone();
+        Seen {
+            version: headers["x-serin-model-version"]
+                .to_str()
+                .unwrap()
+                .to_owned(),
+            headers,
+            upstream: answer.json().await.unwrap(),
+        }
+    }
+}
+
+/// A configuration with these rollouts.
+fn rendered(generation: u64, rollouts: &[Value]) -> String {
+    let config = json!({"version": VERSION, "generation": generation, "rollouts": rollouts});
+    // A mistake is told here, and not by waiting for a filter that refuses it.
+    RoutingTable::new(serde_json::from_value(config.clone()).unwrap()).unwrap();
+    config.to_string()
+}
+
+/// The name of a rollout of [`rollout`].
+fn name(host: &str) -> String {
+    format!("ml/{host}")
+}
+
+/// A rollout of one host as JSON, named after it, with all weight on stable and these further or other fields.
+fn rollout(host: &str, fields: Value) -> Value {
+    let mut rollout = json!({
+        "name": name(host),
+        "hosts": [host],
+        "variants": [
+            {"name": "stable", "version": "7", "live": true, "route": STABLE, "cluster": STABLE},
+            {"name": "canary", "version": "8", "route": CANARY, "cluster": CANARY},
+        ],
+        "salt": "fraud-8",
+        "table": [[10_000, 0]],
+        "progressing": true,
+    });
+    if let (Value::Object(rollout), Value::Object(fields)) = (&mut rollout, fields) {
+        rollout.extend(fields);
+    }
+    rollout
 }
 
 /// A request of a user.
