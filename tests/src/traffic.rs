@@ -92,6 +92,30 @@ impl Plan {
     }
 }
 
+/// One request that is over.
+#[derive(Debug, Clone)]
+pub struct Visit {
+    /// Whose it was.
+    pub user: u64,
+    /// When it was sent.
+    pub sent: Instant,
+    /// Time from then to the whole answer.
+    pub took: Duration,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+impl Visit {
+    /// The version that answered, if a model server did.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        match &self.ending {
+            Ending::Answered { version, .. } => version.as_deref(),
+            Ending::Broken(_) => None,
+        }
+    }
+}
+
 /// Traffic that flows until its calls run out, it is stopped, or it is dropped.
 #[derive(Debug)]
 pub struct Traffic {
@@ -109,6 +133,18 @@ impl Traffic {
         plan: Plan,
         calls: impl Iterator<Item = Call> + Send + 'static,
     ) -> Result<Traffic> {
+        Traffic::start_watched(plan, calls, |_| {})
+    }
+
+    /// [`Traffic::start`], with each request told as soon as it is over; the traffic waits meanwhile, so be short.
+    ///
+    /// # Errors
+    /// As [`Traffic::start`].
+    pub fn start_watched(
+        plan: Plan,
+        calls: impl Iterator<Item = Call> + Send + 'static,
+        watch: impl FnMut(Visit) + Send + 'static,
+    ) -> Result<Traffic> {
         let shared = Arc::new(Mutex::new(Tally::default()));
         let (stop, stopped) = watch::channel(false);
         // A runtime of one thread: no work is handed between threads, which costs more than the work.
@@ -116,10 +152,13 @@ impl Traffic {
             .enable_all()
             .build()
             .context("failed to start a runtime for the traffic")?;
-        let tally = Arc::clone(&shared);
+        let book = Book {
+            tally: Arc::clone(&shared),
+            watch: Arc::new(Mutex::new(watch)),
+        };
         let thread = std::thread::Builder::new()
             .name("traffic".to_owned())
-            .spawn(move || runtime.block_on(drive(plan, Box::new(calls), tally, stopped)))
+            .spawn(move || runtime.block_on(drive(plan, Box::new(calls), book, stopped)))
             .context("failed to start the traffic thread")?;
         Ok(Traffic {
             shared,
@@ -200,12 +239,14 @@ impl Desk {
     }
 }
 
-async fn drive(
-    plan: Plan,
-    calls: Calls,
+/// Where what happened is written down.
+#[derive(Clone)]
+struct Book {
     tally: Arc<Mutex<Tally>>,
-    stopped: watch::Receiver<bool>,
-) -> Result<()> {
+    watch: Arc<Mutex<dyn FnMut(Visit) + Send>>,
+}
+
+async fn drive(plan: Plan, calls: Calls, book: Book, stopped: watch::Receiver<bool>) -> Result<()> {
     let slot = match plan.pace {
         Pace::Open { rate } => Some((Instant::now(), Duration::from_secs_f64(1.0 / rate))),
         Pace::Closed => None,
@@ -213,12 +254,7 @@ async fn drive(
     let desk = Arc::new(Mutex::new(Desk { calls, slot }));
     let mut workers = tokio::task::JoinSet::new();
     for _ in 0..plan.connections {
-        workers.spawn(work(
-            plan,
-            Arc::clone(&desk),
-            Arc::clone(&tally),
-            stopped.clone(),
-        ));
+        workers.spawn(work(plan, Arc::clone(&desk), book.clone(), stopped.clone()));
     }
     while let Some(worker) = workers.join_next().await {
         worker.context("a connection of the traffic panicked")?;
@@ -226,19 +262,14 @@ async fn drive(
     Ok(())
 }
 
-async fn work(
-    plan: Plan,
-    desk: Arc<Mutex<Desk>>,
-    tally: Arc<Mutex<Tally>>,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn work(plan: Plan, desk: Arc<Mutex<Desk>>, book: Book, mut stopped: watch::Receiver<bool>) {
     let mut connection = None;
     while !*stopped.borrow() {
         let Some((call, due, late)) = lock(&desk).next(Instant::now()) else {
             return;
         };
         if late > 0 {
-            lock(&tally).late += late;
+            lock(&book.tally).late += late;
         }
         if let Some(due) = due {
             tokio::select! {
@@ -259,7 +290,15 @@ async fn work(
                 Ending::Broken(format!("no answer within {:?}", plan.timeout))
             }
         };
-        lock(&tally).record(user, &ending, start.elapsed());
+        let took = start.elapsed();
+        lock(&book.tally).record(user, &ending, took);
+        let mut watch = lock(&book.watch);
+        watch(Visit {
+            user,
+            sent: start,
+            took,
+            ending,
+        });
     }
 }
 

@@ -94,3 +94,24 @@ async fn stopped_traffic_says_what_was_sent_and_a_broken_answer_says_why() {
         tally.broken
     );
 }
+
+#[tokio::test]
+async fn each_request_is_told_when_it_is_over_and_the_tally_counts_the_same() {
+    let upstream = Upstream::start("7").await.unwrap();
+    let (told, hear) = std::sync::mpsc::channel();
+    let plan = Plan::closed(upstream.address(), 4);
+    let before = Instant::now();
+    let traffic = Traffic::start_watched(plan, (0..100).map(call), move |visit| {
+        told.send(visit).unwrap();
+    });
+    let tally = traffic.unwrap().finish().await.unwrap();
+    let visits: Vec<Visit> = hear.try_iter().collect();
+    assert_eq!(visits.len() as u64, tally.total().requests);
+    let mut users: Vec<u64> = visits.iter().map(|visit| visit.user).collect();
+    users.sort_unstable();
+    assert_eq!(users, (0..100).collect::<Vec<_>>());
+    for visit in visits {
+        assert_eq!(visit.version(), Some("7"));
+        assert!(before <= visit.sent && visit.sent + visit.took <= Instant::now());
+    }
+}
