@@ -60,7 +60,11 @@ impl Exchange {
             return None;
         };
         let metrics = loaded.metrics.of(table, &decision)?;
-        let (fused, ticket) = match metrics.fuse().map(|fuse| fuse.admit()) {
+        let started = host::now();
+        let admission = metrics
+            .fuse()
+            .map(|it| it.admit(host::since_epoch(started)));
+        let (fused, ticket) = match admission {
             None => (false, None),
             Some(Admission::Through(ticket)) => (false, Some(ticket)),
             Some(Admission::Home) => (true, None),
@@ -75,7 +79,7 @@ impl Exchange {
             decision,
             fused,
             ticket,
-            started: host::now(),
+            started,
             // A later filter, such as a transcoder, may change it.
             call: Call::of(headers.get("content-type").unwrap_or_default()),
             ended: false,
@@ -116,11 +120,12 @@ impl Exchange {
         let (Some(metrics), Some(rollout)) = (metrics, table.rollout(decision.rollout)) else {
             return;
         };
-        let (outcome, took) = (outcome(call, ended), host::since(started));
+        let (outcome, now) = (outcome(call, ended), host::now());
+        let took = now.duration_since(started).unwrap_or_default();
         if let (Some(ticket), Some(fuse)) = (ticket, metrics.fuse()) {
             let bad = is_bad(&outcome);
             let known = bad || !outcome.client_hung_up;
-            fuse.finish(ticket, known.then_some(bad), took);
+            fuse.finish(ticket, host::since_epoch(now), known.then_some(bad), took);
         }
         metrics.finished(rollout, &decision, fused, &outcome, took);
         let served = if fused {

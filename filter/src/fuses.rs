@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use proxy_wasm::types::MetricType;
 use serin_filter_core::config::VariantConfig;
@@ -88,14 +89,13 @@ impl VariantFuse {
         self.fuse.borrow().settings() == settings
     }
 
-    /// Decides where a request goes.
-    pub(crate) fn admit(&self) -> Admission {
-        self.watching(|fuse| fuse.admit(host::since_epoch()))
+    /// Decides where a request goes that begins `now`, which is a time since 1970.
+    pub(crate) fn admit(&self, now: Duration) -> Admission {
+        self.watching(|fuse| fuse.admit(now))
     }
 
-    /// The end of a request that went through. `bad`: none where the client hung up.
-    pub(crate) fn finish(&self, ticket: Ticket, bad: Option<bool>, took: std::time::Duration) {
-        let now = host::since_epoch();
+    /// The end of a request that went through and ended `now`. `bad`: none where the client hung up.
+    pub(crate) fn finish(&self, ticket: Ticket, now: Duration, bad: Option<bool>, took: Duration) {
         self.watching(|fuse| match bad {
             Some(bad) => fuse.finish(ticket, now, bad, took),
             None => fuse.abandon(ticket, now),

@@ -94,9 +94,10 @@ pub(crate) fn since(start: SystemTime) -> Duration {
     now().duration_since(start).unwrap_or_default()
 }
 
-/// The proxy's clock, as time since 1970.
-pub(crate) fn since_epoch() -> Duration {
-    since(SystemTime::UNIX_EPOCH)
+/// A reading of the proxy's clock as time since 1970.
+pub(crate) fn since_epoch(time: SystemTime) -> Duration {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 /// Asks for a tick each millisecond.

@@ -22,6 +22,8 @@ use tokio::task::JoinHandle;
 
 use crate::traffic::VERSION_HEADER;
 
+pub mod grpc;
+
 /// How much of the body it sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
@@ -156,6 +158,8 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
     let service = service_fn(async |request| answer(&state, request).await);
     // A connection that breaks is the peer's to notice.
     http1::Builder::new()
+        // A hundred are hyper's limit, and Envoy passes on more.
+        .max_headers(4096)
         .serve_connection(TokioIo::new(stream), service)
         .await
         .ok();

@@ -1,5 +1,7 @@
 //! The wire format: what the controller writes and the filter reads. See the crate documentation for an example.
 
+use std::fmt::Display;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -38,10 +40,10 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// An error about one field.
-    pub fn new(field: impl Into<String>, reason: impl Into<String>) -> Self {
+    /// An error about one field, whose path is put into words only here: `format_args!` costs nothing where all is well.
+    pub fn new(field: impl Display, reason: impl Into<String>) -> Self {
         Self {
-            field: field.into(),
+            field: field.to_string(),
             reason: reason.into(),
         }
     }

@@ -1,5 +1,7 @@
 //! The header by which trusted callers choose a variant.
 
+use std::fmt::Arguments;
+
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
@@ -23,8 +25,8 @@ struct Secret {
 }
 
 impl Overriding {
-    pub(crate) fn compile(field: &str, config: &OverrideConfig) -> Result<Self, ConfigError> {
-        header_name(&format!("{field}.header"), &config.header)?;
+    pub(crate) fn compile(field: Arguments, config: &OverrideConfig) -> Result<Self, ConfigError> {
+        header_name(format_args!("{field}.header"), &config.header)?;
         if config.principals.is_empty() && config.secret.is_none() {
             let reason = "nobody is trusted, so that the header would never be heeded: name principals or a secret";
             return Err(ConfigError::new(field, reason));
@@ -38,7 +40,7 @@ impl Overriding {
                 .map(|it| it.as_bytes().to_vec())
                 .collect(),
             secret: secret
-                .map(|it| Secret::compile(&format!("{field}.secret"), it))
+                .map(|it| Secret::compile(format_args!("{field}.secret"), it))
                 .transpose()?,
         })
     }
@@ -71,17 +73,17 @@ impl Overriding {
 }
 
 impl Secret {
-    fn compile(field: &str, config: &SecretConfig) -> Result<Self, ConfigError> {
-        header_name(&format!("{field}.header"), &config.header)?;
+    fn compile(field: Arguments, config: &SecretConfig) -> Result<Self, ConfigError> {
+        header_name(format_args!("{field}.header"), &config.header)?;
         let sha256 = digest(&config.sha256).ok_or_else(|| {
             let reason = "is not a SHA-256 in 64 hexadecimal digits: `printf %s \"$SECRET\" | sha256sum` prints one";
-            ConfigError::new(format!("{field}.sha256"), reason)
+            ConfigError::new(format_args!("{field}.sha256"), reason)
         })?;
         // What the command prints when the variable is not set: an empty header would be trusted.
         let nothing: [u8; 32] = Sha256::digest(b"").into();
         if sha256 == nothing {
             let reason = "is the digest of nothing, so that an empty header would be trusted: set the secret first";
-            return Err(ConfigError::new(format!("{field}.sha256"), reason));
+            return Err(ConfigError::new(format_args!("{field}.sha256"), reason));
         }
         Ok(Self {
             header: config.header.to_ascii_lowercase(),

@@ -1,5 +1,7 @@
 //! Conditions on a request, compiled.
 
+use std::fmt::Arguments;
+
 use std::borrow::Cow;
 
 use regex_lite::{Regex, RegexBuilder};
@@ -60,17 +62,20 @@ enum Test {
 
 impl Rule {
     /// Compiles the rules of a rollout; `field` is their path in the configuration.
-    pub(crate) fn compile(field: &str, rules: &[RuleConfig]) -> Result<Vec<Self>, ConfigError> {
+    pub(crate) fn compile(
+        field: Arguments,
+        rules: &[RuleConfig],
+    ) -> Result<Vec<Self>, ConfigError> {
         let mut left = MAX_CONDITIONS;
         let compile = |(index, rule): (usize, &RuleConfig)| {
-            let at = format!("{field}[{index}].when");
+            let at = format_args!("{field}[{index}].when");
             if rule.when.is_empty() {
                 let reason = "a rule without conditions would take every request: name one, or move the weights";
                 return Err(ConfigError::new(at, reason));
             }
             Ok(Self {
                 variant: rule.variant.into(),
-                when: conditions(&at, &rule.when, MAX_DEPTH, &mut left)?,
+                when: conditions(at, &rule.when, MAX_DEPTH, &mut left)?,
             })
         };
         rules.iter().enumerate().map(compile).collect()
@@ -165,17 +170,17 @@ fn verified(claim: &Claim, request: &impl Request) -> Option<Vec<u8>> {
 }
 
 fn conditions(
-    field: &str,
+    field: Arguments,
     configs: &[ConditionConfig],
     depth: usize,
     left: &mut usize,
 ) -> Result<Vec<Condition>, ConfigError> {
-    let each = |(index, config)| condition(&format!("{field}[{index}]"), config, depth, left);
+    let each = |(index, config)| condition(format_args!("{field}[{index}]"), config, depth, left);
     configs.iter().enumerate().map(each).collect()
 }
 
 fn condition(
-    field: &str,
+    field: Arguments,
     config: &ConditionConfig,
     depth: usize,
     left: &mut usize,
@@ -193,10 +198,10 @@ fn condition(
         return match (&config.any, &config.all, depth.checked_sub(1)) {
             (_, _, None) => err(format!("any and all are nested deeper than {MAX_DEPTH}")),
             (Some(any), None, Some(depth)) if alone && !any.is_empty() => Ok(Condition::Any(
-                conditions(&format!("{field}.any"), any, depth, left)?,
+                conditions(format_args!("{field}.any"), any, depth, left)?,
             )),
             (None, Some(all), Some(depth)) if alone && !all.is_empty() => Ok(Condition::All(
-                conditions(&format!("{field}.all"), all, depth, left)?,
+                conditions(format_args!("{field}.all"), all, depth, left)?,
             )),
             _ => err("any and all stand alone and hold at least one condition".to_owned()),
         };
@@ -238,7 +243,7 @@ fn attributes(config: &ConditionConfig) -> Vec<Attribute> {
     named.into_iter().flatten().collect()
 }
 
-fn tests(field: &str, config: &ConditionConfig) -> Result<Vec<Test>, ConfigError> {
+fn tests(field: Arguments, config: &ConditionConfig) -> Result<Vec<Test>, ConfigError> {
     let bytes = |text: &String| text.as_bytes().to_vec();
     let set = |texts: &Vec<String>| texts.iter().map(bytes).collect();
     let given = [
@@ -251,15 +256,18 @@ fn tests(field: &str, config: &ConditionConfig) -> Result<Vec<Test>, ConfigError
     ];
     let mut tests: Vec<Test> = given.into_iter().flatten().collect();
     if let Some(expression) = &config.regex {
-        tests.push(Test::Regex(regex(&format!("{field}.regex"), expression)?));
+        tests.push(Test::Regex(regex(
+            format_args!("{field}.regex"),
+            expression,
+        )?));
     }
     if let Some(bounds) = config.range {
-        tests.push(range(&format!("{field}.range"), bounds)?);
+        tests.push(range(format_args!("{field}.range"), bounds)?);
     }
     Ok(tests)
 }
 
-fn regex(field: &str, expression: &str) -> Result<Regex, ConfigError> {
+fn regex(field: Arguments, expression: &str) -> Result<Regex, ConfigError> {
     let build = |text: &str| RegexBuilder::new(text).size_limit(MAX_EXPRESSION).build();
     // Alone first: "a)|(b" is no expression, but would be one between the anchors.
     build(expression)
@@ -267,7 +275,7 @@ fn regex(field: &str, expression: &str) -> Result<Regex, ConfigError> {
         .map_err(|error| ConfigError::new(field, format!("\"{expression}\": {error}")))
 }
 
-fn range(field: &str, RangeConfig { min, max }: RangeConfig) -> Result<Test, ConfigError> {
+fn range(field: Arguments, RangeConfig { min, max }: RangeConfig) -> Result<Test, ConfigError> {
     let (low, high) = (
         min.unwrap_or(f64::NEG_INFINITY),
         max.unwrap_or(f64::INFINITY),
@@ -285,18 +293,19 @@ fn range(field: &str, RangeConfig { min, max }: RangeConfig) -> Result<Test, Con
 }
 
 /// What can be said against an attribute.
-pub(crate) fn attribute_fits(field: &str, attribute: &Attribute) -> Result<(), ConfigError> {
+pub(crate) fn attribute_fits(field: Arguments, attribute: &Attribute) -> Result<(), ConfigError> {
     use crate::table::check::header_name;
     match attribute {
-        Attribute::Header(name) => header_name(&format!("{field}.header"), name),
-        Attribute::GrpcMetadata(name) => header_name(&format!("{field}.grpcMetadata"), name),
+        Attribute::Header(name) => header_name(format_args!("{field}.header"), name),
+        Attribute::GrpcMetadata(name) => header_name(format_args!("{field}.grpcMetadata"), name),
         Attribute::Cookie(name) if !cookie::is_cookie_name(name) => Err(ConfigError::new(
-            format!("{field}.cookie"),
+            format_args!("{field}.cookie"),
             format!("\"{name}\" is not the name of a cookie, such as \"uid\""),
         )),
-        Attribute::Query(name) if name.is_empty() => {
-            Err(ConfigError::new(format!("{field}.query"), "it is empty"))
-        }
+        Attribute::Query(name) if name.is_empty() => Err(ConfigError::new(
+            format_args!("{field}.query"),
+            "it is empty",
+        )),
         Attribute::JwtClaim(claim) | Attribute::UnverifiedJwtClaim(claim)
             if claim.names().is_empty() || claim.names().iter().any(String::is_empty) =>
         {

@@ -1,5 +1,7 @@
 //! The compiled configuration: everything a request needs, validated once, found in constant time.
 
+use std::fmt::Arguments;
+
 use std::time::Duration;
 
 use crate::config::{
@@ -99,15 +101,15 @@ impl Builder {
     /// A field of it is wrong, or it claims what one before it has.
     pub fn add(&mut self, config: RolloutConfig) -> Result<(), ConfigError> {
         let index = self.table.rollouts.len();
-        let at = format!("rollouts[{index}]");
+        let at = format_args!("rollouts[{index}]");
         let table = &mut self.table;
-        check::rollout(&at, &config, &[&table.route_header, &table.shadow_header])?;
+        check::rollout(at, &config, &[&table.route_header, &table.shadow_header])?;
         if table.names.insert(config.name.clone(), index).is_some() {
             let reason = format!(
                 "the name \"{}\" is used twice: a rollout appears once in a configuration",
                 config.name
             );
-            return Err(ConfigError::new(format!("{at}.name"), reason));
+            return Err(ConfigError::new(format_args!("{at}.name"), reason));
         }
         let hosts = if config.enabled {
             config.hosts.as_slice()
@@ -120,7 +122,7 @@ impl Builder {
             let other = other.filter(|&other| other != number);
             if let Some(other) = other.and_then(|other| table.rollouts.get(other as usize)) {
                 return Err(ConfigError::new(
-                    format!("{at}.hosts[{position}]"),
+                    format_args!("{at}.hosts[{position}]"),
                     format!(
                         "rollouts \"{}\" and \"{}\" both claim host \"{name}\" with {}: \
                          give one of them another host or path",
@@ -131,7 +133,7 @@ impl Builder {
                 ));
             }
         }
-        table.rollouts.push(Rollout::new(&at, config)?);
+        table.rollouts.push(Rollout::new(at, config)?);
         Ok(())
     }
 
@@ -229,12 +231,12 @@ impl Default for RoutingTable {
 }
 
 impl Rollout {
-    fn new(at: &str, config: RolloutConfig) -> Result<Self, ConfigError> {
+    fn new(at: Arguments, config: RolloutConfig) -> Result<Self, ConfigError> {
         let overriding = config.overriding.as_ref();
         Ok(Self {
-            rules: Rule::compile(&format!("{at}.rules"), &config.rules)?,
+            rules: Rule::compile(format_args!("{at}.rules"), &config.rules)?,
             overriding: overriding
-                .map(|it| Overriding::compile(&format!("{at}.override"), it))
+                .map(|it| Overriding::compile(format_args!("{at}.override"), it))
                 .transpose()?,
             name: config.name,
             enabled: config.enabled,

@@ -1,11 +1,16 @@
 //! The filter, compiled to Wasm, in a real Envoy with two workers; the model servers are stand-ins.
 
+mod calls;
 mod choice;
 mod configuration;
 mod cookie;
 mod counts;
+mod encodings;
 mod endings;
+mod fuse;
+mod grpc;
 mod headers;
+mod hostile;
 mod overriding;
 mod shadow;
 mod split;

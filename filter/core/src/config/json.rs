@@ -2,8 +2,9 @@
 //!
 //! The types of the wire format could derive all this, but derived code is made anew for each type and each kind of
 //! input: with paths for error messages it alone made the Wasm module larger than the whole of it may be. A tree is
-//! decoded by one small function for each type, and the path of a field is at hand where it is wrong.
+//! decoded by one small function for each type, which is told the path of its value where somebody will read it.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fmt;
 
@@ -12,20 +13,23 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::ConfigError;
 
-/// A JSON value.
+/// A JSON value; texts without escapes stay where they are.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Json {
+pub(crate) enum Json<'t> {
     Null,
     Bool(bool),
     Natural(u64),
     /// Whatever else is a number.
     Number(f64),
-    Text(String),
-    List(Vec<Json>),
-    Object(Vec<(String, Json)>),
+    Text(Cow<'t, str>),
+    List(Vec<Json<'t>>),
+    Object(Fields<'t>),
 }
 
-impl<'de> Deserialize<'de> for Json {
+/// The fields of an object, in their order.
+pub(crate) type Fields<'t> = Vec<(Json<'t>, Json<'t>)>;
+
+impl<'de> Deserialize<'de> for Json<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Tree)
     }
@@ -34,41 +38,41 @@ impl<'de> Deserialize<'de> for Json {
 struct Tree;
 
 impl<'de> Visitor<'de> for Tree {
-    type Value = Json;
+    type Value = Json<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<Json, E> {
+    fn visit_unit<E>(self) -> Result<Json<'de>, E> {
         Ok(Json::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Json, E> {
+    fn visit_bool<E>(self, value: bool) -> Result<Json<'de>, E> {
         Ok(Json::Bool(value))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Json, E> {
+    fn visit_u64<E>(self, value: u64) -> Result<Json<'de>, E> {
         Ok(Json::Natural(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Json, E> {
+    fn visit_i64<E>(self, value: i64) -> Result<Json<'de>, E> {
         Ok(Json::Number(value as f64))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Json, E> {
+    fn visit_f64<E>(self, value: f64) -> Result<Json<'de>, E> {
         Ok(Json::Number(value))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Json, E> {
-        Ok(Json::Text(value.to_owned()))
+    fn visit_str<E>(self, value: &str) -> Result<Json<'de>, E> {
+        Ok(Json::Text(Cow::Owned(value.to_owned())))
     }
 
-    fn visit_string<E>(self, value: String) -> Result<Json, E> {
-        Ok(Json::Text(value))
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Json<'de>, E> {
+        Ok(Json::Text(Cow::Borrowed(value)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Json, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Json<'de>, A::Error> {
         let mut list = Vec::new();
         while let Some(value) = access.next_element()? {
             list.push(value);
@@ -76,7 +80,7 @@ impl<'de> Visitor<'de> for Tree {
         Ok(Json::List(list))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Json, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Json<'de>, A::Error> {
         let mut fields = Vec::new();
         while let Some(field) = access.next_entry()? {
             fields.push(field);
@@ -85,7 +89,12 @@ impl<'de> Visitor<'de> for Tree {
     }
 }
 
-impl Json {
+impl Json<'_> {
+    /// Whether it is this text.
+    pub(crate) fn is(&self, text: &str) -> bool {
+        matches!(self, Self::Text(own) if own == text)
+    }
+
     /// What it is, for a message.
     fn words(&self) -> String {
         match self {
@@ -102,26 +111,47 @@ impl Json {
 
 /// The first problem that was met. Decoding goes on after it with values that nobody will see: without a way out at each
 /// field its code is a third.
-#[derive(Debug, Default)]
-pub(crate) struct Problem(RefCell<Option<ConfigError>>);
+#[derive(Debug)]
+pub(crate) struct Problem {
+    first: RefCell<Option<ConfigError>>,
+    /// Whether paths are put together on the way. That costs more than all else, for messages that hardly ever are read.
+    paths: bool,
+}
 
 impl Problem {
+    /// With `paths`, the error names its field; else it only tells that there is one.
+    pub(crate) fn new(paths: bool) -> Self {
+        Self {
+            first: RefCell::new(None),
+            paths,
+        }
+    }
+
     pub(crate) fn report(&self, path: &str, reason: String) {
-        self.0
+        self.first
             .borrow_mut()
             .get_or_insert_with(|| ConfigError::new(path, reason));
     }
 
     /// What was decoded, if there was no problem.
     pub(crate) fn or<T>(self, decoded: T) -> Result<T, ConfigError> {
-        self.0.into_inner().map_or(Ok(decoded), Err)
+        self.first.into_inner().map_or(Ok(decoded), Err)
+    }
+
+    /// The path, where it is wanted.
+    fn path(&self, path: fmt::Arguments) -> String {
+        if self.paths {
+            path.to_string()
+        } else {
+            String::new()
+        }
     }
 }
 
-/// A value and its path in the document.
+/// A value and its path in the document, where paths are wanted.
 pub(crate) struct At<'p> {
     pub(crate) path: String,
-    pub(crate) json: Json,
+    pub(crate) json: Json<'p>,
     pub(crate) problem: &'p Problem,
 }
 
@@ -134,7 +164,7 @@ impl<'p> At<'p> {
 
     pub(crate) fn text(self) -> String {
         match self.json {
-            Json::Text(text) => text,
+            Json::Text(text) => text.into_owned(),
             _ => self.wrong("a text"),
         }
     }
@@ -177,8 +207,8 @@ impl<'p> At<'p> {
         };
         let mut elements = Vec::with_capacity(list.len());
         for (index, json) in list.into_iter().enumerate() {
-            let path = format!("{}[{index}]", self.path);
             let problem = self.problem;
+            let path = problem.path(format_args!("{}[{index}]", self.path));
             elements.push(decode(At {
                 path,
                 json,
@@ -204,14 +234,14 @@ impl<'p> At<'p> {
 /// The fields of an object that were not taken yet. What nobody takes is ignored.
 pub(crate) struct Object<'p> {
     pub(crate) path: String,
-    pub(crate) fields: Vec<(String, Json)>,
+    pub(crate) fields: Fields<'p>,
     pub(crate) problem: &'p Problem,
 }
 
 impl<'p> Object<'p> {
     /// A field that may be absent; null is absent.
     pub(crate) fn maybe(&mut self, name: &str) -> Option<At<'p>> {
-        let (_, json) = self.fields.iter_mut().find(|(field, _)| field == name)?;
+        let (_, json) = self.fields.iter_mut().find(|(field, _)| field.is(name))?;
         let json = std::mem::replace(json, Json::Null);
         (json != Json::Null).then(|| self.at(name, json))
     }
@@ -228,10 +258,10 @@ impl<'p> Object<'p> {
         })
     }
 
-    fn at(&self, name: &str, json: Json) -> At<'p> {
+    fn at(&self, name: &str, json: Json<'p>) -> At<'p> {
         let dot = if self.path.is_empty() { "" } else { "." };
         At {
-            path: format!("{}{dot}{name}", self.path),
+            path: (self.problem).path(format_args!("{}{dot}{name}", self.path)),
             json,
             problem: self.problem,
         }

@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::decode::encoding;
-use super::json::{At, Json, Object, Problem};
+use super::json::{At, Fields, Json, Object, Problem};
 use super::{ConfigError, FilterConfig, RolloutConfig, VERSION};
 use crate::stat::Encoding;
 
@@ -67,7 +67,7 @@ impl Parts {
         let (fields, rollouts) = document.map_err(|error| {
             newer(json).unwrap_or_else(|| ConfigError::new(place.get(), error.to_string()))
         })?;
-        let problem = Problem::default();
+        let problem = Problem::new(true);
         let mut it = Object {
             path: String::new(),
             fields,
@@ -105,19 +105,19 @@ impl Parts {
     /// # Errors
     /// A field is missing or of the wrong type.
     pub fn rollout(index: usize, text: &RawValue) -> Result<RolloutConfig, ConfigError> {
-        let path = format!("rollouts[{index}]");
-        match serde_json::from_slice(text.get().as_bytes()) {
-            Ok(json) => {
-                let problem = Problem::default();
-                let rollout = RolloutConfig::decode(At {
-                    path,
-                    json,
-                    problem: &problem,
-                });
-                problem.or(rollout)
-            }
-            Err(error) => Err(ConfigError::new(path, error.to_string())),
-        }
+        let decode = |paths| {
+            let problem = Problem::new(paths);
+            let path = format_args!("rollouts[{index}]");
+            let json = serde_json::from_slice(text.get().as_bytes())
+                .map_err(|error| ConfigError::new(path, error.to_string()))?;
+            let rollout = RolloutConfig::decode(At {
+                path: path.to_string(),
+                json,
+                problem: &problem,
+            });
+            problem.or(rollout)
+        };
+        decode(false).or_else(|_| decode(true))
     }
 }
 
@@ -143,7 +143,7 @@ fn newer(json: &[u8]) -> Option<ConfigError> {
         return None;
     };
     let version = fields.into_iter().find_map(|field| match field {
-        (name, Json::Natural(version)) if name == "version" => u32::try_from(version).ok(),
+        (name, Json::Natural(version)) if name.is("version") => u32::try_from(version).ok(),
         _ => None,
     });
     check_version(version?).err()
@@ -155,7 +155,7 @@ type Rollouts = Option<Vec<Box<RawValue>>>;
 struct Document<'a>(&'a Cell<&'static str>);
 
 impl<'de> DeserializeSeed<'de> for Document<'_> {
-    type Value = (Vec<(String, Json)>, Rollouts);
+    type Value = (Fields<'de>, Rollouts);
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -163,7 +163,7 @@ impl<'de> DeserializeSeed<'de> for Document<'_> {
 }
 
 impl<'de> Visitor<'de> for Document<'_> {
-    type Value = (Vec<(String, Json)>, Rollouts);
+    type Value = (Fields<'de>, Rollouts);
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.write_str("an object with version, generation and rollouts")
@@ -171,8 +171,8 @@ impl<'de> Visitor<'de> for Document<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
         let (mut fields, mut rollouts) = (Vec::new(), None);
-        while let Some(name) = access.next_key::<String>()? {
-            if name == "rollouts" {
+        while let Some(name) = access.next_key::<Json>()? {
+            if name.is("rollouts") {
                 self.0.set("rollouts");
                 rollouts = Some(access.next_value()?);
                 self.0.set("config");

@@ -1,5 +1,7 @@
 //! What a configuration must satisfy before it is compiled. Every complaint names the field and what to do.
 
+use std::fmt::Arguments;
+
 use super::paths::{MAX_SEGMENTS, MAX_WILDCARDS, wildcard};
 use crate::config::{
     Attribute, ConfigError, CookieConfig, FuseConfig, Head, OverrideConfig, RolloutConfig,
@@ -26,8 +28,8 @@ pub(super) fn head(head: &Head, rollouts: usize) -> Result<(), ConfigError> {
         let reason = "0 stands for \"no rollouts\" in the gauge and the log: count from 1 as soon as there are any";
         return Err(ConfigError::new("generation", reason));
     }
-    header_name("routeHeader", &head.route_header)?;
-    header_name("shadowHeader", &head.shadow_header)?;
+    header_name(format_args!("routeHeader"), &head.route_header)?;
+    header_name(format_args!("shadowHeader"), &head.shadow_header)?;
     if head.route_header.eq_ignore_ascii_case(&head.shadow_header) {
         let reason = "it is the route header as well: name another header";
         return Err(ConfigError::new("shadowHeader", reason));
@@ -37,12 +39,12 @@ pub(super) fn head(head: &Head, rollouts: usize) -> Result<(), ConfigError> {
 
 /// All that can be said of a rollout alone; `own` are the headers that the filter sets and removes itself.
 pub(super) fn rollout(
-    at: &str,
+    at: Arguments,
     rollout: &RolloutConfig,
     own: &[&str; 2],
 ) -> Result<(), ConfigError> {
-    let field = format!("{at}.name");
-    label(&field, &rollout.name)?;
+    let field = format_args!("{at}.name");
+    label(field, &rollout.name)?;
     if !matches!(rollout.name.split_once('/'), Some((namespace, name)) if !namespace.is_empty() && !name.is_empty())
     {
         return Err(ConfigError::new(
@@ -52,26 +54,26 @@ pub(super) fn rollout(
     }
     if rollout.hosts.is_empty() {
         return Err(ConfigError::new(
-            format!("{at}.hosts"),
+            format_args!("{at}.hosts"),
             "no host is named: name those whose requests are meant",
         ));
     }
     for (index, name) in rollout.hosts.iter().enumerate() {
-        host(&format!("{at}.hosts[{index}]"), name)?;
+        host(format_args!("{at}.hosts[{index}]"), name)?;
     }
     paths(at, rollout)?;
-    variants(&format!("{at}.variants"), &rollout.variants)?;
-    keys(&format!("{at}.key"), &rollout.key, own)?;
+    variants(format_args!("{at}.variants"), &rollout.variants)?;
+    keys(format_args!("{at}.key"), &rollout.key, own)?;
     if let Some(it) = &rollout.overriding {
-        overriding(&format!("{at}.override"), it, own)?;
+        overriding(format_args!("{at}.override"), it, own)?;
     }
     if let Some(it) = &rollout.cookie {
-        cookie(&format!("{at}.cookie"), it)?;
+        cookie(format_args!("{at}.cookie"), it)?;
     }
     for (index, rule) in rollout.rules.iter().enumerate() {
         if usize::from(rule.variant) >= rollout.variants.len() {
             return Err(ConfigError::new(
-                format!("{at}.rules[{index}].variant"),
+                format_args!("{at}.rules[{index}].variant"),
                 format!(
                     "there is no variant {} (counted from 0) among {}",
                     rule.variant,
@@ -82,24 +84,24 @@ pub(super) fn rollout(
     }
     if rollout.salt.is_empty() {
         let reason = "it is empty, so that this rollout would hit the same users as others: name the release";
-        return Err(ConfigError::new(format!("{at}.salt"), reason));
+        return Err(ConfigError::new(format_args!("{at}.salt"), reason));
     }
-    slow(&format!("{at}.slow"), &rollout.slow)?;
+    slow(format_args!("{at}.slow"), &rollout.slow)?;
     if let Some(it) = &rollout.fuse {
-        fuse(&format!("{at}.fuse"), it)?;
+        fuse(format_args!("{at}.fuse"), it)?;
     }
     if let Some(shadow) = &rollout.shadow {
-        header_value(&format!("{at}.shadow.cluster"), &shadow.cluster)?;
+        header_value(format_args!("{at}.shadow.cluster"), &shadow.cluster)?;
         if shadow.sample > BUCKETS {
             let reason = format!("{} is more than all: give 0 to {BUCKETS}", shadow.sample);
-            return Err(ConfigError::new(format!("{at}.shadow.sample"), reason));
+            return Err(ConfigError::new(format_args!("{at}.shadow.sample"), reason));
         }
     }
     let table = rollout.table.validate(rollout.variants.len());
-    table.map_err(|error| ConfigError::new(format!("{at}.table"), error.to_string()))
+    table.map_err(|error| ConfigError::new(format_args!("{at}.table"), error.to_string()))
 }
 
-fn host(field: &str, host: &str) -> Result<(), ConfigError> {
+fn host(field: Arguments, host: &str) -> Result<(), ConfigError> {
     let err = |reason: &str| Err(ConfigError::new(field, format!("\"{host}\" {reason}")));
     let name = match host.strip_prefix('*') {
         Some("") => return Ok(()),
@@ -146,7 +148,7 @@ pub(super) fn path_words(rollout: &RolloutConfig) -> String {
     )
 }
 
-fn paths(at: &str, rollout: &RolloutConfig) -> Result<(), ConfigError> {
+fn paths(at: Arguments, rollout: &RolloutConfig) -> Result<(), ConfigError> {
     let given = [
         ("pathPrefix", &rollout.path_prefix),
         ("path", &rollout.path),
@@ -160,9 +162,9 @@ fn paths(at: &str, rollout: &RolloutConfig) -> Result<(), ConfigError> {
     };
     if let Some((other, _)) = given.next() {
         let reason = format!("{name} is given as well: a rollout has one of them");
-        return Err(ConfigError::new(format!("{at}.{other}"), reason));
+        return Err(ConfigError::new(format_args!("{at}.{other}"), reason));
     }
-    let field = format!("{at}.{name}");
+    let field = format_args!("{at}.{name}");
     let err = |reason: &str| Err(ConfigError::new(&field, format!("\"{value}\" {reason}")));
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
     if !value.starts_with('/') || value.contains("//") || !value.bytes().all(plain) {
@@ -191,7 +193,7 @@ fn paths(at: &str, rollout: &RolloutConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn variants(field: &str, variants: &[VariantConfig]) -> Result<(), ConfigError> {
+fn variants(field: Arguments, variants: &[VariantConfig]) -> Result<(), ConfigError> {
     if variants.is_empty() || variants.len() > MAX_VARIANTS {
         let reason = format!(
             "{} variants are given: 1 to {MAX_VARIANTS} are possible",
@@ -200,19 +202,19 @@ fn variants(field: &str, variants: &[VariantConfig]) -> Result<(), ConfigError> 
         return Err(ConfigError::new(field, reason));
     }
     for (index, it) in variants.iter().enumerate() {
-        let at = |name| format!("{field}[{index}].{name}");
-        label(&at("name"), &it.name)?;
-        label(&at("version"), &it.version)?;
-        header_value(&at("route"), &it.route)?;
+        let at = format_args!("{field}[{index}]");
+        label(format_args!("{at}.name"), &it.name)?;
+        label(format_args!("{at}.version"), &it.version)?;
+        header_value(format_args!("{at}.route"), &it.route)?;
         if it.cluster.as_ref().is_some_and(String::is_empty) {
             return Err(ConfigError::new(
-                at("cluster"),
+                format_args!("{at}.cluster"),
                 "it is empty: leave it out where it is not to be checked",
             ));
         }
         if it.live && !it.enabled {
             return Err(ConfigError::new(
-                at("enabled"),
+                format_args!("{at}.enabled"),
                 "it is the live variant, where all others lead home to: make another one live first",
             ));
         }
@@ -222,7 +224,7 @@ fn variants(field: &str, variants: &[VariantConfig]) -> Result<(), ConfigError> 
             .any(|other| other.name == it.name)
         {
             return Err(ConfigError::new(
-                at("name"),
+                format_args!("{at}.name"),
                 format!("the name \"{}\" is used twice in this rollout", it.name),
             ));
         }
@@ -237,7 +239,7 @@ fn variants(field: &str, variants: &[VariantConfig]) -> Result<(), ConfigError> 
     Err(ConfigError::new(field, reason))
 }
 
-fn keys(field: &str, keys: &[Attribute], own: &[&str; 2]) -> Result<(), ConfigError> {
+fn keys(field: Arguments, keys: &[Attribute], own: &[&str; 2]) -> Result<(), ConfigError> {
     if keys.len() > MAX_KEYS {
         return Err(ConfigError::new(
             field,
@@ -248,18 +250,18 @@ fn keys(field: &str, keys: &[Attribute], own: &[&str; 2]) -> Result<(), ConfigEr
         ));
     }
     for (index, key) in keys.iter().enumerate() {
-        let field = format!("{field}[{index}]");
-        attribute_fits(&field, key)?;
+        let field = format_args!("{field}[{index}]");
+        attribute_fits(field, key)?;
         match key {
             Attribute::Header(name) if own.iter().any(|own| name.eq_ignore_ascii_case(own)) => {
                 return Err(ConfigError::new(
-                    format!("{field}.header"),
+                    format_args!("{field}.header"),
                     "the filter sets and removes it itself: name another header",
                 ));
             }
             Attribute::Request(_) => {
                 return Err(ConfigError::new(
-                    format!("{field}.request"),
+                    format_args!("{field}.request"),
                     "method and path make no user: they are for rules",
                 ));
             }
@@ -270,7 +272,7 @@ fn keys(field: &str, keys: &[Attribute], own: &[&str; 2]) -> Result<(), ConfigEr
 }
 
 /// The filter removes these headers, and each for a reason of its own.
-fn overriding(field: &str, it: &OverrideConfig, own: &[&str; 2]) -> Result<(), ConfigError> {
+fn overriding(field: Arguments, it: &OverrideConfig, own: &[&str; 2]) -> Result<(), ConfigError> {
     let taken = |name: &str| own.iter().any(|own| name.eq_ignore_ascii_case(own));
     let err = |field: String, reason: &str| Err(ConfigError::new(field, reason));
     if taken(&it.header) {
@@ -286,19 +288,19 @@ fn overriding(field: &str, it: &OverrideConfig, own: &[&str; 2]) -> Result<(), C
     }
 }
 
-fn cookie(field: &str, cookie: &CookieConfig) -> Result<(), ConfigError> {
+fn cookie(field: Arguments, cookie: &CookieConfig) -> Result<(), ConfigError> {
     crate::attribute::cookie::check(&cookie.name, &cookie.attributes())
         .map_err(|error| ConfigError::new(field, format!("\"{}\": {error}", cookie.name)))
 }
 
-fn slow(field: &str, limits: &[SlowConfig]) -> Result<(), ConfigError> {
+fn slow(field: Arguments, limits: &[SlowConfig]) -> Result<(), ConfigError> {
     if limits.len() > MAX_SLOW {
         let reason = format!("{} limits are given: at most {MAX_SLOW}", limits.len());
         return Err(ConfigError::new(field, reason));
     }
     for (index, limit) in limits.iter().enumerate() {
-        let at = format!("{field}[{index}].name");
-        label(&at, &limit.name)?;
+        let at = format_args!("{field}[{index}].name");
+        label(at, &limit.name)?;
         if limits
             .iter()
             .take(index)
@@ -311,7 +313,7 @@ fn slow(field: &str, limits: &[SlowConfig]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn fuse(field: &str, fuse: &FuseConfig) -> Result<(), ConfigError> {
+fn fuse(field: Arguments, fuse: &FuseConfig) -> Result<(), ConfigError> {
     let times = [
         ("windowMs", Some(fuse.window_ms)),
         ("cooldownMs", Some(fuse.cooldown_ms)),
@@ -321,7 +323,7 @@ fn fuse(field: &str, fuse: &FuseConfig) -> Result<(), ConfigError> {
     for (name, time) in times {
         if time.is_some_and(|ms| ms == 0 || ms > MAX_MS) {
             let reason = "must be 1 ms to a day, in milliseconds";
-            return Err(ConfigError::new(format!("{field}.{name}"), reason));
+            return Err(ConfigError::new(format_args!("{field}.{name}"), reason));
         }
     }
     super::fuse_settings(fuse).check().map_err(|error| {
@@ -333,12 +335,12 @@ fn fuse(field: &str, fuse: &FuseConfig) -> Result<(), ConfigError> {
             "slowLimit" => "slowMs",
             other => other,
         };
-        ConfigError::new(format!("{field}.{name}"), error.reason)
+        ConfigError::new(format_args!("{field}.{name}"), error.reason)
     })
 }
 
 /// A header name is a token (RFC 9110, section 5.6.2). Pseudo-headers and `host` are the proxy's own.
-pub(crate) fn header_name(field: &str, name: &str) -> Result<(), ConfigError> {
+pub(crate) fn header_name(field: Arguments, name: &str) -> Result<(), ConfigError> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     let fits = !name.is_empty() && name.len() <= MAX_HEADER && name.bytes().all(token);
     if fits && !name.eq_ignore_ascii_case("host") {
@@ -351,7 +353,7 @@ pub(crate) fn header_name(field: &str, name: &str) -> Result<(), ConfigError> {
 }
 
 /// What the proxy accepts here without a word would fail each request later, in the codec.
-fn header_value(field: &str, value: &str) -> Result<(), ConfigError> {
+fn header_value(field: Arguments, value: &str) -> Result<(), ConfigError> {
     let visible = value.bytes().all(|byte| byte.is_ascii_graphic());
     if !value.is_empty() && value.len() <= MAX_HEADER && visible {
         return Ok(());
@@ -362,7 +364,7 @@ fn header_value(field: &str, value: &str) -> Result<(), ConfigError> {
 }
 
 /// Labels travel inside stat names (see [`crate::stat::Encoding`]), where `;`, `=` and `,` would end or begin another.
-fn label(field: &str, value: &str) -> Result<(), ConfigError> {
+fn label(field: Arguments, value: &str) -> Result<(), ConfigError> {
     let fits = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b';' | b'=' | b',');
     if !value.is_empty() && value.len() <= MAX_LABEL && value.bytes().all(fits) {
         return Ok(());

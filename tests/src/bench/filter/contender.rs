@@ -133,6 +133,7 @@ fn rollout(name: &str, host: &str) -> Value {
         "salt": name,
         "table": [[10_000 - CANARY_BUCKETS, 0], [10_000, 1]],
         "progressing": true,
+        "fuse": {"consecutiveErrors": 5, "errorRatio": 0.5, "pendingMs": 10_000},
     })
 }
 

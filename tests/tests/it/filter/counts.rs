@@ -95,9 +95,18 @@ async fn series_carry_the_labels_that_were_agreed_and_no_others() {
     let agreed = BTreeMap::from([
         ("serin_requests_total", with(&[stat::COHORT, stat::CLASS])),
         ("serin_assignments_total", with(&[stat::REASON])),
-        ("serin_request_duration_ms_bucket", with(&[stat::COHORT, stat::CLASS, "le"])),
-        ("serin_request_duration_ms_count", with(&[stat::COHORT, stat::CLASS])),
-        ("serin_request_duration_ms_sum", with(&[stat::COHORT, stat::CLASS])),
+        (
+            "serin_request_duration_ms_bucket",
+            with(&[stat::COHORT, stat::CLASS, "le"]),
+        ),
+        (
+            "serin_request_duration_ms_count",
+            with(&[stat::COHORT, stat::CLASS]),
+        ),
+        (
+            "serin_request_duration_ms_sum",
+            with(&[stat::COHORT, stat::CLASS]),
+        ),
         ("serin_split_total", with(&[stat::GROUP])),
         ("serin_split_bad_total", with(&[stat::GROUP])),
         ("serin_sampled_total", with(&[])),
@@ -134,5 +143,8 @@ async fn series_carry_the_labels_that_were_agreed_and_no_others() {
     assert_eq!(values[stat::CLASS], BTreeSet::from(["2xx"]));
     assert_eq!(values[stat::REASON], BTreeSet::from(["weight"]));
     let groups: Vec<String> = (0..16).map(|group| group.to_string()).collect();
-    assert_eq!(values[stat::GROUP], groups.iter().map(String::as_str).collect());
+    assert_eq!(
+        values[stat::GROUP],
+        groups.iter().map(String::as_str).collect()
+    );
 }

@@ -1,4 +1,8 @@
 //! What a variant that breaks under load costs.
+#![allow(
+    clippy::print_stdout,
+    reason = "the numbers are what these tests are for"
+)]
 
 use std::time::Duration;
 
