@@ -165,7 +165,7 @@ fn paths(at: Arguments, rollout: &RolloutConfig) -> Result<(), ConfigError> {
         return Err(ConfigError::new(format_args!("{at}.{other}"), reason));
     }
     let field = format_args!("{at}.{name}");
-    let err = |reason: &str| Err(ConfigError::new(&field, format!("\"{value}\" {reason}")));
+    let err = |reason: &str| Err(ConfigError::new(field, format!("\"{value}\" {reason}")));
     let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'?' | b'#');
     if !value.starts_with('/') || value.contains("//") || !value.bytes().all(plain) {
         return err(
