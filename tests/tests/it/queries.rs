@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin_controller::prometheus::{Selectors, cell_query};
+use serin_controller::prometheus::{Row, Selectors, cell_query, counts, guard_query};
+use serin_filter_core::stat::{self, GROUP, PACKED, ROLLOUT, VARIANT, VERSION};
 use serin_tests::tools;
 use serin_tests::world::World;
 
@@ -14,12 +15,24 @@ const CELL: Duration = Duration::from_secs(4);
 /// The cell under test is (8 s, 12 s].
 const END: &str = "12s";
 
+/// The labels of a counter by group, as a proxy with the encoding of Istio has them.
+fn labels(group: &str) -> String {
+    format!(r#"{ROLLOUT}="ml/fraud",{VARIANT}="canary",{VERSION}="8",{GROUP}="{group}""#)
+}
+
+/// The same as a proxy with the built-in encoding has them: one label, [`PACKED`].
+fn packed(group: &str) -> String {
+    format!(r#"{PACKED}="{ROLLOUT}:ml/fraud,{VARIANT}:canary,{VERSION}:8,{GROUP}:{group}""#)
+}
+
 /// One counter of one proxy; values are promtool's: a number a second, `_` for a scrape that did not see the series.
 fn series(instance: &str, name: &str, group: &str, values: &str) -> Value {
-    let labels = format!(
-        r#"job="envoy",instance="{instance}",rollout="ml/fraud",variant="canary",version="8",group="{group}""#
-    );
-    json!({"series": format!("{name}{{{labels}}}"), "values": values})
+    labelled(instance, name, &labels(group), values)
+}
+
+fn labelled(instance: &str, name: &str, labels: &str, values: &str) -> Value {
+    let series = format!(r#"{name}{{job="envoy",instance="{instance}",{labels}}}"#);
+    json!({"series": series, "values": values})
 }
 
 fn up(instance: &str, values: &str) -> Value {
@@ -29,14 +42,22 @@ fn up(instance: &str, values: &str) -> Value {
 /// Checks the sums of the cell: (counter, group, value).
 #[track_caller]
 fn check(input: &[Value], expected: &[(&str, &str, f64)]) {
+    let rows: Vec<_> = expected
+        .iter()
+        .map(|(counter, group, value)| (*counter, labels(group), *value))
+        .collect();
+    check_rows(&cell_query(&Selectors::default(), CELL), input, &rows);
+}
+
+/// Checks all rows of a query at the end of the cell: (counter, labels, value).
+#[track_caller]
+fn check_rows(query: &str, input: &[Value], expected: &[(&str, String, f64)]) {
     let samples: Vec<_> = expected
         .iter()
-        .map(|(counter, group, value)| {
-            let labels = format!(r#"{{counter="{counter}",rollout="ml/fraud",variant="canary",version="8",group="{group}"}}"#);
-            json!({"labels": labels, "value": value})
+        .map(|(counter, labels, value)| {
+            json!({"labels": format!(r#"{{counter="{counter}",{labels}}}"#), "value": value})
         })
         .collect();
-    let query = cell_query(&Selectors::default(), CELL);
     let file = json!({
         "evaluation_interval": "1s",
         "tests": [{
@@ -61,8 +82,8 @@ fn check(input: &[Value], expected: &[(&str, &str, f64)]) {
     assert!(output.status.success(), "{said}");
 }
 
-const TOTAL: &str = "serin_split_total";
-const BAD: &str = "serin_split_bad_total";
+const TOTAL: &str = stat::SPLIT_TOTAL;
+const BAD: &str = stat::SPLIT_BAD_TOTAL;
 
 #[test]
 fn a_series_that_was_there_gives_its_difference() {
@@ -138,6 +159,72 @@ fn a_failed_scrape_moves_its_gain_to_the_next_cell() {
         &[up("a", "1x20"), series("a", TOTAL, "1", "0+10x11 _ 130")],
         &[(TOTAL, "1", 30.0)],
     );
+}
+
+#[test]
+fn what_fuses_did_is_read_with_the_rest() {
+    // Trips have no group: the label is absent.
+    let trips = format!(r#"{ROLLOUT}="ml/fraud",{VARIANT}="canary",{VERSION}="8""#);
+    let input = [
+        up("a", "1x20"),
+        series("a", TOTAL, "1", "0+1x20"),
+        series("a", stat::SPLIT_FUSED_TOTAL, "1", "0x9 3 9x10"),
+        series("a", stat::SPLIT_FUSED_TOTAL, "none", "_x10 2x10"),
+        labelled("a", stat::FUSE_TRIPS_TOTAL, &trips, "1x10 2x10"),
+    ];
+    let expected = [
+        (TOTAL, labels("1"), 4.0),
+        (stat::SPLIT_FUSED_TOTAL, labels("1"), 9.0),
+        (stat::SPLIT_FUSED_TOTAL, labels("none"), 2.0),
+        (stat::FUSE_TRIPS_TOTAL, trips, 1.0),
+    ];
+    check_rows(&cell_query(&Selectors::default(), CELL), &input, &expected);
+}
+
+#[test]
+fn proxies_of_both_encodings_are_read_side_by_side() {
+    let input = [
+        up("a", "1x20"),
+        up("b", "1x20"),
+        series("a", TOTAL, "1", "0+1x20"),
+        labelled("b", TOTAL, &packed("1"), "0+2x20"),
+        labelled("b", BAD, &packed("1"), "_x10 1x10"),
+        // Plain names hold their labels, so that they are other metrics.
+        json!({"series": r#"serin_split_total_ml_fraud_canary_8_1{job="envoy",instance="b"}"#, "values": "0+9x20"}),
+    ];
+    let expected = [
+        (TOTAL, labels("1"), 4.0),
+        (TOTAL, packed("1"), 8.0),
+        (BAD, packed("1"), 1.0),
+    ];
+    let selectors = Selectors::default();
+    check_rows(&cell_query(&selectors, CELL), &input, &expected);
+    check_rows(&guard_query(&selectors, CELL), &input, &expected);
+
+    // The very rows that Prometheus was shown to give are one version's counts.
+    let rows: Vec<_> = expected.iter().map(|it| row(it)).collect();
+    let canary = counts(&rows).of("ml/fraud", "8");
+    assert_eq!((canary.tally().total, canary.tally().bad), (12, 1));
+    assert_eq!((canary.groups[1].total, canary.groups[1].bad), (12, 1));
+}
+
+/// A row of [`check_rows`] as Prometheus' API sends it.
+fn row((counter, labels, value): &(&str, String, f64)) -> Row {
+    // Labels of values without quotes: `a="b",c="d"`.
+    let mut metric: std::collections::BTreeMap<_, _> = labels
+        .split_terminator('"')
+        .collect::<Vec<_>>()
+        .chunks_exact(2)
+        .map(|pair| {
+            let name = pair[0].trim_matches([',', '=']);
+            (name.to_owned(), pair[1].to_owned())
+        })
+        .collect();
+    metric.insert("counter".to_owned(), (*counter).to_owned());
+    Row {
+        metric,
+        value: (12.0, value.to_string()),
+    }
 }
 
 #[test]

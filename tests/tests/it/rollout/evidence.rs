@@ -34,7 +34,8 @@ async fn recomputed(installation: &Installation, release: &Release) -> Evidence 
 async fn scraped_total(installation: &Installation, release: &Release, version: &str) -> u64 {
     let grid = release.grid;
     let client = Client::new(&installation.prometheus.url()).unwrap();
-    let query = format!(r#"sum(last_over_time(serin_split_total{{version="{version}"}}[15m]))"#);
+    let query =
+        format!(r#"sum(last_over_time(serin_split_total{{serin_version="{version}"}}[15m]))"#);
     let rows = client
         .query(&query, grid.begin(release.evidence.next_cell))
         .await
