@@ -67,23 +67,27 @@ pub(crate) fn set_gauge(name: &str, value: u64) {
     }
 }
 
-/// The metrics of all variants of a configuration.
+/// The metrics of all variants of a configuration, rollout by rollout.
 #[derive(Default)]
-pub(crate) struct Metrics(Vec<Vec<OnceCell<Box<VariantMetrics>>>>);
+pub(crate) struct Metrics(Vec<OnceCell<Vec<Slot>>>);
+
+type Slot = OnceCell<Box<VariantMetrics>>;
 
 impl Metrics {
     /// Room for the metrics of a table.
     pub(crate) fn new(table: &RoutingTable) -> Self {
-        let slots =
-            |rollout: &Rollout| rollout.variants().iter().map(|_| OnceCell::new()).collect();
-        Self(table.rollouts().iter().map(slots).collect())
+        let rollouts = table.rollouts().iter();
+        Self(rollouts.map(|_| OnceCell::new()).collect())
     }
 
     /// The metrics of the variant that was chosen.
     pub(crate) fn of(&self, table: &RoutingTable, decision: &Decision) -> Option<&VariantMetrics> {
         let rollout = table.rollout(decision.rollout)?;
         let variant = rollout.variant(decision.variant)?;
-        let slot = self.0.get(decision.rollout)?.get(decision.variant)?;
+        let variants = rollout.variants().iter();
+        let slots = || variants.map(|_| OnceCell::new()).collect();
+        let slots = self.0.get(decision.rollout)?.get_or_init(slots);
+        let slot = slots.get(decision.variant)?;
         let metrics = || Box::new(VariantMetrics::new(table.encoding(), rollout, variant));
         Some(slot.get_or_init(metrics))
     }

@@ -182,10 +182,10 @@ impl Loading {
     /// Compiles a few rollouts; returns whether these were the last.
     fn batch(&mut self) -> Result<bool, ConfigError> {
         for _ in 0..BATCH {
-            let Some(text) = self.parts.rollouts.get(self.next) else {
+            let Some(rollout) = self.parts.rollout(&self.json, self.next) else {
                 return Ok(true);
             };
-            self.builder.add(Parts::rollout(self.next, text)?)?;
+            self.builder.add(rollout?)?;
             self.next = self.next.saturating_add(1);
         }
         Ok(false)

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -17,16 +18,15 @@ impl FilterConfig {
     /// # Errors
     /// The JSON is broken, a field is missing or of the wrong type, or the version is newer than [`VERSION`].
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
-        let Parts { head, rollouts } = Parts::parse(json)?;
-        let rollouts = rollouts.iter().enumerate();
-        let rollouts = rollouts.map(|(index, text)| Parts::rollout(index, text));
+        let parts = Parts::parse(json)?;
+        let rollouts = (0..parts.rollouts.len()).filter_map(|index| parts.rollout(json, index));
         Ok(Self {
             version: VERSION,
-            generation: head.generation,
-            route_header: head.route_header,
-            shadow_header: head.shadow_header,
-            stats: head.stats,
             rollouts: rollouts.collect::<Result<_, _>>()?,
+            generation: parts.head.generation,
+            route_header: parts.head.route_header,
+            shadow_header: parts.head.shadow_header,
+            stats: parts.head.stats,
         })
     }
 }
@@ -49,8 +49,8 @@ pub struct Head {
 pub struct Parts {
     /// The rest.
     pub head: Head,
-    /// The JSON of each rollout.
-    pub rollouts: Vec<Box<RawValue>>,
+    /// Where the JSON of each rollout lies in that of the configuration.
+    pub rollouts: Vec<Range<usize>>,
 }
 
 impl Parts {
@@ -94,31 +94,41 @@ impl Parts {
         let head = problem.or(head)?;
         known?;
         let missing = || ConfigError::new("config", "missing field `rollouts`");
+        // The texts are slices of the document, so that their addresses tell their places.
+        let start = json.as_ptr().addr();
+        let place = |text: &RawValue| {
+            let begin = text.get().as_ptr().addr().saturating_sub(start);
+            begin..begin.saturating_add(text.get().len())
+        };
+        let rollouts = rollouts.ok_or_else(missing)?;
         Ok(Self {
             head,
-            rollouts: rollouts.ok_or_else(missing)?,
+            rollouts: rollouts.into_iter().map(place).collect(),
         })
     }
 
-    /// Reads one rollout.
+    /// Reads one rollout of the JSON that these are the parts of; none is left where the index is past the last.
     ///
     /// # Errors
     /// A field is missing or of the wrong type.
-    pub fn rollout(index: usize, text: &RawValue) -> Result<RolloutConfig, ConfigError> {
-        let decode = |paths| {
-            let problem = Problem::new(paths);
-            let path = format_args!("rollouts[{index}]");
-            let json = serde_json::from_slice(text.get().as_bytes())
-                .map_err(|error| ConfigError::new(path, error.to_string()))?;
-            let rollout = RolloutConfig::decode(At {
-                path: path.to_string(),
-                json,
-                problem: &problem,
-            });
-            problem.or(rollout)
-        };
-        decode(false).or_else(|_| decode(true))
+    pub fn rollout(&self, json: &[u8], index: usize) -> Option<Result<RolloutConfig, ConfigError>> {
+        let text = json.get(self.rollouts.get(index)?.clone())?;
+        Some(decode(index, text, false).or_else(|_| decode(index, text, true)))
     }
+}
+
+/// Reads a rollout; its errors name their fields only where `paths` asks for that.
+fn decode(index: usize, text: &[u8], paths: bool) -> Result<RolloutConfig, ConfigError> {
+    let problem = Problem::new(paths);
+    let path = format!("rollouts[{index}]");
+    let json =
+        serde_json::from_slice(text).map_err(|error| ConfigError::new(&path, error.to_string()))?;
+    let rollout = RolloutConfig::decode(At {
+        path,
+        json,
+        problem: &problem,
+    });
+    problem.or(rollout)
 }
 
 /// Refuses what another major version of the format would mean.
@@ -149,13 +159,13 @@ fn newer(json: &[u8]) -> Option<ConfigError> {
     check_version(version?).err()
 }
 
-type Rollouts = Option<Vec<Box<RawValue>>>;
+type Rollouts<'de> = Option<Vec<&'de RawValue>>;
 
 /// The fields of the document, and apart from them its rollouts; the cell says what is being read.
 struct Document<'a>(&'a Cell<&'static str>);
 
 impl<'de> DeserializeSeed<'de> for Document<'_> {
-    type Value = (Fields<'de>, Rollouts);
+    type Value = (Fields<'de>, Rollouts<'de>);
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -163,7 +173,7 @@ impl<'de> DeserializeSeed<'de> for Document<'_> {
 }
 
 impl<'de> Visitor<'de> for Document<'_> {
-    type Value = (Fields<'de>, Rollouts);
+    type Value = (Fields<'de>, Rollouts<'de>);
 
     fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.write_str("an object with version, generation and rollouts")
