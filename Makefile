@@ -32,6 +32,10 @@ test: setup wasm ## Run every test, unit to end-to-end
 bench-filter: setup wasm ## CPU time of a request with the filter, beside other ways (QUICK=1: a rough look)
 	@cargo run --quiet --bin serin-bench-filter
 
+.PHONY: bench-updates
+bench-updates: setup wasm ## Time until a new configuration is in use, and what requests wait meanwhile (QUICK=1: a rough look)
+	@cargo run --quiet --bin serin-bench-updates
+
 .PHONY: bench-decide
 bench-decide: ## Time of a decision at one rollout and at 10 000, outside the proxy
 	@cargo bench --quiet -p serin-filter-core --bench decide

@@ -4,3 +4,4 @@ pub mod cpu;
 pub mod filter;
 pub mod report;
 pub mod rounds;
+pub mod updates;
