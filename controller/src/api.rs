@@ -75,7 +75,7 @@ pub struct Spec {
     #[serde(default)]
     pub analysis: Analysis,
     /// When the proxies themselves cut the canary off; the default when not written.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "fuse::not_null")]
     pub fuse: Fuse,
     /// Copies of requests for a cluster whose answers nobody sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -24,8 +24,10 @@ const HALF: f64 = 0.5;
 
 /// Cells with an opening fuse that make a failure: one trip can be an accident, and one more its first probe.
 const REPEATED: usize = 3;
-/// Where stable fails so often, a fuse that opens says nothing about the new version.
-const STABLE_FAILS: f64 = 0.5;
+/// Where stable fails so often in the same cell, a fuse that opens says nothing about the new version: what both depend
+/// on is broken. Below it luck does not open a fuse again and again (five failures in a row have a probability of
+/// 3e-7 where every twentieth request fails), and an outage of both that lasts a twentieth of a cell is seen as one.
+const STABLE_FAILS: f64 = 0.05;
 
 /// Evidence of a release; a checkpoint that restores bit for bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,10 +49,13 @@ pub struct Evidence {
     pub fused: u64,
     /// The last cells in which a fuse of the new version opened while stable was well, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub trips: Vec<i64>,
+    pub trips: Vec<Trip>,
     /// From the soak on: the canary's absolute limit (statistics 1.8), frozen from the comparison.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<f64>,
+    /// What was seen since then.
+    #[serde(default)]
+    pub soak: Soak,
     /// Against "within the tolerance".
     harm: EProcess,
     /// Against "at least as bad as the gate", one per step.
@@ -61,6 +66,37 @@ pub struct Evidence {
     gate_mix: UserMix,
     /// Ratio of the rates, for people.
     ratio: RatioSequence,
+}
+
+/// A cell in which fuses of the new version opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trip {
+    /// Index of the cell.
+    pub cell: i64,
+    /// Hash groups with a bad request in it or the next one, as bits.
+    pub bad_groups: u32,
+    /// Bad requests without a key.
+    pub bad_ungrouped: u64,
+}
+
+impl Trip {
+    fn add(&mut self, canary: &ArmCounts) {
+        for (group, tally) in (0_u32..).zip(&canary.groups) {
+            self.bad_groups |= u32::from(tally.bad > 0) << group;
+        }
+        self.bad_ungrouped = self.bad_ungrouped.saturating_add(canary.ungrouped.bad);
+    }
+}
+
+/// The time without a comparison.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Soak {
+    /// Requests meant for the new version; bad, too, is what a fuse sent home.
+    pub meant: Tally,
+    /// What a fuse sent home.
+    pub fused: u64,
 }
 
 impl Evidence {
@@ -74,6 +110,7 @@ impl Evidence {
             canary: Tally::default(),
             stable: Tally::default(),
             limit: None,
+            soak: Soak::default(),
             harm: EProcess::start(Direction::Harm),
             gates: plan
                 .steps
@@ -105,15 +142,33 @@ impl Evidence {
             self.idle_cells + 1
         };
         self.fused += fused;
+        if self.limit.is_some() {
+            self.soak.fused += fused;
+            self.soak.meant.add(promoted.tally());
+        }
+        self.note_trips(cell, stable);
+        self.canary.add(canary);
+        self.stable.add(stable);
+        self.next_cell = cell.index + 1;
+    }
+
+    fn note_trips(&mut self, cell: &Cell, stable: Tally) {
+        // A request that hung makes the fuse open first and ends, bad, only later.
+        let late = cell.index.saturating_sub(1);
+        if let Some(trip) = self.trips.last_mut().filter(|trip| trip.cell == late) {
+            trip.add(&cell.canary);
+        }
         if cell.canary.fuse_trips > 0 && stable.rate() < STABLE_FAILS {
             if self.trips.len() >= REPEATED {
                 self.trips.remove(0);
             }
-            self.trips.push(cell.index);
+            let mut trip = Trip {
+                cell: cell.index,
+                ..Trip::default()
+            };
+            trip.add(&cell.canary);
+            self.trips.push(trip);
         }
-        self.canary.add(canary);
-        self.stable.add(stable);
-        self.next_cell = cell.index + 1;
     }
 
     fn judge_harm(&mut self, plan: &Plan, counts: Counts) {
@@ -164,8 +219,25 @@ impl Evidence {
     /// `cells` cells that it is no accident.
     #[must_use]
     pub fn trips_repeatedly(&self, cells: i64) -> bool {
-        let recent = |first: &i64| *first >= self.next_cell.saturating_sub(cells);
+        let recent = |first: &Trip| first.cell >= self.next_cell.saturating_sub(cells);
         self.trips.len() >= REPEATED && self.trips.first().is_some_and(recent)
+    }
+
+    /// How many sources the bad requests had that opened those fuses; see [`ArmCounts::bad_sources`].
+    #[must_use]
+    pub fn trip_sources(&self) -> u64 {
+        let groups = self.trips.iter().fold(0, |all, trip| all | trip.bad_groups);
+        let ungrouped = self.trips.iter().map(|trip| trip.bad_ungrouped);
+        ungrouped.fold(u64::from(groups.count_ones()), u64::saturating_add)
+    }
+
+    /// Why the soak may not end yet: with what the fuse sent home it was worse than its limit. Nobody was harmed by that,
+    /// so it is no failure; but the default route has no fuse.
+    #[must_use]
+    pub fn soak_objection(&self) -> Option<String> {
+        let limit = self.limit?;
+        let Soak { meant, fused } = self.soak;
+        (fused > 0 && meant.rate() > limit).then(|| self.soak_sentence(limit))
     }
 
     /// Whether the comparison ends the release.

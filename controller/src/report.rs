@@ -77,6 +77,9 @@ pub struct MetricStatus {
     pub canary: Tally,
     /// The stable version's.
     pub stable: Tally,
+    /// Requests of the split that fuses sent home from the new version; for promotion each is a bad one.
+    #[serde(default)]
+    pub fused: u64,
     /// Ratio of the rates.
     pub ratio: Option<RatioInterval>,
     /// Evidence of harm.
@@ -272,6 +275,7 @@ fn metric_status(plan: &Plan, release: &Release, view: &View) -> MetricStatus {
         sentence,
         canary: evidence.canary,
         stable: evidence.stable,
+        fused: evidence.fused,
         ratio: evidence.ratio(plan),
         harm: Level::new(evidence.harm(plan)),
         gate: step

@@ -1,5 +1,7 @@
 //! Reads a rollout file: text to [`Plan`], and every mistake with field, reason, file and line.
 
+mod words;
+
 use std::fmt;
 
 use crate::api::ModelRollout;
@@ -71,16 +73,9 @@ fn schema_mistake(file: &str, text: &str, error: &serde_saphyr::Error) -> Mistak
     // The first line says what is wrong; the rest is a picture of the text, which file and line already give.
     let rendered = error.without_snippet().to_string();
     let first = rendered.lines().next().unwrap_or("cannot be read");
-    let mut reason = first
-        .rfind(" at line ")
-        .map_or(first, |end| &first[..end])
-        .to_owned();
-    // "invalid floating point" helps only with the text that is none.
-    if reason.starts_with("invalid")
-        && let Some(token) = place.and_then(|at| token_at(text, at))
-    {
-        reason = format!("'{token}': {reason}");
-    }
+    let complaint = first.rfind(" at line ").map_or(first, |end| &first[..end]);
+    let token = place.and_then(|at| token_at(text, at));
+    let reason = words::plain(complaint, &path, token, text);
     Mistake {
         file: file.to_owned(),
         place,

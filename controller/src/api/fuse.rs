@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{is_yes, yes};
 use crate::quantity::{Fraction, Span};
@@ -49,4 +49,13 @@ impl Default for Fuse {
             slow: None,
         }
     }
+}
+
+/// `null` switches a rule of the fuse off, so that whoever writes it for the whole does not want the default.
+pub(super) fn not_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Fuse, D::Error> {
+    Option::deserialize(deserializer)?.ok_or_else(|| {
+        de::Error::custom(
+            "null is no fuse: say enabled: false to switch it off, or leave the field out for the default one",
+        )
+    })
 }

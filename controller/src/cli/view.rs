@@ -56,6 +56,12 @@ pub fn tree(status: &Status, palette: Palette) -> Vec<String> {
                 metric.canary
             )
         ));
+        if metric.fused > 0 {
+            lines.push(format!(
+                "├─ fuse      {} requests meant for the canary were sent to stable",
+                thousands(metric.fused)
+            ));
+        }
         lines.push(format!("├─ {}", verdict(metric, palette)));
         lines.push(format!("├─ {}", evidence(metric)));
         lines.push(format!("├─ {}", proxies(release)));

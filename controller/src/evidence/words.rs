@@ -55,6 +55,16 @@ impl Evidence {
         )
     }
 
+    /// Why the soak goes on.
+    pub(super) fn soak_sentence(&self, limit: f64) -> String {
+        format!(
+            "the soak goes on: {} of its requests were bad or sent home by the fuse ({}), more than the limit of {} %",
+            percent(self.soak.meant),
+            thousands(self.soak.fused),
+            number(limit * 100.0)
+        )
+    }
+
     /// What the gate counts beyond the comparison.
     fn sent_home(&self) -> String {
         match self.fused {

@@ -233,6 +233,9 @@ fn leave_soak(plan: &Plan, release: &mut Release, now: Timestamp) -> Result<Writ
             humantime::format_duration(plan.soak)
         ));
     }
+    if let Some(objection) = release.evidence.soak_objection() {
+        return Err(objection);
+    }
     if release.routes.canary.sampled_confirmed == 0 {
         return Err("the soak has not seen a request whose route was looked at yet".to_owned());
     }

@@ -8,6 +8,7 @@ use super::accept::set_weight;
 use super::state::{Hold, HoldReason, Outcome, Release, RolloutState};
 use super::{GuardWindow, Input, Writes};
 use crate::api::OnFail;
+use crate::evidence::thousands;
 use crate::validate::Plan;
 
 /// A guard wants its bad requests from at least this many groups, so that one broken client does not end a release.
@@ -123,16 +124,25 @@ fn guard(
 /// The guard that every release with a fuse has: the fuse keeps users from a dead canary, and with them the requests
 /// that a guard or the comparison would see. So fuses that open again and again, with every probe after a cooldown, are
 /// a failure of their own (product.md).
+///
+/// Its limits: it looks at cells, so fuses that open several times within one cell count once; it says nothing while
+/// stable fails, too, nor when all bad requests came from one or two groups of users, for one broken client opens a
+/// fuse, too. What it does not see holds the release anyway, because the gates count what was sent home as bad.
 fn fuse(plan: &Plan, release: &Release, input: &Input<'_>) -> Option<String> {
     let cooldown = Duration::from_millis(plan.choice.fuse.as_ref()?.cooldown_ms);
     let cell = input.grid.cell().as_millis().max(1);
     // Three cooldowns and the cells at both ends, and some more for probes that wait for a request.
     let cells = (4 * cooldown.as_millis()).div_ceil(cell) + 3;
     let cells = i64::try_from(cells).unwrap_or(i64::MAX);
-    release.evidence.trips_repeatedly(cells).then(|| {
+    let evidence = &release.evidence;
+    let failed = evidence.trips_repeatedly(cells) && evidence.trip_sources() >= GUARD_SOURCES;
+    failed.then(|| {
         format!(
-            "guard fuse: the proxies' fuses cut version {} off again and again while version {} was well",
-            release.canary.version, release.stable.version
+            "guard fuse: the proxies' fuses cut version {} off again and again while version {} was well; they have \
+             sent {} requests home",
+            release.canary.version,
+            release.stable.version,
+            thousands(evidence.fused)
         )
     })
 }

@@ -71,7 +71,7 @@ fn a_value_that_is_no_number_is_quoted() {
     check(
         "weight: 25",
         "weight: 25%",
-        "fraud.yaml:19:20: spec.strategy.canary.steps[1].weight: '25%': invalid floating point",
+        "fraud.yaml:19:20: spec.strategy.canary.steps[1].weight: '25%' is not a number",
     );
 }
 
@@ -144,4 +144,94 @@ fn a_written_rollout_reads_back_the_same() {
         serde_json::from_str::<ModelRollout>(&json).unwrap(),
         source.rollout
     );
+}
+
+#[test]
+fn what_the_parser_says_is_said_in_the_words_of_the_file() {
+    let at = |field: &str, reason: &str| format!("fraud.yaml:{field}: {reason}");
+    let source = "a source of the key is one attribute, such as {header: x-user-id}, and an item of the list for each";
+    let cases = [
+        (
+            "hosts: [fraud.ml]",
+            "hosts: fraud.ml",
+            at("6:12: spec.match.hosts", "must be a list, such as [a, b]"),
+        ),
+        (
+            "soak: 10s",
+            "soak:",
+            at(
+                "21:11: spec.strategy.canary.soak",
+                "has no value: write one, or remove the field",
+            ),
+        ),
+        (
+            "salt: fraud-8",
+            "salt: a\n    salt: b",
+            at("15:5", "'salt' is there twice: remove one"),
+        ),
+        (
+            "{header: x-user-id}",
+            "{header: x-user-id, cookie: uid}",
+            at(
+                "13:29: spec.assignment.key[0].cookie",
+                &format!("one is there already: {source}"),
+            ),
+        ),
+        (
+            "{header: x-user-id}",
+            "{}",
+            at(
+                "13:10: spec.assignment.key[0]",
+                &format!("is empty: {source}"),
+            ),
+        ),
+        (
+            "  analysis:\n",
+            "  fuse: {minRequests: -1}\n  analysis:\n",
+            at(
+                "22:23: spec.fuse.minRequests",
+                "'-1' is not a whole number from 0 up",
+            ),
+        ),
+        (
+            "  analysis:\n",
+            "  fuse: off\n  analysis:\n",
+            at("22:9: spec.fuse", "must have fields, such as {name: value}"),
+        ),
+        (
+            "  analysis:\n",
+            "  fuse: null\n  analysis:\n",
+            at(
+                "22:9: spec.fuse",
+                "null is no fuse: say enabled: false to switch it off, or leave the field out for the default one",
+            ),
+        ),
+        (
+            "    salt: fraud-8\n",
+            "    salt: fraud-8\n    cookie: {name: a, secure: maybe}\n",
+            at(
+                "15:31: spec.assignment.cookie.secure",
+                "'maybe' is neither true nor false",
+            ),
+        ),
+    ];
+    for (from, to, expected) in cases {
+        check(from, to, &expected);
+    }
+    let scalar = parse("fraud.yaml", &edited("{header: x-user-id}", "x-user-id")).unwrap_err();
+    assert!(scalar[0].to_string().ends_with(source), "{}", scalar[0]);
+    for (text, expected) in [
+        ("# nothing\n\n".to_owned(), "the file is empty"),
+        (
+            format!("{}---\nkind: ModelRollout\n", text()),
+            "a file holds one rollout: put what follows '---' into a file of its own",
+        ),
+    ] {
+        let mistakes = parse("fraud.yaml", &text).unwrap_err();
+        assert!(
+            mistakes[0].to_string().ends_with(expected),
+            "{}",
+            mistakes[0]
+        );
+    }
 }

@@ -203,6 +203,8 @@ fn encoded(text: &str) -> String {
 fn token(claims: &[(String, String)]) -> String {
     let mut payload = Map::new();
     for (name, value) in claims {
+        // A dot leads into an object, or is part of the name (`https://example.com/plan`): only the config knows which.
+        payload.insert(name.clone(), Value::String(value.clone()));
         insert(&mut payload, name, value);
     }
     let part = |json: &Value| Base64UrlUnpadded::encode_string(json.to_string().as_bytes());

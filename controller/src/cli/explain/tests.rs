@@ -153,6 +153,35 @@ fn every_source_of_a_key_can_be_typed_and_the_one_that_won_is_named() {
 }
 
 #[test]
+fn a_claim_whose_name_has_dots_is_typed_as_it_is() {
+    for (field, request) in [
+        (
+            "jwtClaim",
+            RequestArgs {
+                jwt_claims: pair("https://example.com/plan", "42"),
+                ..RequestArgs::default()
+            },
+        ),
+        (
+            "unverifiedJwtClaim",
+            RequestArgs {
+                unverified_jwt_claims: pair("https://example.com/plan", "42"),
+                ..RequestArgs::default()
+            },
+        ),
+    ] {
+        let file = edited(
+            "header: x-user-id",
+            &format!("{field}: 'https://example.com/plan'"),
+        );
+        holds(
+            &said(&file, request, None),
+            "bucket    3057 of 10000, group 1",
+        );
+    }
+}
+
+#[test]
 fn what_needs_escapes_in_a_query_arrives_as_typed() {
     let request = RequestArgs {
         query: pair("user", "a&b=c d/é"),

@@ -1,6 +1,8 @@
 //! What is allowed, and seldom what was meant. Pure.
 
-use crate::api::{Condition, Key, ModelRollout};
+use serin_filter_core::config::SourcePart;
+
+use crate::api::{ClaimName, Condition, Key, ModelRollout};
 use crate::validate::Problem;
 
 /// Everything worth a warning in a valid rollout file, in the order of the schema. Each says what to do.
@@ -18,8 +20,27 @@ pub(super) fn warnings(rollout: &ModelRollout) -> Vec<Problem> {
             warn(format!("spec.assignment.key[{i}].{field}"), reason);
         }
     }
+    if assignment.key.is_empty() && assignment.cookie.is_none() {
+        warn(
+            "spec.assignment.key".to_owned(),
+            "without a key and without a cookie every request draws its version anew, so that nobody stays with one: \
+             name what makes a user, or have a cookie issued",
+        );
+    }
     for (i, rule) in assignment.rules.iter().enumerate() {
         for (j, condition) in rule.when.iter().enumerate() {
+            let must_exist = |other: &Condition| {
+                let here = attribute(condition);
+                other.exists == Some(true) && here != (None, None, None) && attribute(other) == here
+            };
+            if holds_without(condition) && !rule.when.iter().any(must_exist) {
+                warn(
+                    format!("spec.assignment.rules[{i}].when[{j}]"),
+                    "notIn and exists: false hold for every request that does not show this attribute, and in a sidecar \
+                     or a standalone Envoy that is often every request: add a condition {exists: true} on it if that is \
+                     not meant",
+                );
+            }
             if forgeable(condition) {
                 warn(
                     format!("spec.assignment.rules[{i}].when[{j}]"),
@@ -77,6 +98,20 @@ fn key_warning(key: &Key) -> Option<(&'static str, &'static str)> {
     }
 }
 
+/// Whether the condition holds where an attribute is absent that often is.
+fn holds_without(condition: &Condition) -> bool {
+    let nested = condition.any.iter().chain(&condition.all).flatten();
+    let often_absent =
+        condition.jwt_claim.is_some() || condition.cookie.is_some() || condition.source.is_some();
+    let holds = condition.not_in.is_some() || condition.exists == Some(false);
+    (often_absent && holds) || nested.into_iter().any(holds_without)
+}
+
+/// The attributes that lint knows to be absent at times, of a condition.
+fn attribute(it: &Condition) -> (Option<&ClaimName>, Option<&String>, Option<SourcePart>) {
+    (it.jwt_claim.as_ref(), it.cookie.as_ref(), it.source)
+}
+
 fn forgeable(condition: &Condition) -> bool {
     let nested = condition.any.iter().chain(&condition.all).flatten();
     condition.unverified_jwt_claim.is_some() || nested.into_iter().any(forgeable)
@@ -125,6 +160,44 @@ mod tests {
                 "spec.assignment.rules[0].when[1]",
                 "whatever the sender writes",
             )],
+        );
+    }
+
+    #[test]
+    fn a_rule_that_holds_for_everybody_where_the_proxy_verifies_nothing() {
+        let rule = |when: &str| {
+            format!(
+                "    salt: fraud-8\n    rules: [{{variant: canary, when: [{{header: x, exists: true}}, {when}]}}]\n"
+            )
+        };
+        let expected = [("spec.assignment.rules[0].when[1]", "exists: true")];
+        for when in [
+            "{jwtClaim: plan, notIn: [free]}",
+            "{any: [{cookie: optout, exists: false}]}",
+            "{source: principal, notIn: [spiffe://a/b]}",
+        ] {
+            check("    salt: fraud-8\n", &rule(when), &expected);
+        }
+        check(
+            "    salt: fraud-8\n",
+            &rule("{header: x-country, notIn: [DE]}"),
+            &[],
+        );
+        check(
+            "    salt: fraud-8\n",
+            &rule("{jwtClaim: plan, notIn: [free]}, {jwtClaim: plan, exists: true}"),
+            &[],
+        );
+    }
+
+    #[test]
+    fn users_that_nothing_makes() {
+        let expected = [("spec.assignment.key", "draws its version anew")];
+        check("    key:\n      - {header: x-user-id}\n", "", &expected);
+        check(
+            "    key:\n      - {header: x-user-id}\n",
+            "    cookie: {name: serin-id}\n",
+            &[],
         );
     }
 
