@@ -2,6 +2,7 @@
 
 mod calls;
 mod choice;
+mod claims;
 mod configuration;
 mod cookie;
 mod counts;
@@ -12,9 +13,12 @@ mod grpc;
 mod headers;
 mod hostile;
 mod overriding;
+mod principal;
 mod shadow;
+mod soak;
 mod split;
 mod toggles;
+mod updates;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -221,6 +225,9 @@ impl Rig {
         self.counts(stat::MISROUTED_TOTAL, variant, &[], 0).await;
     }
 }
+
+/// A request header.
+type Header = (&'static str, &'static str);
 
 /// An answer: what the client got, and what the upstream saw.
 struct Seen {

@@ -8,35 +8,12 @@ use serde_json::{Value, json};
 use serin_filter_core::stat;
 use serin_tests::{discovery, wait};
 
-use super::{CANARY, ROUTE, Rig, STABLE, Seen, name, rendered, rollout};
+use super::claims::{ALICE_TOKEN, BOB_TOKEN, FORGED_TOKEN, verify_tokens};
+use super::{CANARY, Header, ROUTE, Rig, STABLE, Seen, name, rendered, rollout};
 
 /// A user and the bucket that `filter/core/README.md` publishes for it, reckoned by another implementation of the hash.
 const ALICE: (&str, u16) = ("alice@example.com", 5369);
 const BOB: &str = "bob@example.com";
-
-/// Tokens of the two (HS256 with [`JWK`], no expiry), signed by a script that shares nothing with this project.
-const ALICE_TOKEN: Header = (
-    "authorization",
-    "Bearer eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.\
-     eyJpc3MiOiJzZXJpbi10ZXN0Iiwic3ViIjoiYWxpY2VAZXhhbXBsZS5jb20ifQ.\
-     YIWQWLZ5ytg1nQX1NNfHwylbywL1-w1nhdomCGglHMQ",
-);
-const BOB_TOKEN: Header = (
-    "authorization",
-    "Bearer eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.\
-     eyJpc3MiOiJzZXJpbi10ZXN0Iiwic3ViIjoiYm9iQGV4YW1wbGUuY29tIn0.\
-     I2Iw68yG-edlTTYUmplef5aQGxYAm6rjXeboqkIVagU",
-);
-/// What Alice claims, under Bob's signature.
-const FORGED_TOKEN: Header = (
-    "authorization",
-    "Bearer eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.\
-     eyJpc3MiOiJzZXJpbi10ZXN0Iiwic3ViIjoiYWxpY2VAZXhhbXBsZS5jb20ifQ.\
-     I2Iw68yG-edlTTYUmplef5aQGxYAm6rjXeboqkIVagU",
-);
-const JWK: &str = "c2VyaW4tdGVzdC1rZXktb2YtdGhpcnR5LXR3by1ieXRl";
-
-type Header = (&'static str, &'static str);
 
 /// A request as a test sees it: method, path, and headers.
 type Case = (Method, &'static str, &'static [Header]);
@@ -267,34 +244,6 @@ async fn every_kind_of_key_leads_the_same_user_to_the_same_bucket() {
             "{case:?}"
         );
     }
-}
-
-/// Puts Envoy's own filter for tokens before ours; what it verified it leaves as Istio has it do.
-fn verify_tokens(bootstrap: &mut Value) {
-    let jwks = json!({"keys": [{"kty": "oct", "alg": "HS256", "k": JWK}]}).to_string();
-    let filter = json!({
-        "name": "envoy.filters.http.jwt_authn",
-        "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication",
-            "providers": {"test": {
-                "issuer": "serin-test",
-                "local_jwks": {"inline_string": jwks},
-                "forward": true,
-                "payload_in_metadata": "payload",
-            }},
-            "rules": [{
-                "match": {"prefix": "/"},
-                "requires": {"requires_any": {"requirements": [
-                    {"provider_name": "test"},
-                    {"allow_missing_or_failed": {}},
-                ]}},
-            }],
-        },
-    });
-    let manager =
-        &mut bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0];
-    let filters = manager["typed_config"]["http_filters"].as_array_mut();
-    filters.unwrap().insert(0, filter);
 }
 
 #[tokio::test]

@@ -41,10 +41,11 @@ const CALLS: [(&str, u64, &str, bool); 13] = [
     ("reset", 13, "grpc_server_error", true),
 ];
 
-type Messages = UnboundedSender<Result<Frame<Bytes>, Infallible>>;
+type Message = Result<Frame<Bytes>, Infallible>;
+type Messages = UnboundedSender<Message>;
 
 /// A connection of a gRPC client.
-struct Client(SendRequest<StreamBody<UnboundedReceiver<Result<Frame<Bytes>, Infallible>>>>);
+struct Client(SendRequest<StreamBody<UnboundedReceiver<Message>>>);
 
 impl Client {
     async fn connect(rig: &Rig) -> Client {
