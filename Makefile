@@ -28,6 +28,14 @@ test: setup wasm ## Run every test, unit to end-to-end
 	cargo test --workspace --doc --quiet
 	cargo test --workspace --all-targets --no-fail-fast
 
+.PHONY: test-envoys
+test-envoys: wasm ## Run the filter's end-to-end tests on every Envoy that it supports (ENVOYS="1.36.4 1.40.0": some of them)
+	@tests/setup/envoys.sh $(ENVOYS)
+
+.PHONY: soak
+soak: setup wasm ## Change the filter's configuration 500 times under load: no failure, no growth (SOAK_UPDATES=500)
+	SOAK_UPDATES=$(or $(SOAK_UPDATES),500) cargo test --workspace --test it filter::soak -- --nocapture
+
 .PHONY: bench-filter
 bench-filter: setup wasm ## CPU time of a request with the filter, beside other ways (QUICK=1: a rough look)
 	@cargo run --quiet --bin serin-bench-filter
