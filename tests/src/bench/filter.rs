@@ -3,6 +3,8 @@
 pub mod contender;
 pub mod modules;
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 
@@ -43,13 +45,13 @@ const NOOP: &str = "Wasm no-op, all exports of the SDK";
 
 /// Who is measured, in the order of the table. The first one comes twice, as itself and as somebody else: what these
 /// two differ by is noise.
-fn contenders_of(modules: &Modules) -> Vec<(&'static str, Way)> {
-    let serin = |rollouts, host| Way::Serin {
-        wasm: modules.serin.clone(),
+fn contenders_of(modules: &Modules) -> Vec<(String, Way)> {
+    let serin = |wasm: &PathBuf, rollouts, host| Way::Serin {
+        wasm: wasm.clone(),
         rollouts,
         host,
     };
-    vec![
+    let known = [
         (NONE, Way::None),
         ("none, a second time", Way::None),
         ("weighted_clusters, native", Way::WeightedClusters),
@@ -58,20 +60,30 @@ fn contenders_of(modules: &Modules) -> Vec<(&'static str, Way)> {
             "Wasm no-op, the exports of Serin",
             Way::Noop(modules.noop_ours.clone()),
         ),
-        ("Serin", serin(1, contender::HOST)),
-        ("Serin, 10 000 rollouts", serin(10_000, contender::HOST)),
-        ("Serin, no rollout matches", serin(1, contender::OTHER_HOST)),
+        ("Serin", serin(&modules.serin, 1, contender::HOST)),
+        (
+            "Serin, 10 000 rollouts",
+            serin(&modules.serin, 10_000, contender::HOST),
+        ),
+        (
+            "Serin, no rollout matches",
+            serin(&modules.serin, 1, contender::OTHER_HOST),
+        ),
         ("Lua, the same without statistics", Way::Lua),
-    ]
+    ];
+    let known = known.map(|(name, way)| (name.to_owned(), way));
+    let beside = modules.beside.iter();
+    let beside = beside.map(|(name, wasm)| (name.clone(), serin(wasm, 1, contender::HOST)));
+    known.into_iter().chain(beside).collect()
 }
 
 /// What was measured.
 #[derive(Debug)]
 pub struct Results {
     /// Names, and microseconds of CPU time per request in each round.
-    costs: Vec<(&'static str, Series)>,
+    costs: Vec<(String, Series)>,
     /// Names of modules, and their sizes in bytes.
-    sizes: Vec<(&'static str, u64)>,
+    sizes: Vec<(String, u64)>,
 }
 
 /// Measures; `told` hears of each step.
@@ -179,7 +191,7 @@ impl Results {
         ]);
         for (name, series) in &self.costs {
             costs.add_row([
-                (*name).to_owned(),
+                name.clone(),
                 format!("{:.1}", series.median()),
                 format!("{:.1} to {:.1}", series.quantile(0.1), series.quantile(0.9)),
                 format!("{:.3}", series.of(none).median()),
@@ -191,7 +203,7 @@ impl Results {
             .load_style(presets::NOTHING)
             .set_header(["module", "KiB"]);
         for (name, size) in &self.sizes {
-            sizes.add_row([(*name).to_owned(), format!("{:.0}", *size as f64 / 1024.0)]);
+            sizes.add_row([name.clone(), format!("{:.0}", *size as f64 / 1024.0)]);
         }
         for table in [&mut costs, &mut sizes] {
             for column in table.column_iter_mut().skip(1) {
@@ -210,11 +222,11 @@ mod tests {
         let series = |values: &[f64]| Series(values.to_vec());
         Results {
             costs: vec![
-                (NONE, series(&[40.0, 50.0, 45.0])),
-                (NOOP, series(&[50.0, 62.5, 56.25])),
-                ("Serin", series(&[55.0, 68.75, 61.875])),
+                (NONE.to_owned(), series(&[40.0, 50.0, 45.0])),
+                (NOOP.to_owned(), series(&[50.0, 62.5, 56.25])),
+                ("Serin".to_owned(), series(&[55.0, 68.75, 61.875])),
             ],
-            sizes: vec![("Serin", 2048)],
+            sizes: vec![("Serin".to_owned(), 2048)],
         }
     }
 

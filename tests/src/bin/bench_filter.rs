@@ -2,6 +2,7 @@
 //! judge: a machine that is busy changes the numbers.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -17,6 +18,14 @@ struct Args {
     /// Measure for seconds instead of minutes: enough to see that it works
     #[arg(long, env = "QUICK", value_parser = clap::builder::FalseyValueParser::new())]
     quick: bool,
+    /// Measure another build of the filter as well (repeatable)
+    #[arg(long, value_name = "NAME=FILE", value_parser = named)]
+    beside: Vec<(String, PathBuf)>,
+}
+
+fn named(text: &str) -> Result<(String, PathBuf), String> {
+    let (name, file) = text.split_once('=').ok_or("it is not NAME=FILE")?;
+    Ok((name.to_owned(), file.into()))
 }
 
 fn main() -> ExitCode {
@@ -34,7 +43,7 @@ fn bench(args: &Args) -> Result<()> {
         .build()
         .context("failed to start a runtime")?;
     let world = World::new("bench-modules")?;
-    let modules = Modules::build(world.path())?;
+    let modules = Modules::build(world.path(), args.beside.clone())?;
     let size = if args.quick { QUICK } else { FULL };
     // Who closed stderr does not want to know.
     let told = |line: &str| drop(writeln!(std::io::stderr(), "bench-filter: {line}"));

@@ -17,14 +17,16 @@ pub struct Modules {
     pub noop_full: PathBuf,
     /// The filter that does nothing, with the exports that the shipped one has, and its way to have them.
     pub noop_ours: PathBuf,
+    /// Names and files of other builds of the filter.
+    pub beside: Vec<(String, PathBuf)>,
 }
 
 impl Modules {
-    /// Builds them; what is not cargo's own goes into `folder`.
+    /// Builds all but those `beside`; what is not cargo's own goes into `folder`.
     ///
     /// # Errors
     /// When one cannot be built.
-    pub fn build(folder: &Path) -> Result<Modules> {
+    pub fn build(folder: &Path, beside: Vec<(String, PathBuf)>) -> Result<Modules> {
         let (serin, built) = (tools::filter()?, tools::noop()?);
         let read = |path: &Path| {
             fs::read(path).with_context(|| format!("failed to read {}", path.display()))
@@ -38,6 +40,7 @@ impl Modules {
             serin,
             noop_full,
             noop_ours,
+            beside,
         })
     }
 
@@ -45,16 +48,21 @@ impl Modules {
     ///
     /// # Errors
     /// When a file is gone.
-    pub fn sizes(&self) -> Result<Vec<(&'static str, u64)>> {
+    pub fn sizes(&self) -> Result<Vec<(String, u64)>> {
         let named = [
             ("Serin", &self.serin),
             ("no-op, all exports of the SDK", &self.noop_full),
             ("no-op, the exports of Serin", &self.noop_ours),
         ];
-        named
-            .into_iter()
-            .map(|(name, path)| Ok((name, fs::metadata(path)?.len())))
-            .collect()
+        let beside = self.beside.iter().map(|(name, path)| (name.as_str(), path));
+        let size = |(name, path): (&str, &PathBuf)| {
+            let read = || format!("failed to read {}", path.display());
+            Ok((
+                name.to_owned(),
+                fs::metadata(path).with_context(read)?.len(),
+            ))
+        };
+        named.into_iter().chain(beside).map(size).collect()
     }
 }
 
