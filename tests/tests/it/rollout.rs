@@ -1,7 +1,9 @@
 //! Rollouts on a whole installation: real controller, Envoy and Prometheus; the model servers are stand-ins.
 
+mod choice;
 mod command_line;
 mod evidence;
+mod fuse;
 mod outage;
 mod release;
 
@@ -29,19 +31,23 @@ struct Bench {
     installation: Installation,
     canary: Upstream,
     _stable: Upstream,
+    /// Version 9, which no variant names.
+    shadow: Upstream,
     traffic: Traffic,
 }
 
 impl Bench {
     async fn start(name: &str, rollout: &str) -> Bench {
         let world = World::new(name).unwrap();
-        let (stable, canary) = (
+        let (stable, canary, shadow) = (
             Upstream::start("7").await.unwrap(),
             Upstream::start("8").await.unwrap(),
+            Upstream::start("9").await.unwrap(),
         );
         let clusters = BTreeMap::from([
             ("fraud-v7".to_owned(), stable.address().port()),
             ("fraud-v8".to_owned(), canary.address().port()),
+            ("fraud-v9".to_owned(), shadow.address().port()),
         ]);
         let installation = Installation::start(world, 2, clusters, &[(FILE, rollout)])
             .await
@@ -56,6 +62,7 @@ impl Bench {
             installation,
             canary,
             _stable: stable,
+            shadow,
             traffic,
         }
     }

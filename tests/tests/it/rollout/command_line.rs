@@ -6,7 +6,7 @@ use super::{Bench, FILE, canary_requests, held, weight};
 
 impl Bench {
     /// Runs `serin` and returns whether it succeeded, stdout and stderr.
-    async fn serin(&self, arguments: &[&str]) -> (bool, String, String) {
+    pub(super) async fn serin(&self, arguments: &[&str]) -> (bool, String, String) {
         let output = self.installation.serin(arguments).await.unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         (

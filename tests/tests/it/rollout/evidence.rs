@@ -12,7 +12,7 @@ use serin_controller::rollout::Stage;
 use super::{Bench, canary_requests, rollout, weight};
 
 /// The evidence computed a second time, cell by cell, from nothing but Prometheus and the accepted file.
-async fn recomputed(installation: &Installation, release: &Release) -> Evidence {
+pub(super) async fn recomputed(installation: &Installation, release: &Release) -> Evidence {
     let plan = validate(&release.rollout).unwrap();
     let grid = release.grid;
     let client = Client::new(&installation.prometheus.url()).unwrap();
