@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use serin_filter_core::stat;
 use serin_tests::{discovery, wait};
 
@@ -52,7 +53,7 @@ impl Rig {
     }
 
     /// Replaces the binary and the configuration, and waits until the old VMs have gone.
-    async fn replace_binary(&mut self, configuration: &str) {
+    pub(super) async fn replace_binary(&mut self, configuration: &str) {
         const CREATED: &str = "wasm.envoy.wasm.runtime.v8.created";
         let before = self.envoy.stat(CREATED).await.unwrap();
         self.wasm = self.another_binary();
@@ -71,10 +72,7 @@ impl Rig {
 async fn a_bad_update_keeps_the_last_good_configuration_and_raises_the_gauge() {
     let mut rig = Rig::start(&config(1, 4000)).await;
     let before = rig.visit(0..500).await;
-    let mut newer = config(2, 9000);
-    newer.version = 2;
-    let newer = serde_json::to_string(&newer).unwrap();
-    for (times, bad) in (1..).zip(BROKEN.into_iter().chain([newer.as_str()])) {
+    for (times, bad) in (1..).zip(BROKEN) {
         rig.write(bad);
         rig.refused().await;
         let after = rig.visit(0..500).await;
@@ -155,4 +153,92 @@ async fn a_new_binary_without_any_good_configuration_says_that_none_is_in_use() 
     rig.reads(stat::CONFIG_GENERATION, &[], 0).await;
     rig.told(2, "; all requests take the default route");
     assert_eq!(rig.visit(0..500).await.version("7").requests, 500);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_told_in_one_sentence_that_names_the_field() {
+    let mut rig = Rig::start(&config(1, 10_000)).await;
+    let good = serde_json::to_value(config(2, 0)).unwrap();
+    let with = |path: &str, value: Value| {
+        let mut bad = good.clone();
+        *bad.pointer_mut(path).unwrap() = value;
+        bad.to_string()
+    };
+    let mut newer = good.clone();
+    newer["version"] = 2.into();
+    // Another format altogether, but for its version.
+    newer["rollouts"] = json!({"ml/fraud": "8"});
+    let mistakes = [
+        (
+            with("/rollouts/0/variants/1/route", 8.into()),
+            "rollouts[0].variants[1].route: ",
+        ),
+        (
+            with("/rollouts/0/variants/1/version", "8;".into()),
+            "rollouts[0].variants[1].version: ",
+        ),
+        (
+            with("/rollouts/0/table", json!([[9_999, 0]])),
+            "rollouts[0].table: ",
+        ),
+        (
+            with("/rollouts/0/key/0", json!({"moon": "full"})),
+            "rollouts[0].key[0]: ",
+        ),
+        (
+            newer.to_string(),
+            "version: version 2 is newer than this filter reads: upgrade the filter ",
+        ),
+    ];
+    for (mistake, field) in mistakes {
+        rig.write(&mistake);
+        let expected = format!("serin: invalid filter configuration: {field}");
+        let line = rig
+            .envoy
+            .process()
+            .line(Duration::from_secs(20), field, |line| {
+                let said = line.split_once(&expected).map(|(_, said)| said.to_owned());
+                said.filter(|_| line.contains("warning"))
+            })
+            .await
+            .unwrap();
+        assert!(line.ends_with("; generation 1 stays in use"), "{line}");
+        rig.refused().await;
+        assert_eq!(rig.visit(0..50).await.version("8").requests, 50, "{field}");
+    }
+}
+
+#[tokio::test]
+async fn fields_of_a_newer_minor_version_are_passed_over() {
+    let mut config = serde_json::to_value(config(1, 10_000)).unwrap();
+    let rollout = &mut config["rollouts"][0];
+    rollout["cookie"] = json!({"name": "serin-user"});
+    rollout["override"] = json!({"header": "x-serin-variant", "principals": ["spiffe://a/b"]});
+    rollout["fuse"] = json!({"consecutiveErrors": 5});
+    rollout["shadow"] = json!({"cluster": "nowhere", "sample": 0});
+    rollout["slow"] = json!([{"name": "latency", "aboveMicros": 1000}]);
+    rollout["rules"] = json!([{"variant": 0, "when": [{"header": "x-beta", "equals": "no"}]}]);
+    let objects = [
+        "",
+        "/rollouts/0",
+        "/rollouts/0/variants/1",
+        "/rollouts/0/cookie",
+        "/rollouts/0/override",
+        "/rollouts/0/fuse",
+        "/rollouts/0/shadow",
+        "/rollouts/0/slow/0",
+        "/rollouts/0/rules/0",
+    ];
+    for (object, value) in objects
+        .iter()
+        .zip([json!({"a": [1]}), json!("x"), json!(null)].iter().cycle())
+    {
+        config.pointer_mut(object).unwrap()["inventedLater"] = value.clone();
+    }
+    let mut rig = Rig::start_with(&config.to_string()).await;
+    rig.settle(1).await;
+    rig.reads(stat::CONFIG_INVALID, &[], 0).await;
+    assert_eq!(rig.visit(0..50).await.version("8").requests, 50);
+    let log = rig.envoy.process().log();
+    assert!(!log.contains("serin:"), "{log}");
 }

@@ -12,12 +12,14 @@ const SHOP: &str = "spiffe://cluster.local/ns/shop/sa/checkout";
 const CI: &str = "spiffe://cluster.local/ns/ci/sa/runner";
 const OVERRIDE: &str = "x-serin-variant";
 
-/// Callers, by the names in their certificates.
-const SHOPS: &[&str] = &[SHOP];
-const RUNNERS: &[&str] = &[CI];
+/// A caller, by the URIs in its certificate.
+type Caller = &'static [&'static str];
+
+const SHOPS: Caller = &[SHOP];
+const RUNNERS: Caller = &[CI];
 /// Its principal is the first.
-const BOTH: &[&str] = &[SHOP, CI];
-const NAMELESS: &[&str] = &[];
+const BOTH: Caller = &[SHOP, CI];
+const NAMELESS: Caller = &[];
 
 /// A certificate authority that Envoy trusts.
 struct Authority {
@@ -71,7 +73,7 @@ fn transport(side: &str, mut context: Value, name: &str, value: Value) -> Value 
 /// them on under the caller's certificate, as a sidecar does.
 struct Mesh {
     rig: Rig,
-    doors: Vec<(&'static [&'static str], u16)>,
+    doors: Vec<(Caller, u16)>,
 }
 
 impl Mesh {
@@ -100,7 +102,7 @@ impl Mesh {
     }
 
     /// A request of a caller; none: in plain text.
-    fn request(&self, caller: Option<&[&str]>, host: &str) -> reqwest::RequestBuilder {
+    fn request(&self, caller: Option<Caller>, host: &str) -> reqwest::RequestBuilder {
         let port = match caller {
             None => self.rig.envoy.address().port(),
             Some(uris) => self.doors.iter().find(|(its, _)| *its == uris).unwrap().1,
@@ -181,7 +183,7 @@ async fn the_principal_is_the_first_uri_of_the_verified_certificate_as_key_in_ru
     .await;
 
     // The caller; whether the bucket (none: there is none), the rule and the override lead it to the canary.
-    let callers: [(Option<&[&str]>, Option<bool>, bool, bool); 5] = [
+    let callers: [(Option<Caller>, Option<bool>, bool, bool); 5] = [
         (Some(SHOPS), Some(true), false, false),
         (Some(RUNNERS), Some(false), true, true),
         (Some(BOTH), Some(true), false, false),
