@@ -10,7 +10,7 @@ use fxhash::FxHashMap;
 use proxy_wasm::types::Action;
 
 use crate::exchange::Exchange;
-use crate::plugin;
+use crate::{counters, host, plugin, ticks};
 
 thread_local! {
     /// The requests of this worker that are in flight and belong to a rollout, by the proxy's number for them.
@@ -25,10 +25,14 @@ extern "C" fn on_configure(_root: u32, size: usize) -> bool {
     true
 }
 
-/// Time to go on with a configuration that is long.
+/// Time to go on with a configuration that is long, and to hand over what was counted.
 #[unsafe(export_name = "serin_on_tick")]
 extern "C" fn on_tick(_root: u32) {
-    plugin::go_on();
+    let busy = plugin::go_on();
+    counters::hand_over(host::now());
+    if !busy {
+        ticks::stop();
+    }
 }
 
 #[unsafe(export_name = "serin_on_request_headers")]

@@ -12,7 +12,9 @@ use serin_filter_core::random::SplitMix64;
 use serin_filter_core::route::{Decision, Reason, Request, decide};
 use serin_filter_core::table::{Rollout, RoutingTable};
 
+use crate::counters;
 use crate::host;
+use crate::metrics::VariantMetrics;
 use crate::plugin::Loaded;
 use crate::raw;
 
@@ -74,6 +76,7 @@ impl Exchange {
         if decision.shadow {
             metrics.shadowed();
         }
+        counters::settle(started);
         Some(Self {
             loaded: Rc::clone(loaded),
             decision,
@@ -88,7 +91,16 @@ impl Exchange {
 
     /// The response has begun.
     pub(crate) fn answered(&mut self, end_of_stream: bool) {
-        self.ended |= end_of_stream;
+        if end_of_stream {
+            self.ended = true;
+        } else if let Some(ticket) = &mut self.ticket {
+            let metrics = self.loaded.metrics.of(&self.loaded.table, &self.decision);
+            if let Some(fuse) = metrics.and_then(VariantMetrics::fuse) {
+                let now = host::now();
+                let took = now.duration_since(self.started).unwrap_or_default();
+                fuse.answered(ticket, host::since_epoch(now), took);
+            }
+        }
         if let Some(token) = &self.decision.issue {
             let rollout = self.loaded.table.rollout(self.decision.rollout);
             if let Some(cookie) = rollout.and_then(Rollout::cookie) {
@@ -136,6 +148,7 @@ impl Exchange {
         if let Some(cluster) = rollout.variant(served).and_then(|it| it.cluster.as_deref()) {
             metrics.sample(cluster);
         }
+        counters::settle(now);
     }
 }
 

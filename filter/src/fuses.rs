@@ -11,8 +11,8 @@ use serin_filter_core::fuse::{Admission, Fuse, FuseSettings, State, Ticket};
 use serin_filter_core::stat;
 use serin_filter_core::table::{Rollout, RoutingTable};
 
-use crate::host;
 use crate::metrics::{Encoded, define};
+use crate::{counters, host};
 
 /// Rollout, variant and version.
 type Key = (String, String, String);
@@ -94,6 +94,11 @@ impl VariantFuse {
         self.watching(|fuse| fuse.admit(now))
     }
 
+    /// The answer of a request that went through began `now`.
+    pub(crate) fn answered(&self, ticket: &mut Ticket, now: Duration, took: Duration) {
+        self.watching(|fuse| fuse.answered(ticket, now, took));
+    }
+
     /// The end of a request that went through and ended `now`. `bad`: none where the client hung up.
     pub(crate) fn finish(&self, ticket: Ticket, now: Duration, bad: Option<bool>, took: Duration) {
         self.watching(|fuse| match bad {
@@ -107,7 +112,7 @@ impl VariantFuse {
         let (open, trips) = (is_open(&fuse), fuse.trips());
         let result = act(&mut fuse);
         if let Some(id) = self.trips {
-            (trips..fuse.trips()).for_each(|_| host::increment(id));
+            (trips..fuse.trips()).for_each(|_| counters::increment(id));
         }
         self.report(open, is_open(&fuse));
         result

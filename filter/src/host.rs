@@ -100,14 +100,9 @@ pub(crate) fn since_epoch(time: SystemTime) -> Duration {
         .unwrap_or_default()
 }
 
-/// Asks for a tick each millisecond.
-pub(crate) fn tick_every_millisecond() {
-    let _ = hostcalls::set_tick_period(Duration::from_millis(1));
-}
-
-/// Asks for no more ticks.
-pub(crate) fn stop_ticks() {
-    let _ = hostcalls::set_tick_period(Duration::ZERO);
+/// Asks for ticks; none more where the period is zero.
+pub(crate) fn tick_every(period: Duration) {
+    let _ = hostcalls::set_tick_period(period);
 }
 
 /// Defines a metric. The proxy keeps an entry for each call, also for a name that it has: call it once per name.
@@ -115,9 +110,9 @@ pub(crate) fn define(kind: MetricType, name: &str) -> Option<u32> {
     hostcalls::define_metric(kind, name).ok()
 }
 
-/// Adds one to a counter.
-pub(crate) fn increment(counter: u32) {
-    let _ = hostcalls::increment_metric(counter, 1);
+/// Adds to a counter.
+pub(crate) fn increment(counter: u32, by: u32) {
+    let _ = hostcalls::increment_metric(counter, by.into());
 }
 
 /// Changes a gauge.

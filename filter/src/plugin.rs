@@ -11,6 +11,7 @@ use serin_filter_core::table::{Builder, RoutingTable};
 use crate::fuses;
 use crate::host;
 use crate::metrics::{Metrics, set_gauge};
+use crate::ticks;
 
 /// How long a piece of a long configuration may hold up the requests of the worker.
 const PIECE: Duration = Duration::from_millis(4);
@@ -90,15 +91,12 @@ pub(crate) fn configure(size: usize) {
     });
 }
 
-/// Compiles the next piece of what is being compiled, and stops the timer when all is done.
-pub(crate) fn go_on() {
-    let busy = PLUGINS.with_borrow_mut(|plugins| {
+/// Compiles the next piece of what is being compiled; returns whether there is more.
+pub(crate) fn go_on() -> bool {
+    PLUGINS.with_borrow_mut(|plugins| {
         plugins.iter_mut().for_each(|plugin| plugin.go_on(PIECE));
         plugins.iter().any(|plugin| plugin.loading.is_some())
-    });
-    if !busy {
-        host::stop_ticks();
-    }
+    })
 }
 
 impl Plugin {
@@ -110,7 +108,7 @@ impl Plugin {
         // Nobody waits for a first configuration but the proxy itself.
         self.go_on(if self.good { PIECE } else { Duration::MAX });
         if self.loading.is_some() {
-            host::tick_every_millisecond();
+            ticks::soon();
         }
     }
 

@@ -174,7 +174,7 @@ pub struct FuseConfig {
     /// How long everybody is sent home before the first probe, in milliseconds.
     #[serde(default = "default_cooldown_ms")]
     pub cooldown_ms: u64,
-    /// A request that is not answered after so many milliseconds is bad at that moment.
+    /// A request whose response has not begun after so many milliseconds is bad at that moment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_ms: Option<u64>,
     /// A request that took longer than so many milliseconds is bad for the fuse (for nothing else).

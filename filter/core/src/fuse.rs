@@ -68,6 +68,8 @@ pub struct Ticket {
     call: u64,
     /// Where the call is kept while it is pending; none: it is not watched.
     slot: Option<u32>,
+    /// Whether an answer came in time: the rest of it may take as long as it likes.
+    answered: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +156,27 @@ impl Fuse {
             }
         };
         self.next_call = call.wrapping_add(1);
-        Admission::Through(Ticket { call, slot })
+        Admission::Through(Ticket {
+            call,
+            slot,
+            answered: false,
+        })
+    }
+
+    /// Takes note that an answer began `now`, `took` after the call's own begin: a call is pending until then, so that a
+    /// stream which goes on for minutes is not taken for a call that hangs. A probe gives its place to the next request.
+    pub fn answered(&mut self, ticket: &mut Ticket, now: Duration, took: Duration) {
+        self.catch_up(now);
+        match ticket.slot {
+            // A call that is not there any more was overdue.
+            Some(slot) => {
+                if self.pending.remove(slot, ticket.call) {
+                    ticket.slot = None;
+                    ticket.answered = true;
+                }
+            }
+            None => ticket.answered |= !self.is_overdue(took),
+        }
     }
 
     /// Takes the result of a call that ended `now`: whether it was bad ([`crate::outcome::is_bad`]), and how long it
@@ -162,14 +184,14 @@ impl Fuse {
     #[expect(clippy::needless_pass_by_value, reason = "a call has one end")]
     pub fn finish(&mut self, ticket: Ticket, now: Duration, bad: bool, took: Duration) {
         let now = self.catch_up(now);
-        let Ticket { call, slot } = ticket;
+        let call = ticket.call;
         if call < self.first_call {
             return;
         }
-        let overdue = match slot {
+        let overdue = match ticket.slot {
             Some(slot) if !self.pending.remove(slot, call) => return,
             Some(_) => false,
-            None => self.settings.pending_limit.is_some_and(|it| took >= it),
+            None => !ticket.answered && self.is_overdue(took),
         };
         let slow = self.settings.slow_limit.is_some_and(|it| took > it);
         self.record(now, bad || slow || overdue);
@@ -180,12 +202,11 @@ impl Fuse {
     #[expect(clippy::needless_pass_by_value, reason = "a call has one end")]
     pub fn abandon(&mut self, ticket: Ticket, now: Duration) {
         self.catch_up(now);
-        let Ticket { call, slot } = ticket;
-        if call < self.first_call {
+        if ticket.call < self.first_call {
             return;
         }
-        if let Some(slot) = slot {
-            self.pending.remove(slot, call);
+        if let Some(slot) = ticket.slot {
+            self.pending.remove(slot, ticket.call);
         }
     }
 
@@ -212,6 +233,10 @@ impl Fuse {
             Phase::HalfOpen { .. } => self.settings.cooldown,
             Phase::Closed | Phase::Open { .. } => Duration::MAX,
         }))
+    }
+
+    fn is_overdue(&self, pending: Duration) -> bool {
+        self.settings.pending_limit.is_some_and(|it| pending >= it)
     }
 
     /// Whether all calls are watched while they are pending, not the probes alone.

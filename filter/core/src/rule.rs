@@ -16,11 +16,11 @@ use crate::hash::Set;
 use crate::route::Request;
 
 /// A longer value does not match an expression: the work for one is the product of both lengths.
-const MAX_MATCHED: usize = 4096;
+const MAX_MATCHED: usize = 1024;
 /// A longer value is no number: no stranger makes the filter read a document.
 const MAX_NUMBER: usize = 64;
 /// Bytes that a compiled expression may take.
-const MAX_EXPRESSION: usize = 64 * 1024;
+const MAX_EXPRESSION: usize = 16 * 1024;
 /// How deep `any` and `all` may be nested.
 const MAX_DEPTH: usize = 8;
 /// Conditions of one rollout.

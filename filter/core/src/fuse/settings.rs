@@ -15,8 +15,8 @@ pub struct FuseSettings {
     pub min_requests: u32,
     /// For `error_ratio`: how far back results count. A result is forgotten after 90 to 100 % of this time.
     pub window: Duration,
-    /// A call that is pending for so long counts as one bad result at that moment, and not again when it ends. It must be
-    /// longer than any call that is well, streams and tunnels included.
+    /// A call that no answer began to come to for so long counts as one bad result at that moment, and not again when it
+    /// ends. How long the rest of the answer takes, as with streams and tunnels, is for `slow_limit` alone.
     pub pending_limit: Option<Duration>,
     /// A call that took longer counts as bad for the fuse.
     pub slow_limit: Option<Duration>,

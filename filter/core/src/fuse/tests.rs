@@ -225,6 +225,35 @@ fn a_late_good_end_of_an_overdue_call_resets_nothing() {
 }
 
 #[test]
+fn a_stream_that_began_in_time_may_last_and_one_that_began_late_is_bad() {
+    let in_time = PENDING - ms(1);
+    let mut fuse = Fuse::new(watching());
+    for n in 0..9 {
+        let mut ticket = through(&mut fuse, secs(100 * n));
+        fuse.answered(&mut ticket, secs(100 * n) + in_time, in_time);
+        fuse.finish(ticket, secs(100 * n + 90), false, secs(90));
+    }
+    assert_eq!(fuse.trips(), 0);
+    for n in 10..13 {
+        let mut ticket = through(&mut fuse, secs(100 * n));
+        fuse.answered(&mut ticket, secs(100 * n) + PENDING, PENDING);
+        fuse.finish(ticket, secs(100 * n + 90), false, secs(90));
+    }
+    assert_eq!(fuse.trips(), 1);
+}
+
+#[test]
+fn a_stream_that_breaks_is_bad_although_it_began_in_time() {
+    let mut fuse = Fuse::new(watching());
+    for n in 0..3 {
+        let mut ticket = through(&mut fuse, secs(n));
+        fuse.answered(&mut ticket, secs(n), ms(1));
+        fuse.finish(ticket, secs(n + 90), true, secs(90));
+    }
+    assert_eq!(fuse.state(), State::Open);
+}
+
+#[test]
 fn a_call_that_ends_late_is_bad_even_if_nobody_looked_meanwhile() {
     let mut fuse = Fuse::new(watching());
     for n in 0..3 {
@@ -314,12 +343,20 @@ fn calls_beyond_the_cap_count_when_they_end() {
         .collect();
     let late = through(&mut fuse, secs(0));
     let bad = through(&mut fuse, secs(0));
+    let mut streams = [through(&mut fuse, secs(0)), through(&mut fuse, secs(0))];
     assert_eq!(fuse.pending.high_water(), MAX_WATCHED as usize);
     assert_eq!((late.slot, bad.slot), (None, None));
+    // Those beyond the cap that began to answer in time may take long.
+    for stream in &mut streams {
+        fuse.answered(stream, ms(1), ms(1));
+    }
 
     // The watched ones become overdue, and those beyond say so themselves.
     fuse.finish(late, PENDING, false, PENDING);
     assert_eq!(fuse.state(), State::Closed);
+    for stream in streams {
+        assert!(stream.answered);
+    }
     fuse.finish(bad, PENDING, true, ms(1));
     assert_eq!(fuse.state(), State::Open);
     drop(watched);

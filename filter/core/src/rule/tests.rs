@@ -158,17 +158,17 @@ fn regex_matches_the_whole_value() {
 }
 
 #[test]
-fn regex_matches_text_of_up_to_4_kib() {
+fn regex_matches_text_of_up_to_1_kib() {
     let any = || json!({"regex": "(?s).*"});
-    assert!(accepts(any(), "ü".repeat(2_048).as_bytes()));
-    assert!(!accepts(any(), "x".repeat(4_097).as_bytes()));
+    assert!(accepts(any(), "ü".repeat(512).as_bytes()));
+    assert!(!accepts(any(), "x".repeat(1_025).as_bytes()));
     assert!(!accepts(any(), b"\xff".as_slice()), "not UTF-8");
 }
 
 #[test]
 fn regex_takes_linear_time() {
-    // A backtracking engine would need some 2^4000 steps for each of these.
-    let value = "a".repeat(4_095) + "b";
+    // A backtracking engine would need some 2^1000 steps for each of these.
+    let value = "a".repeat(1_023) + "b";
     for catastrophe in ["(a+)+$", "(a|aa)+", "(a*)*c", "(.*a){20}c"] {
         assert!(
             !accepts(json!({"regex": catastrophe}), value.as_bytes()),

@@ -113,6 +113,18 @@ fn a_probe_that_never_ends_is_bad_after_the_pending_limit_or_else_the_cooldown()
 }
 
 #[test]
+fn a_probe_that_begins_to_answer_makes_place_and_counts_when_it_ends() {
+    let mut fuse = tripped(watching());
+    let mut probe = through(&mut fuse, COOLDOWN);
+    home(&mut fuse, COOLDOWN);
+    fuse.answered(&mut probe, COOLDOWN + ms(1), ms(1));
+    let _next = through(&mut fuse, COOLDOWN + ms(1));
+    assert_eq!(fuse.state(), State::HalfOpen);
+    fuse.finish(probe, COOLDOWN + secs(30), true, secs(30));
+    assert_eq!((fuse.state(), fuse.trips()), (State::Open, 2));
+}
+
+#[test]
 fn results_of_calls_admitted_before_the_last_trip_are_ignored() {
     for settings in [in_a_row(), watching()] {
         let mut fuse = Fuse::new(settings);

@@ -13,6 +13,7 @@ enum Op {
     Admit,
     /// Which of the calls in flight, and whether it was bad.
     Finish(prop::sample::Index, bool),
+    Answer(prop::sample::Index),
     Abandon(prop::sample::Index),
     /// Milliseconds forward.
     Wait(u64),
@@ -31,6 +32,7 @@ fn op(share: f64) -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => Just(Op::Admit),
         4 => (which(), prop::bool::weighted(share)).prop_map(|(which, bad)| Op::Finish(which, bad)),
+        1 => which().prop_map(Op::Answer),
         1 => which().prop_map(Op::Abandon),
         3 => (0_u64..40).prop_map(Op::Wait),
         1 => (0_u64..1_500).prop_map(Op::Wait),
@@ -87,6 +89,7 @@ struct Flying {
     call: usize,
     ticket: Ticket,
     admitted: Duration,
+    answered: bool,
     /// The trips of the fuse when it was admitted.
     trips: u64,
 }
@@ -97,6 +100,7 @@ enum Event {
     Through { call: usize },
     Home,
     Finished { call: usize, bad: bool },
+    Answered { call: usize },
     Abandoned { call: usize },
     Nothing,
 }
@@ -138,6 +142,17 @@ impl Rig {
                 }
                 self.tell_time();
             }
+            Op::Answer(which) => {
+                if !self.flight.is_empty() {
+                    let at = which.index(self.flight.len());
+                    let it = &mut self.flight[at];
+                    it.answered = true;
+                    let took = self.time - it.admitted;
+                    self.fuse.answered(&mut it.ticket, self.clock, took);
+                    return Event::Answered { call: it.call };
+                }
+                self.tell_time();
+            }
             Op::Abandon(which) => {
                 if let Some(it) = self.take(which) {
                     self.fuse.abandon(it.ticket, self.clock);
@@ -159,6 +174,7 @@ impl Rig {
             call,
             ticket,
             admitted: self.time,
+            answered: false,
             trips: self.fuse.trips(),
         });
         Event::Through { call }
@@ -202,7 +218,8 @@ proptest! {
                 prop_assert!(rig.time >= closed_to, "let through within the cooldown");
             }
             if fuse.state() == State::HalfOpen {
-                let probes = rig.flight.iter().filter(|call| call.trips == trips).count();
+                let probes = rig.flight.iter().filter(|it| it.trips == trips && !it.answered);
+                let probes = probes.count();
                 prop_assert!(probes <= MAX_PROBES as usize, "{probes} probes in flight");
             }
             if !matches!(op, Op::Wait(_)) {

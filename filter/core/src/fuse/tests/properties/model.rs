@@ -20,6 +20,8 @@ struct Model {
     results: Vec<bool>,
     /// Number and admission of the calls in flight whose result matters.
     flight: Vec<(usize, Duration)>,
+    /// Those that began to be answered: they take no place, and their result still matters.
+    streams: Vec<usize>,
 }
 
 impl Model {
@@ -33,6 +35,7 @@ impl Model {
             good: 0,
             results: Vec::new(),
             flight: Vec::new(),
+            streams: Vec::new(),
         }
     }
 
@@ -69,9 +72,10 @@ impl Model {
 
     /// Takes a call out of flight, if its result matters.
     fn ends(&mut self, call: usize) -> bool {
-        let before = self.flight.len();
+        let before = self.flight.len() + self.streams.len();
         self.flight.retain(|(it, _)| *it != call);
-        self.flight.len() < before
+        self.streams.retain(|it| *it != call);
+        self.flight.len() + self.streams.len() < before
     }
 
     fn result(&mut self, at: Duration, bad: bool) {
@@ -94,6 +98,7 @@ impl Model {
             self.opened = at;
             self.results.clear();
             self.flight.clear();
+            self.streams.clear();
         }
     }
 }
@@ -124,6 +129,11 @@ proptest! {
                 Event::Finished { call, bad } => {
                     if model.ends(call) {
                         model.result(rig.time, bad);
+                    }
+                }
+                Event::Answered { call } => {
+                    if model.ends(call) {
+                        model.streams.push(call);
                     }
                 }
                 Event::Abandoned { call } => {
