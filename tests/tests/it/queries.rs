@@ -202,7 +202,7 @@ fn proxies_of_both_encodings_are_read_side_by_side() {
     check_rows(&guard_query(&selectors, CELL), &input, &expected);
 
     // The very rows that Prometheus was shown to give are one version's counts.
-    let rows: Vec<_> = expected.iter().map(|it| row(it)).collect();
+    let rows: Vec<_> = expected.iter().map(row).collect();
     let canary = counts(&rows).of("ml/fraud", "8");
     assert_eq!((canary.tally().total, canary.tally().bad), (12, 1));
     assert_eq!((canary.groups[1].total, canary.groups[1].bad), (12, 1));
