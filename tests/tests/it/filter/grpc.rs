@@ -125,7 +125,12 @@ async fn a_call_has_the_class_of_its_grpc_status_however_that_arrives() {
             }
             drop(messages);
             let whole = answer.into_body().collect().await;
-            assert_eq!(whole.is_err(), ending == "cut", "{ending}");
+            if ending == "cut" {
+                // Envoy passes the reset on as an error since 1.37; before, the answer just ends, without a status.
+                assert!(!whole.is_ok_and(|whole| whole.trailers().is_some()));
+            } else {
+                assert!(whole.is_ok(), "{ending}");
+            }
         }
     }
 
