@@ -223,6 +223,11 @@ impl Evidence {
         self.trips.len() >= REPEATED && self.trips.first().is_some_and(recent)
     }
 
+    /// Somebody has seen these trips and goes on: only new ones count.
+    pub fn forget_trips(&mut self) {
+        self.trips.clear();
+    }
+
     /// How many sources the bad requests had that opened those fuses; see [`ArmCounts::bad_sources`].
     #[must_use]
     pub fn trip_sources(&self) -> u64 {

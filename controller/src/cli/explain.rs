@@ -37,9 +37,17 @@ pub(super) struct ExplainArgs {
     file: Option<PathBuf>,
     #[command(flatten)]
     request: RequestArgs,
-    /// Say what this weight of the canary would do, in per cent [default: every step that is still to come]
-    #[arg(long, value_name = "PERCENT", value_parser = percent)]
-    weight: Option<u16>,
+    /// Say what this weight would do, in per cent; of which variant, if there are several; may be given several times
+    /// then [default: every step that is still to come]
+    #[arg(long = "weight", value_name = "[NAME=]PERCENT", value_parser = weight)]
+    weights: Vec<Weight>,
+}
+
+/// A weight in 1/10 000, of a variant or of the only one that is not live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Weight {
+    variant: Option<String>,
+    weight: u16,
 }
 
 /// The request that is asked about.
@@ -95,6 +103,29 @@ fn percent(text: &str) -> Result<u16, String> {
     }
 }
 
+fn weight(text: &str) -> Result<Weight, String> {
+    let (variant, number) = match text.split_once('=') {
+        Some((name, number)) => (Some(name.trim().to_owned()), number),
+        None => (None, text),
+    };
+    let weight = percent(number)?;
+    Ok(Weight { variant, weight })
+}
+
+/// What was asked with `--weight`; none: nothing was.
+fn asked(weights: &[Weight]) -> Option<Future> {
+    let named = |it: &Weight| Some((it.variant.clone()?, it.weight));
+    if weights.is_empty() {
+        return None;
+    }
+    let all: Option<Vec<_>> = weights.iter().map(named).collect();
+    Some(match all {
+        Some(named) => Future::Weights(named),
+        // Without a name one weight follows another, as steps do.
+        None => Future::Steps(weights.iter().map(|it| it.weight).collect()),
+    })
+}
+
 pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let mut question = match (&args.config, &args.file, &args.dir) {
         (Some(path), ..) => of_config(path, args.name.as_deref())?,
@@ -105,8 +136,8 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
              have, --config FILE for a plugin config, or --file ROLLOUT.yaml for a rollout that has not begun"
         ),
     };
-    if let Some(weight) = args.weight {
-        question.future = Future::Weights(vec![weight]);
+    if let Some(future) = asked(&args.weights) {
+        question.future = future;
     }
     let request = Typed::new(&args.request, question.asked_about())?;
     for line in answer(&question, &request)? {
@@ -153,7 +184,7 @@ fn future_of(state: &RolloutState) -> Future {
     match validate(&release.rollout) {
         Ok(plan) => {
             let steps = plan.steps.iter().skip(index + 1).map(|step| step.weight);
-            Future::Weights(steps.chain([BUCKETS]).collect())
+            Future::Steps(steps.chain([BUCKETS]).collect())
         }
         Err(_) => Future::Words(
             "unknown: the accepted rollout file is not valid for this version of serin".to_owned(),
@@ -235,7 +266,7 @@ fn of_rollout_file(path: &Path, name: Option<&str>) -> anyhow::Result<Question> 
             f64::from(first) / 100.0
         ),
         wanted: Some(section.clone()),
-        future: Future::Weights(weights.chain([BUCKETS]).collect()),
+        future: Future::Steps(weights.chain([BUCKETS]).collect()),
         config: render::filter_config(vec![section], 1),
     })
 }

@@ -142,6 +142,31 @@ const RULES: &str = "    cookie: {name: serin-id}
 ";
 
 #[test]
+fn everything_that_decides_survives_the_wire() {
+    let rules = r#"    cookie: {name: serin-id, maxAge: 1d, sameSite: None}
+    rules:
+      - variant: canary
+        when:
+          - {jwtClaim: [realm, 'a.b'], in: ["é\"\\", ""]}
+          - {any: [{query: q, range: {min: -0.1, max: 1.0e-7}}, {all: [{request: path, regex: '/v2/\d+'}, {grpcMetadata: t, suffix: z}]}]}
+      - {variant: stable, when: [{source: principal, notIn: [spiffe://a/b]}, {unverifiedJwtClaim: sub, exists: false}]}
+    override: {header: x-v, trusted: {principals: [spiffe://a/c], secret: {header: x-s, sha256: SHA}}}
+"#;
+    let state = with(
+        &rules.replace("SHA", &"0a".repeat(32)),
+        "  fuse: {consecutiveErrors: null, errorRatio: 33.3%, minRequests: 7, window: 2500ms, cooldown: 1m, pending: 20s, slow: 1500ms}\n  shadow: {cluster: fraud-v9, sample: 0.07%}\n",
+    );
+    let config = FilterConfig {
+        stats: Encoding::Builtin,
+        ..filter_config(vec![section(&state).unwrap()], u64::MAX)
+    };
+    let json = serde_json::to_string(&config).unwrap();
+    let parsed = FilterConfig::parse(json.as_bytes()).unwrap();
+    assert_eq!(parsed, config);
+    RoutingTable::new(parsed).unwrap();
+}
+
+#[test]
 fn rules_cookie_and_fuse_are_there_while_the_release_is_in_progress() {
     let state = with(RULES, "");
     let section = section(&state).unwrap();

@@ -84,6 +84,10 @@ fn apply(
     let hold = release.hold.as_ref().map(|hold| hold.reason);
     // Whoever goes on waives what there is to be seen: after a guard that is not the comparison.
     let failed = plan.is_some_and(|plan| release.evidence.failed(plan));
+    let going_on = matches!(action.what, Do::Resume | Do::Promote) && release.switched_on();
+    if hold == Some(HoldReason::Failure) && going_on {
+        release.evidence.forget_trips();
+    }
     match action.what {
         Do::Abort => {}
         Do::Pause if hold == Some(HoldReason::Paused) => {}

@@ -26,7 +26,10 @@ pub(super) struct Question {
 /// Weights that are still to come, in 1/10 000, or why there are none.
 #[derive(Debug)]
 pub(super) enum Future {
-    Weights(Vec<u16>),
+    /// One after another, of the only variant that is not live.
+    Steps(Vec<u16>),
+    /// At once, by the names of variants; the others keep theirs, but for the live one, which has the rest.
+    Weights(Vec<(String, u16)>),
     Words(String),
 }
 
@@ -277,22 +280,39 @@ fn next_words(rollout: &RolloutConfig, decision: &Decision, future: &Future) -> 
         }
         Reason::Weight | Reason::Cookie | Reason::Fuse => {}
     }
-    let (weights, bucket) = match (future, decision.bucket) {
-        (Future::Words(words), _) => return one(words),
-        (Future::Weights(weights), Some(bucket)) => (weights, bucket),
-        (Future::Weights(_), None) => return Vec::new(),
+    let Some(bucket) = decision.bucket else {
+        return Vec::new();
     };
-    if rollout.variants.len() != 2 || rollout.variants.first().is_none_or(|it| !it.live) {
-        return one(
-            "unknown: the config does not have one live and one new variant, in this order",
-        );
-    }
+    let shares: Vec<_> = (0..=u8::MAX)
+        .zip(&rollout.variants)
+        .map(|(position, _)| rollout.table.share(position))
+        .collect();
+    let others = rollout.variants.iter().filter(|it| !it.live);
+    let others: Vec<_> = others.map(|it| it.name.as_str()).collect();
+    let tables = match (future, others.as_slice()) {
+        (Future::Words(words), _) => return one(words),
+        (Future::Steps(steps), [only]) => {
+            let steps = steps.iter().map(|&step| vec![((*only).to_owned(), step)]);
+            steps.collect()
+        }
+        (Future::Steps(_), others) => {
+            return one(&format!(
+                "say which weight is meant, as NAME=PERCENT; the names are {}",
+                others.join(", ")
+            ));
+        }
+        (Future::Weights(weights), _) => vec![weights.clone()],
+    };
     let mut table: BucketTable = rollout.table.clone();
     let mut lines = Vec::new();
-    for &weight in weights {
+    for named in tables {
         let before = table.owner(bucket);
-        // Two weights that sum to the whole always rebalance.
-        if let Ok(next) = rebalance(&table, &[BUCKETS.saturating_sub(weight), weight]) {
+        let weights = match weights(rollout, &shares, &named) {
+            Ok(weights) => weights,
+            Err(reason) => return one(&reason),
+        };
+        // Weights that sum to the whole always rebalance.
+        if let Ok(next) = rebalance(&table, &weights) {
             table = next;
         }
         let owner = table.owner(bucket);
@@ -304,10 +324,51 @@ fn next_words(rollout: &RolloutConfig, decision: &Decision, future: &Future) -> 
             format!("moves to {name}")
         };
         let label = if lines.is_empty() { "next" } else { "" };
-        lines.push(format!(
-            "{label:<10}at {} % this user {what}",
-            percent(weight)
-        ));
+        let at: Vec<_> = named
+            .iter()
+            .map(|(name, weight)| match others.as_slice() {
+                [_] => format!("{} %", percent(*weight)),
+                _ => format!("{name} {} %", percent(*weight)),
+            })
+            .collect();
+        lines.push(format!("{label:<10}at {} this user {what}", at.join(", ")));
     }
     lines
+}
+
+/// The weights of all variants: as named, else as they are; the live one has the rest.
+fn weights(
+    rollout: &RolloutConfig,
+    shares: &[u16],
+    named: &[(String, u16)],
+) -> Result<Vec<u16>, String> {
+    let variants = &rollout.variants;
+    for (name, _) in named {
+        if !variants.iter().any(|it| it.name == *name && !it.live) {
+            return Err(format!(
+                "there is no variant '{name}' beside the live one to give a weight to"
+            ));
+        }
+    }
+    let asked =
+        |(it, share): (&VariantConfig, &u16)| match named.iter().find(|(name, _)| *name == it.name)
+        {
+            _ if it.live => 0,
+            Some((_, weight)) => *weight,
+            None => *share,
+        };
+    let mut weights: Vec<_> = variants.iter().zip(shares).map(asked).collect();
+    let sum = weights
+        .iter()
+        .fold(0, |sum: u32, weight| sum + u32::from(*weight));
+    let rest = u32::from(BUCKETS)
+        .checked_sub(sum)
+        .and_then(|rest| u16::try_from(rest).ok());
+    let Some(rest) = rest else {
+        return Err("the weights are more than the whole: give less".to_owned());
+    };
+    for (weight, _) in weights.iter_mut().zip(variants).filter(|(_, it)| it.live) {
+        *weight = rest;
+    }
+    Ok(weights)
 }

@@ -1,5 +1,6 @@
 use std::fs;
 
+use serin_filter_core::config::VariantConfig;
 use serin_filter_core::split::bucket;
 
 use super::*;
@@ -38,7 +39,7 @@ fn said(file: &str, request: RequestArgs, weight: Option<u16>) -> Vec<String> {
     fs::write(&path, file).unwrap();
     let mut question = of_rollout_file(&path, None).unwrap();
     if let Some(weight) = weight {
-        question.future = Future::Weights(vec![weight]);
+        question.future = Future::Steps(vec![weight]);
     }
     let request = Typed::new(&request, question.asked_about()).unwrap();
     answer(&question, &request).unwrap()
@@ -92,6 +93,53 @@ fn a_weight_that_moves_the_user_says_so() {
     holds(&lines, "next      at 70 % this user moves to canary");
     let lines = said(&text(), header("x-user-id", "42"), Some(6_900));
     holds(&lines, "next      at 69 % this user stays on stable");
+}
+
+#[test]
+fn weights_of_several_arms_are_asked_about_by_name() {
+    let plan = crate::fixtures::source(&text()).plan;
+    let table = rebalance(&BucketTable::whole(0), &[6_000, 4_000]).unwrap();
+    let mut section = render::in_progress(&Arms::of_plan(&plan), &table);
+    let third = section.variants[1].clone();
+    section.variants.push(VariantConfig {
+        name: "third".to_owned(),
+        version: "9".to_owned(),
+        route: "fraud-v9".to_owned(),
+        cluster: None,
+        ..third
+    });
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plugin.json");
+    let config = render::filter_config(vec![section], 1);
+    fs::write(&path, serde_json::to_string(&config).unwrap()).unwrap();
+    let next = |weights: &[&str]| {
+        let weights: Vec<_> = weights.iter().map(|text| weight(text).unwrap()).collect();
+        let mut question = of_config(&path, None).unwrap();
+        question.future = asked(&weights).unwrap();
+        let request = Typed::new(&header("x-user-id", "42"), question.asked_about()).unwrap();
+        answer(&question, &request).unwrap().pop().unwrap()
+    };
+    // User 42 is in bucket 3057 of stable's 0 to 5999, of whom the highest go first.
+    assert_eq!(
+        next(&["third=20"]),
+        "next      at third 20 % this user stays on stable"
+    );
+    assert_eq!(
+        next(&["canary=0", "third=70"]),
+        "next      at canary 0 %, third 70 % this user moves to third"
+    );
+    assert_eq!(
+        next(&["70"]),
+        "next      say which weight is meant, as NAME=PERCENT; the names are canary, third"
+    );
+    assert_eq!(
+        next(&["third=70"]),
+        "next      the weights are more than the whole: give less"
+    );
+    assert_eq!(
+        next(&["stable=10"]),
+        "next      there is no variant 'stable' beside the live one to give a weight to"
+    );
 }
 
 #[test]
@@ -425,5 +473,10 @@ fn options_are_read_with_advice() {
     assert!(assignment("=5").is_err());
     assert_eq!(percent("25"), Ok(2_500));
     assert_eq!(percent("0.5 %"), Ok(50));
+    let named = Weight {
+        variant: Some("canary".to_owned()),
+        weight: 2_500,
+    };
+    assert_eq!(weight("canary=25"), Ok(named));
     assert!(percent("101").is_err() && percent("NaN").is_err());
 }

@@ -99,6 +99,21 @@ fn trips_are_counted_once_whatever_happens_to_the_controller() {
 }
 
 #[test]
+fn whoever_resumes_after_trips_is_held_again_by_new_ones_only() {
+    let mut bench = Bench::new(&fuses_alone().replace("metrics:", "onFail: hold\n    metrics:"));
+    bench.ticks(2, (200, 0), (1800, 1));
+    for _ in 0..3 {
+        bench.fused(5, 100, (1800, 1));
+    }
+    assert_eq!(bench.phase(), Phase::Paused, "{}", bench.last());
+    bench.act(Do::Resume);
+    bench.fused(5, 100, (1800, 1)).fused(5, 100, (1800, 1));
+    assert_eq!(bench.phase(), Phase::Progressing);
+    bench.fused(5, 100, (1800, 1));
+    assert_eq!(bench.phase(), Phase::Paused);
+}
+
+#[test]
 fn a_soak_that_the_fuse_interrupts_does_not_end() {
     let mut bench = Bench::new(&text());
     bench.healthy_until(at(Stage::Soak));
