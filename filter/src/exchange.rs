@@ -96,9 +96,7 @@ impl Exchange {
         } else if let Some(ticket) = &mut self.ticket {
             let metrics = self.loaded.metrics.of(&self.loaded.table, &self.decision);
             if let Some(fuse) = metrics.and_then(VariantMetrics::fuse) {
-                let now = host::now();
-                let took = now.duration_since(self.started).unwrap_or_default();
-                fuse.answered(ticket, host::since_epoch(now), took);
+                fuse.answered(ticket, self.started);
             }
         }
         if let Some(token) = &self.decision.issue {

@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use proxy_wasm::types::MetricType;
 use serin_filter_core::config::VariantConfig;
@@ -94,9 +94,13 @@ impl VariantFuse {
         self.watching(|fuse| fuse.admit(now))
     }
 
-    /// The answer of a request that went through began `now`.
-    pub(crate) fn answered(&self, ticket: &mut Ticket, now: Duration, took: Duration) {
-        self.watching(|fuse| fuse.answered(ticket, now, took));
+    /// The answer of a request that went through and `started` then begins now.
+    pub(crate) fn answered(&self, ticket: &mut Ticket, started: SystemTime) {
+        if self.fuse.borrow().awaits(ticket) {
+            let now = host::now();
+            let took = now.duration_since(started).unwrap_or_default();
+            self.watching(|fuse| fuse.answered(ticket, host::since_epoch(now), took));
+        }
     }
 
     /// The end of a request that went through and ended `now`. `bad`: none where the client hung up.

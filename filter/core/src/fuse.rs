@@ -163,6 +163,11 @@ impl Fuse {
         })
     }
 
+    /// Whether the begin of the answer matters; else nobody needs to look at a clock for [`Fuse::answered`].
+    pub fn awaits(&self, ticket: &Ticket) -> bool {
+        ticket.slot.is_some() || self.settings.pending_limit.is_some()
+    }
+
     /// Takes note that an answer began `now`, `took` after the call's own begin: a call is pending until then, so that a
     /// stream which goes on for minutes is not taken for a call that hangs. A probe gives its place to the next request.
     pub fn answered(&mut self, ticket: &mut Ticket, now: Duration, took: Duration) {

@@ -77,16 +77,33 @@ impl Proxy {
         self.enter("proxy_on_context_create", &[STREAM, ROOT]);
         self.enter("proxy_on_request_headers", &[STREAM, count(headers), 0]);
         self.enter("proxy_on_request_body", &[STREAM, 10, 1]);
-        self.pass(1_000_000);
+        self.pass(100_000);
         self.enter("proxy_on_response_headers", &[STREAM, count(answer), 0]);
         self.enter("proxy_on_response_body", &[STREAM, 100, 1]);
         self.enter("proxy_on_log", &[STREAM]);
         self.enter("proxy_on_done", &[STREAM]);
         self.enter("proxy_on_delete", &[STREAM]);
-        std::mem::take(&mut self.store.data_mut().journal)
-            .iter()
-            .map(|line| without_labels(line))
-            .collect()
+        self.crossed()
+    }
+
+    /// The tick that the filter asked for. Returns what crossed.
+    pub(super) fn tick(&mut self) -> Vec<String> {
+        self.store.data_mut().journal.clear();
+        self.enter("proxy_on_tick", &[ROOT]);
+        self.crossed()
+    }
+
+    fn crossed(&mut self) -> Vec<String> {
+        let journal = std::mem::take(&mut self.store.data_mut().journal);
+        journal.iter().map(|line| without_labels(line)).collect()
+    }
+
+    /// The value of the metric of this name, whatever its labels; 0 where it was defined only.
+    pub(super) fn metric(&self, name: &str) -> Option<i64> {
+        let state = self.store.data();
+        let named = |metric: &String| metric.rsplit(";.;").next() == Some(name);
+        let id = u32::try_from(state.metrics.iter().position(named)?).ok()?;
+        Some(state.values.get(&id).copied().unwrap_or_default())
     }
 
     /// The first value of a header of the last request, as the filter left it.
@@ -95,7 +112,7 @@ impl Proxy {
     }
 
     /// Lets time pass.
-    fn pass(&mut self, nanoseconds: u64) {
+    pub(super) fn pass(&mut self, nanoseconds: u64) {
         self.store.data_mut().now += nanoseconds;
     }
 
