@@ -21,6 +21,8 @@ thread_local! {
 /// every request of the proxy.
 #[unsafe(export_name = "serin_on_configure")]
 extern "C" fn on_configure(_root: u32, size: usize) -> bool {
+    // The timer goes with the plugin that this one replaces.
+    counters::hand_over(host::now());
     plugin::configure(size);
     true
 }
