@@ -264,10 +264,13 @@ fn metric_status(plan: &Plan, release: &Release, view: &View) -> MetricStatus {
             (Verdict::Pass, evidence.passed_sentence(plan, index))
         }
         (_, Some(index)) => (Verdict::Undecided, evidence.undecided_sentence(plan, index)),
-        (_, None) => (
-            Verdict::Pass,
-            format!("{}: no sign of harm", evidence.comparison(plan)),
-        ),
+        (_, None) => match evidence.soak_objection() {
+            Some(objection) if release.outcome.is_none() => (Verdict::Undecided, objection),
+            _ => (
+                Verdict::Pass,
+                format!("{}: no sign of harm", evidence.comparison(plan)),
+            ),
+        },
     };
     MetricStatus {
         name: plan.metric.clone(),

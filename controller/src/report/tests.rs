@@ -80,3 +80,30 @@ fn a_canary_whose_requests_stay_away_has_no_data_again() {
     let status = report(Some(&plan), &state, &View::default());
     assert_eq!(status.release.unwrap().metric.verdict, Verdict::NoData);
 }
+
+#[test]
+fn a_soak_that_the_fuse_interrupts_is_undecided_and_says_how_much_was_sent_home() {
+    let (plan, mut state) = started();
+    let release = state.release.as_mut().unwrap();
+    let evidence = &mut release.evidence;
+    for index in 0..5 {
+        evidence.consume(&plan, &crate::fixtures::cell(index, (200, 0), (1800, 1)));
+    }
+    evidence.freeze_limit(&plan);
+    let mut cell = crate::fixtures::cell(5, (900, 0), (0, 0));
+    cell.canary.fused[2] = 100;
+    evidence.consume(&plan, &cell);
+    release.stage = Stage::Soak;
+    let metric = report(Some(&plan), &state, &View::default())
+        .release
+        .unwrap()
+        .metric;
+    assert_eq!((metric.verdict, metric.fused), (Verdict::Undecided, 100));
+    assert!(
+        metric.sentence.starts_with(
+            "the soak goes on: 10 % of its requests were bad or sent home by the fuse (100)"
+        ),
+        "{}",
+        metric.sentence
+    );
+}

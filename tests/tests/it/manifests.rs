@@ -24,6 +24,34 @@ fn the_rollout_is_valid() {
 }
 
 #[test]
+fn what_the_rollout_offers_in_comments_is_valid_too() {
+    let offered = [
+        "    # override:",
+        "    #   header:",
+        "    #   trusted:",
+        "  # shadow:",
+    ];
+    let mut taken = 0;
+    let lines = text("rollout.yaml");
+    let lines = lines.lines().map(|line| {
+        let Some(offer) = offered.iter().find(|offer| line.starts_with(**offer)) else {
+            return line.to_owned();
+        };
+        taken += 1;
+        let (indent, field) = offer.split_once("# ").unwrap();
+        let (_, rest) = line.split_at(offer.len());
+        format!(
+            "{indent}{field}{}",
+            rest.replace("sha256: ...", &format!("sha256: {}", "0".repeat(64)))
+        )
+    });
+    let rollout = lines.collect::<Vec<_>>().join("\n");
+    assert_eq!(taken, offered.len(), "{rollout}");
+    let choice = parse("rollout.yaml", &rollout).unwrap().plan.choice;
+    assert!(choice.overriding.is_some() && choice.shadow.is_some());
+}
+
+#[test]
 fn envoy_accepts_its_bootstrap_with_the_controllers_files() {
     let world = World::new("manifests").unwrap();
     let folder = world.folder("serin/envoy").unwrap();
