@@ -41,6 +41,16 @@ impl Route {
             cluster: cluster.to_owned(),
         }
     }
+
+    /// The route as Envoy has it (`config.route.v3.Route`).
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut matches = json!({"prefix": "/"});
+        if let Some((name, value)) = &self.header {
+            matches["headers"] = json!([{"name": name, "string_match": {"exact": value}}]);
+        }
+        json!({"match": matches, "route": {"cluster": self.cluster}})
+    }
 }
 
 /// Writes the plugin's configuration, any text, as the ECDS resource that loads `wasm`.
@@ -78,7 +88,7 @@ pub fn write_plugin(path: &Path, wasm: &Path, configuration: &str) -> Result<()>
 /// # Errors
 /// When the file cannot be written.
 pub fn write_routes(path: &Path, routes: &[Route]) -> Result<()> {
-    let routes: Vec<Value> = routes.iter().map(render).collect();
+    let routes: Vec<Value> = routes.iter().map(Route::to_json).collect();
     write_raw_routes(path, &routes)
 }
 
@@ -97,14 +107,6 @@ pub fn write_raw_routes(path: &Path, routes: &[Value]) -> Result<()> {
 
 const EXTENSION_TYPE: &str = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig";
 const ROUTES_TYPE: &str = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration";
-
-fn render(route: &Route) -> Value {
-    let mut matches = json!({"prefix": "/"});
-    if let Some((name, value)) = &route.header {
-        matches["headers"] = json!([{"name": name, "string_match": {"exact": value}}]);
-    }
-    json!({"match": matches, "route": {"cluster": route.cluster}})
-}
 
 fn write(path: &Path, type_url: &str, resource: &Value) -> Result<()> {
     static VERSION: AtomicU64 = AtomicU64::new(1);

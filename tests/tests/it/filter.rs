@@ -155,6 +155,25 @@ impl Rig {
         }
     }
 
+    /// Replaces the routes, and waits until both workers have them.
+    async fn reroute(&self, routes: &[Route]) {
+        let routes: Vec<Value> = routes.iter().map(Route::to_json).collect();
+        self.reroute_raw(&routes).await;
+    }
+
+    /// [`Rig::reroute`] with routes as Envoy has them.
+    async fn reroute_raw(&self, routes: &[Value]) {
+        const UPDATES: &str = "http.in.rds.serin.update_success";
+        let before = self.envoy.stat(UPDATES).await.unwrap();
+        discovery::write_raw_routes(&self.world.file("rds.json"), routes).unwrap();
+        wait::until_true(Duration::from_secs(20), "new routes", async || {
+            self.envoy.stat(UPDATES).await.unwrap() > before
+        })
+        .await
+        .unwrap();
+        self.flush().await;
+    }
+
     /// One request of each user, all over 32 connections.
     async fn visit(&self, users: std::ops::Range<u64>) -> Tally {
         let plan = Plan::closed(self.envoy.address(), 32);

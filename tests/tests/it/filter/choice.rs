@@ -1,12 +1,9 @@
 //! Who gets what: rules and keys on every attribute, and the rollout whose request it is.
 
-use std::time::Duration;
-
 use hyper::Method;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use serin_filter_core::stat;
-use serin_tests::{discovery, wait};
 
 use super::claims::{ALICE_TOKEN, BOB_TOKEN, FORGED_TOKEN, verify_tokens};
 use super::{CANARY, Header, ROUTE, Rig, STABLE, Seen, name, rendered, rollout};
@@ -327,13 +324,6 @@ impl Rig {
             }),
             json!({"match": {"prefix": "/"}, "route": {"cluster": STABLE}}),
         ];
-        discovery::write_raw_routes(&self.world.file("rds.json"), &routes).unwrap();
-        wait::until_true(Duration::from_secs(20), "the new routes", async || {
-            let seen = self.serves("fraud.ml.example", &get("/", &[])).await;
-            seen.version == "8"
-        })
-        .await
-        .unwrap();
-        self.flush().await;
+        self.reroute_raw(&routes).await;
     }
 }

@@ -6,12 +6,13 @@ use hyper::StatusCode;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderValue};
 use serde_json::{Value, json};
 use serin_filter_core::stat;
+use serin_tests::discovery::Route;
 use serin_tests::upstream::{Behaviour, Extent};
 use serin_tests::wait;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::{CANARY, Rig, Seen, rendered, rollout};
+use super::{CANARY, ROUTE, Rig, STABLE, Seen, rendered, rollout};
 
 const HOST: &str = "hostile.ml";
 const ROLLOUT: &str = "ml/hostile.ml";
@@ -58,6 +59,7 @@ fn unlimited(bootstrap: &mut Value) {
     let listener = &mut bootstrap["static_resources"]["listeners"][0];
     let manager = &mut listener["filter_chains"][0]["filters"][0]["typed_config"];
     manager["max_request_headers_kb"] = 1024.into();
+    manager["upgrade_configs"] = json!([{"upgrade_type": "CONNECT"}]);
     manager["common_http_protocol_options"] = json!({"max_headers_count": 4096});
 }
 
@@ -78,6 +80,12 @@ impl Rig {
         Some(status.parse().unwrap())
     }
 
+    /// Waits for so many finished requests of a class.
+    async fn of_class(&self, class: &str, expected: u64) {
+        let labels = [(stat::ROLLOUT, ROLLOUT), (stat::CLASS, class)];
+        self.reads(stat::REQUESTS_TOTAL, &labels, expected).await;
+    }
+
     /// A request in bytes, with this line and these header lines.
     async fn lines(&self, line: &[u8], headers: &[&[u8]]) -> Option<u16> {
         let mut bytes = [line, b"\r\nhost: hostile.ml\r\nconnection: close\r\n"].concat();
@@ -94,6 +102,16 @@ async fn whatever_strangers_send_is_served_and_the_vm_lives_on() {
     let config = rendered(1, &[asks_for_everything()]);
     let mut rig = Rig::start_altered(&config, unlimited).await;
     rig.settle(1).await;
+    let tunnel = json!({
+        "match": {"connect_matcher": {}},
+        "route": {
+            "cluster": STABLE,
+            "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}],
+        },
+    });
+    let [canary, stable] =
+        [Route::when(ROUTE, CANARY, CANARY), Route::default(STABLE)].map(|it| it.to_json());
+    rig.reroute_raw(&[tunnel, canary, stable]).await;
     const VMS: [&str; 2] = [
         "wasm.envoy.wasm.runtime.v8.active",
         "wasm.envoy.wasm.runtime.v8.created",
@@ -188,7 +206,7 @@ async fn whatever_strangers_send_is_served_and_the_vm_lives_on() {
     let total = [(stat::ROLLOUT, ROLLOUT)];
     rig.reads(stat::REQUESTS_TOTAL, &total, served).await;
 
-    // What Envoy refuses by itself, or may: before the filter, or without a path.
+    // What Envoy refuses by itself: the filter meets it at its end, if at all.
     assert_eq!(rig.raw(b"GET / HTTP/1.1\r\n\r\n").await, Some(400));
     assert_eq!(rig.raw(b"\x16\x03\x01 nonsense\r\n\r\n").await, Some(400));
     assert_eq!(rig.lines(b"GET /\xff HTTP/1.1", &[]).await, Some(400));
@@ -200,12 +218,16 @@ async fn whatever_strangers_send_is_served_and_the_vm_lives_on() {
         rig.lines(b"GET / HTTP/1.1", &[b"host: \xff"]).await,
         Some(400)
     );
-    assert_eq!(
-        rig.raw(b"CONNECT hostile.ml:443 HTTP/1.1\r\nhost: hostile.ml:443\r\n\r\n")
-            .await,
-        Some(404)
-    );
     assert_eq!(rig.lines(b"OPTIONS * HTTP/1.1", &[]).await, Some(404));
+    // A request without a path comes past the filter.
+    let connect = b"CONNECT hostile.ml:443 HTTP/1.1\r\nhost: hostile.ml:443\r\n\r\n";
+    let within = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    assert_eq!(
+        rig.raw(&[connect.as_slice(), within].concat()).await,
+        Some(200)
+    );
+    served += 1;
+    rig.reads(stat::REQUESTS_TOTAL, &total, served).await;
 
     // Connections that break in the middle of a body, from either side.
     rig.stable.set(Behaviour {
@@ -223,6 +245,7 @@ async fn whatever_strangers_send_is_served_and_the_vm_lives_on() {
         .await
         .unwrap();
     }
+    rig.of_class("none", 3).await;
     rig.stable.set(Behaviour {
         extent: Extent::CutShort,
         ..Behaviour::default()
@@ -232,6 +255,9 @@ async fn whatever_strangers_send_is_served_and_the_vm_lives_on() {
         assert_eq!(answer.status(), StatusCode::OK);
         answer.bytes().await.unwrap_err();
     }
+    // All but the one that said it was gRPC, and got no status.
+    rig.of_class("2xx", served - 1 + 3).await;
+    rig.of_class("grpc_server_error", 1).await;
     rig.stable.set(Behaviour::default());
 
     // The filter of each worker is still there: it counts, and still knows Alice.
@@ -241,11 +267,12 @@ async fn whatever_strangers_send_is_served_and_the_vm_lives_on() {
         let alice = rig
             .request(HOST, "/")
             .header("x-user-id", "alice@example.com");
-        assert_eq!(
-            Seen::of(alice).await.upstream[super::ROUTE],
-            json!([CANARY])
-        );
+        assert_eq!(Seen::of(alice).await.upstream[ROUTE], json!([CANARY]));
     }
+    // All that began has ended.
+    rig.reads(stat::REQUESTS_TOTAL, &total, served + 26).await;
+    rig.reads(stat::ASSIGNMENTS_TOTAL, &total, served + 26)
+        .await;
     let after = (
         rig.envoy.stat(VMS[0]).await.unwrap(),
         rig.envoy.stat(VMS[1]).await.unwrap(),

@@ -1,27 +1,9 @@
 //! Where requests really went: a route that is wrong is found.
 
-use std::time::Duration;
-
 use serin_filter_core::stat;
-use serin_tests::discovery::{self, Route};
-use serin_tests::wait;
+use serin_tests::discovery::Route;
 
 use super::{CANARY, HOST, ROLLOUT, ROUTE, Rig, STABLE, config};
-
-impl Rig {
-    /// Replaces the routes, and waits until both workers have them.
-    async fn reroute(&self, routes: &[Route]) {
-        const UPDATES: &str = "http.in.rds.serin.update_success";
-        let before = self.envoy.stat(UPDATES).await.unwrap();
-        discovery::write_routes(&self.world.file("rds.json"), routes).unwrap();
-        wait::until_true(Duration::from_secs(20), "new routes", async || {
-            self.envoy.stat(UPDATES).await.unwrap() > before
-        })
-        .await
-        .unwrap();
-        self.flush().await;
-    }
-}
 
 #[tokio::test]
 async fn a_route_that_ignores_the_header_shows_with_the_first_canary_request_after_each_change() {

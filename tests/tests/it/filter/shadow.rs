@@ -6,11 +6,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use serin_filter_core::config::DEFAULT_SHADOW_HEADER;
 use serin_filter_core::stat;
+use serin_tests::discovery::Route;
 use serin_tests::envoy::cluster;
 use serin_tests::upstream::{Behaviour, Upstream};
-use serin_tests::{discovery, wait};
+use serin_tests::wait;
 
-use super::{CANARY, Rig, Seen, USER, rendered, rollout};
+use super::{CANARY, ROUTE, Rig, STABLE, Seen, USER, rendered, rollout};
 
 const SHADOW: &str = "fraud-v9";
 const HOST: &str = "shadow.ml";
@@ -36,7 +37,13 @@ async fn the_sampled_share_of_requests_reaches_the_shadow_whole_and_no_other_doe
     })
     .await;
     rig.settle(1).await;
-    rig.mirror().await;
+    let routes = [Route::when(ROUTE, CANARY, CANARY), Route::default(STABLE)].map(|route| {
+        let mut route = route.to_json();
+        let policy = json!([{"cluster_header": DEFAULT_SHADOW_HEADER}]);
+        route["route"]["request_mirror_policies"] = policy;
+        route
+    });
+    rig.reroute_raw(&routes).await;
 
     // Each body is another one, and long enough to come in pieces.
     let body = |number: u64| format!("{number:06}").repeat(20_000);
@@ -80,7 +87,7 @@ async fn the_sampled_share_of_requests_reaches_the_shadow_whole_and_no_other_doe
     );
     assert!(distinct.is_subset(&all), "a copy is not what was sent");
 
-    // The header of a stranger leads nowhere where there is no shadow either, whoever the request bedistincts to.
+    // The header of a stranger leads nowhere where there is no shadow either, whoever the request belongs to.
     let (before, canary) = (shadow.requests(), rig.canary.requests());
     let unsampled = rollout(HOST, json!({}));
     rig.write(&rendered(2, &[unsampled]));
@@ -97,28 +104,4 @@ async fn the_sampled_share_of_requests_reaches_the_shadow_whole_and_no_other_doe
     rig.flush().await;
     assert_eq!(rig.envoy.stat(&upstream).await.unwrap(), before);
     assert_eq!((shadow.requests(), rig.canary.requests()), (before, canary));
-}
-
-impl Rig {
-    /// Has the route send the copies.
-    async fn mirror(&self) {
-        let path = self.world.file("rds.json");
-        let mut routes: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        let list = &mut routes["resources"][0]["virtual_hosts"][0]["routes"];
-        for route in list.as_array_mut().unwrap() {
-            let policy = json!([{"cluster_header": DEFAULT_SHADOW_HEADER}]);
-            route["route"]["request_mirror_policies"] = policy;
-        }
-        discovery::replace(&path, routes.to_string().as_bytes()).unwrap();
-        wait::until_true(Duration::from_secs(20), "routes", async || {
-            self.envoy
-                .stat("http.in.rds.serin.update_success")
-                .await
-                .unwrap()
-                >= 2
-        })
-        .await
-        .unwrap();
-        self.flush().await;
-    }
 }
