@@ -17,8 +17,11 @@ use serin_filter_core::table::{Rollout, RoutingTable};
 use crate::fuses::{self, VariantFuse};
 use crate::{counters, host};
 
-/// One request in so many is checked for where it really went.
-const SAMPLE_EVERY: u32 = 64;
+/// One request in so many is checked for where it really went. Each worker samples for itself, so that 200 requests of a
+/// canary, which are few, must suffice for a dozen workers.
+const SAMPLE_EVERY: u32 = 16;
+/// The same of the live variant, which has most of the requests.
+const SAMPLE_LIVE_EVERY: u32 = 64;
 /// The groups, and one more place for requests without a key.
 const GROUP_SLOTS: usize = GROUPS as usize + 1;
 const GROUP_NAMES: [&str; GROUP_SLOTS] = [
@@ -139,6 +142,7 @@ pub(crate) struct VariantMetrics {
     shadowed: Metric,
     sampled: Metric,
     misrouted: Metric,
+    sample_every: u32,
     /// Requests since the configuration changed, as far as sampling goes.
     seen: Cell<u32>,
 }
@@ -171,6 +175,11 @@ impl VariantMetrics {
             shadowed: Metric::default(),
             sampled: Metric::default(),
             misrouted: Metric::default(),
+            sample_every: if variant.live {
+                SAMPLE_LIVE_EVERY
+            } else {
+                SAMPLE_EVERY
+            },
             seen: Cell::new(0),
         }
     }
@@ -283,12 +292,12 @@ impl VariantMetrics {
         }
     }
 
-    /// Compares the cluster that served one request in [`SAMPLE_EVERY`] with the one meant, in `on_log`. The first
+    /// Compares the cluster that served one request in so many with the one meant, in `on_log`. The first
     /// request of a variant after a change of the configuration is always among them. Each variant counts for itself:
     /// with one count for all, traffic in a regular pattern would always sample the same one.
     pub(crate) fn sample(&self, meant: &str) {
         let seen = self.seen.get();
-        if seen.checked_rem(SAMPLE_EVERY) == Some(0) {
+        if seen.checked_rem(self.sample_every) == Some(0) {
             // A request that ended before any route was tried says nothing: the next one is asked instead.
             let Some(misrouted) = misrouted(meant) else {
                 return;

@@ -126,7 +126,7 @@ fn rollout(name: &str, host: &str) -> Value {
         "name": format!("ml/{name}"),
         "hosts": [host],
         "variants": [
-            {"name": "stable", "version": LIVE, "live": true, "route": LIVE},
+            {"name": "stable", "version": LIVE, "live": true, "route": LIVE, "cluster": LIVE},
             {"name": "canary", "version": CANARY, "route": CANARY, "cluster": CANARY},
         ],
         "key": [{"header": KEY_HEADER}],
