@@ -21,16 +21,28 @@ pub fn used(pid: u32) -> Result<Duration> {
     let tasks = Path::new("/proc").join(pid.to_string()).join("task");
     let mut total = Duration::ZERO;
     for task in fs::read_dir(&tasks).with_context(|| format!("no process has the id {pid}"))? {
-        let path = task?.path().join("schedstat");
-        let text = fs::read_to_string(&path)
-            .with_context(|| format!("failed to read {}", path.display()))?;
-        let nanoseconds = text.split(' ').next().unwrap_or_default();
-        let nanoseconds = nanoseconds
-            .parse()
-            .with_context(|| format!("{} reads '{text}'", path.display()))?;
-        total += Duration::from_nanos(nanoseconds);
+        total += used_in(&task?.path())?;
     }
     Ok(total)
+}
+
+/// [`used`] of one thread of the process.
+///
+/// # Errors
+/// As [`used`].
+pub fn used_by(pid: u32, thread: u32) -> Result<Duration> {
+    used_in(Path::new(&format!("/proc/{pid}/task/{thread}")))
+}
+
+fn used_in(task: &Path) -> Result<Duration> {
+    let path = task.join("schedstat");
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("failed to read {}", path.display()))?;
+    let nanoseconds = text.split(' ').next().unwrap_or_default();
+    let nanoseconds = nanoseconds
+        .parse()
+        .with_context(|| format!("{} reads '{text}'", path.display()))?;
+    Ok(Duration::from_nanos(nanoseconds))
 }
 
 /// [`used`] once it stands still: a proxy has something to do after its last answer.

@@ -74,6 +74,7 @@ pub async fn run(size: Size, wasm: &Path, told: impl Fn(&str)) -> Result<Results
     let mut weights = Weights::new();
     let mut first = Many::new([
         "first 10 000 rollouts: a worker's work until live",
+        "first 10 000 rollouts: CPU time of it",
         "first 10 000 rollouts: longest piece of it",
         "first 10 000 rollouts: file to first request on them",
         "first 10 000 rollouts: worst request meanwhile",
@@ -81,6 +82,7 @@ pub async fn run(size: Size, wasm: &Path, told: impl Fn(&str)) -> Result<Results
     ]);
     let mut next = Many::new([
         "next 10 000 rollouts: a worker's work until live",
+        "next 10 000 rollouts: CPU time of it",
         "next 10 000 rollouts: longest piece of it",
         "next 10 000 rollouts: file to first request on them",
         "next 10 000 rollouts: worst request meanwhile",
@@ -133,26 +135,27 @@ impl Weights {
 }
 
 /// A long configuration.
-struct Many([Measured; 5]);
+struct Many([Measured; 6]);
 
 impl Many {
-    fn new(names: [&'static str; 5]) -> Many {
-        let bounds = [Some(150.0), None, None, Some(50.0), None];
+    fn new(names: [&'static str; 6]) -> Many {
+        let bounds = [Some(150.0), None, None, None, Some(50.0), None];
         let mut bounds = bounds.into_iter();
         Many(names.map(|name| Measured::new(name, bounds.next().flatten())))
     }
 
     async fn trace(&mut self, proxy: &mut Proxy) -> Result<()> {
-        let [whole, longest, ..] = &mut self.0;
-        for work in proxy.trace(MANY).await? {
+        let [whole, cpu, longest, ..] = &mut self.0;
+        for (work, used) in proxy.trace(MANY).await? {
             whole.add(work.whole);
+            cpu.add(used);
             longest.add(work.longest);
         }
         Ok(())
     }
 
     async fn change(&mut self, proxy: &mut Proxy) -> Result<()> {
-        let [_, _, first_new, worst, calm] = &mut self.0;
+        let [_, _, _, first_new, worst, calm] = &mut self.0;
         let seen = proxy.change(MANY).await?;
         first_new.add(seen.first_new);
         worst.add(seen.worst);

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::delays::Seen;
 use super::trace::{self, Work};
+use crate::bench::cpu;
 use crate::discovery::{self, Route};
 use crate::envoy::{Envoy, Setup};
 use crate::traffic::{Call, Plan, Traffic, Visit};
@@ -161,16 +162,19 @@ impl Proxy {
         Seen::of(changed, &seen, new, GRACE)
     }
 
-    /// Changes to so many rollouts without traffic, and returns what each worker had to do.
+    /// Changes to so many rollouts without traffic, and returns what each worker had to do, with its CPU time, which
+    /// others that keep the machine busy change least.
     ///
     /// # Errors
     /// When the change does not come.
-    pub async fn trace(&mut self, rollouts: u32) -> Result<Vec<Work>> {
+    pub async fn trace(&mut self, rollouts: u32) -> Result<Vec<(Work, Duration)>> {
         self.prepare(rollouts)?;
         self.trace_level("trace").await?;
         let heard = self.envoy.process().log().len();
-        self.replace()?;
         let workers = self.workers()?;
+        let before = workers.iter().map(|worker| self.cpu(*worker));
+        let before = before.collect::<Result<Vec<_>>>()?;
+        self.replace()?;
         let mut last = (Instant::now(), 0);
         let works = wait::until(LONG, "the workers to be done", async || {
             let log = self.envoy.process().log();
@@ -188,9 +192,14 @@ impl Proxy {
             works.context("a worker has not begun")
         })
         .await?;
+        let used = workers.iter().zip(before).map(|(worker, before)| {
+            let used = self.cpu(*worker)?.saturating_sub(before);
+            anyhow::Ok(used)
+        });
+        let used = used.collect::<Result<Vec<_>>>()?;
         self.trace_level("warning").await?;
         self.check().await?;
-        Ok(works)
+        Ok(works.into_iter().zip(used).collect())
     }
 
     /// Demands that the configuration is in use: what did not happen must not be measured.
@@ -211,6 +220,12 @@ impl Proxy {
             .and_then(reqwest::Response::error_for_status)
             .context("failed to change what Envoy logs")?;
         Ok(())
+    }
+
+    /// CPU time of a thread so far; see [`cpu::used`].
+    fn cpu(&mut self, thread: u32) -> Result<Duration> {
+        let pid = self.envoy.process().id().context("Envoy has ended")?;
+        cpu::used_by(pid, thread)
     }
 
     /// Thread ids of the workers.
