@@ -21,9 +21,12 @@ thread_local! {
 /// every request of the proxy.
 #[unsafe(export_name = "serin_on_configure")]
 extern "C" fn on_configure(_root: u32, size: usize) -> bool {
-    // The timer goes with the plugin that this one replaces.
+    // The timer goes with the configuration that this one replaces.
     counters::hand_over(host::now());
-    plugin::configure(size);
+    ticks::renew();
+    if plugin::configure(size) {
+        ticks::soon();
+    }
     true
 }
 

@@ -2,10 +2,11 @@
 //! of the VM for each count of each request costs more than all else that the filter does with its own hands.
 //!
 //! Whoever counts also settles, so that what was gathered long enough is handed over on the way; after the last request
-//! of a burst a tick does it. Counts of the last tenth of a second are lost when a worker's VM goes away.
+//! of a burst a tick does it. A request that outlives its configuration hands over at once, for its timer goes with it.
+//! Counts of the last tenth of a second are lost when a worker's VM goes away.
 
 use std::cell::RefCell;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use crate::{host, ticks};
 
@@ -21,7 +22,7 @@ struct Book {
     counters: Vec<Counter>,
     /// Places of the counters that gathered something.
     touched: Vec<u32>,
-    handed_over: SystemTime,
+    handed_over: Duration,
 }
 
 thread_local! {
@@ -29,7 +30,7 @@ thread_local! {
         RefCell::new(Book {
             counters: Vec::new(),
             touched: Vec::new(),
-            handed_over: SystemTime::UNIX_EPOCH,
+            handed_over: Duration::ZERO,
         })
     };
 }
@@ -55,14 +56,11 @@ pub(crate) fn increment(place: u32) {
     });
 }
 
-/// Sees to it that what was gathered is handed over in time; to be called after counting.
-pub(crate) fn settle(now: SystemTime) {
-    let due = BOOK.with_borrow(|book| {
-        // A clock that was set back is no reason to wait.
-        let age = now.duration_since(book.handed_over).unwrap_or(GATHER);
-        !book.touched.is_empty() && age >= GATHER
-    });
-    if due {
+/// Sees to it that what was gathered is handed over in time; to be called after counting, with the [`ticks::owner`] of
+/// the time when the request began.
+pub(crate) fn settle(now: Duration, owner: u32) {
+    let age = BOOK.with_borrow(|book| now.saturating_sub(book.handed_over));
+    if age >= GATHER || owner != ticks::owner() {
         hand_over(now);
     } else {
         ticks::later(GATHER);
@@ -70,7 +68,7 @@ pub(crate) fn settle(now: SystemTime) {
 }
 
 /// Hands over what was gathered.
-pub(crate) fn hand_over(now: SystemTime) {
+pub(crate) fn hand_over(now: Duration) {
     BOOK.with_borrow_mut(|book| {
         for place in book.touched.drain(..) {
             if let Some(counter) = book.counters.get_mut(place as usize) {

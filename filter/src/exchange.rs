@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serin_filter_core::attribute::cookie::set_cookie;
 use serin_filter_core::fuse::{Admission, Ticket};
@@ -17,20 +18,24 @@ use crate::host;
 use crate::metrics::VariantMetrics;
 use crate::plugin::Loaded;
 use crate::raw;
+use crate::ticks;
 
 thread_local! {
     /// Each worker draws from a generator of its own: a seed from WASI once, and no call into the proxy per draw.
     static DRAWS: Cell<SplitMix64> = Cell::new(SplitMix64::new(host::seed()));
 }
 
-/// A request that belongs to a rollout, with the configuration that it began with.
+/// A request that belongs to a rollout, as that was when the request began. Streams can last for days, so that each keeps
+/// no more than its own rollout of its configuration.
 pub(crate) struct Exchange {
-    loaded: Rc<Loaded>,
+    rollout: Arc<Rollout>,
+    metrics: Rc<VariantMetrics>,
     decision: Decision,
-    /// What the fuse said.
+    /// Whether the fuse sent it to the live variant.
     fused: bool,
     ticket: Option<Ticket>,
-    started: SystemTime,
+    started: Duration,
+    timer: u32,
     call: Call,
     /// Whether the response came to its end.
     ended: bool,
@@ -61,12 +66,9 @@ impl Exchange {
             mark(headers, table.shadow_header(), None);
             return None;
         };
-        let metrics = loaded.metrics.of(table, &decision)?;
-        let started = host::now();
-        let admission = metrics
-            .fuse()
-            .map(|it| it.admit(host::since_epoch(started)));
-        let (fused, ticket) = match admission {
+        let metrics = (loaded.metrics).of(table.encoding(), rollout, &decision)?;
+        let (started, timer) = (host::now(), ticks::owner());
+        let (fused, ticket) = match metrics.fuse().map(|it| it.admit(started)) {
             None => (false, None),
             Some(Admission::Through(ticket)) => (false, Some(ticket)),
             Some(Admission::Home) => (true, None),
@@ -76,13 +78,15 @@ impl Exchange {
         if decision.shadow {
             metrics.shadowed();
         }
-        counters::settle(started);
+        counters::settle(started, timer);
         Some(Self {
-            loaded: Rc::clone(loaded),
+            rollout: Arc::clone(rollout),
+            metrics: Rc::clone(metrics),
             decision,
             fused,
             ticket,
             started,
+            timer,
             // A later filter, such as a transcoder, may change it.
             call: Call::of(headers.get("content-type").unwrap_or_default()),
             ended: false,
@@ -93,19 +97,13 @@ impl Exchange {
     pub(crate) fn answered(&mut self, end_of_stream: bool) {
         if end_of_stream {
             self.ended = true;
-        } else if let Some(ticket) = &mut self.ticket {
-            let metrics = self.loaded.metrics.of(&self.loaded.table, &self.decision);
-            if let Some(fuse) = metrics.and_then(VariantMetrics::fuse) {
-                fuse.answered(ticket, self.started);
-            }
+        } else if let (Some(ticket), Some(fuse)) = (&mut self.ticket, self.metrics.fuse()) {
+            fuse.answered(ticket, self.started);
         }
-        if let Some(token) = &self.decision.issue {
-            let rollout = self.loaded.table.rollout(self.decision.rollout);
-            if let Some(cookie) = rollout.and_then(Rollout::cookie) {
-                let config = cookie.config();
-                let value = set_cookie(&config.name, token.as_str(), &config.attributes());
-                host::add_response_header("set-cookie", &value);
-            }
+        if let (Some(token), Some(cookie)) = (&self.decision.issue, self.rollout.cookie()) {
+            let config = cookie.config();
+            let value = set_cookie(&config.name, token.as_str(), &config.attributes());
+            host::add_response_header("set-cookie", &value);
         }
     }
 
@@ -116,37 +114,24 @@ impl Exchange {
 
     /// The request is over.
     pub(crate) fn log(self) {
-        let Self {
-            loaded,
-            decision,
-            fused,
-            ticket,
-            started,
-            call,
-            ended,
-        } = self;
-        let table = &loaded.table;
-        let metrics = loaded.metrics.of(table, &decision);
-        let (Some(metrics), Some(rollout)) = (metrics, table.rollout(decision.rollout)) else {
-            return;
-        };
-        let (outcome, now) = (outcome(call, ended), host::now());
-        let took = now.duration_since(started).unwrap_or_default();
-        if let (Some(ticket), Some(fuse)) = (ticket, metrics.fuse()) {
+        let (rollout, metrics) = (&self.rollout, &self.metrics);
+        let (outcome, now) = (outcome(self.call, self.ended), host::now());
+        let took = now.saturating_sub(self.started);
+        if let (Some(ticket), Some(fuse)) = (self.ticket, metrics.fuse()) {
             let bad = is_bad(&outcome);
             let known = bad || !outcome.client_hung_up;
-            fuse.finish(ticket, host::since_epoch(now), known.then_some(bad), took);
+            fuse.finish(ticket, now, known.then_some(bad), took);
         }
-        metrics.finished(rollout, &decision, fused, &outcome, took);
-        let served = if fused {
+        metrics.finished(rollout, &self.decision, self.fused, &outcome, took);
+        let served = if self.fused {
             rollout.live()
         } else {
-            decision.variant
+            self.decision.variant
         };
         if let Some(cluster) = rollout.variant(served).and_then(|it| it.cluster.as_deref()) {
             metrics.sample(cluster);
         }
-        counters::settle(now);
+        counters::settle(now, self.timer);
     }
 }
 

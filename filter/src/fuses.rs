@@ -1,21 +1,21 @@
 //! The fuses of this worker. They belong to variants, not to configurations: a change of weights must not close the fuse
 //! of a broken variant.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use proxy_wasm::types::MetricType;
 use serin_filter_core::config::VariantConfig;
 use serin_filter_core::fuse::{Admission, Fuse, FuseSettings, State, Ticket};
-use serin_filter_core::stat;
+use serin_filter_core::stat::{self, Encoding};
 use serin_filter_core::table::{Rollout, RoutingTable};
 
 use crate::metrics::{Encoded, define};
 use crate::{counters, host};
 
-/// Rollout, variant and version.
-type Key = (String, String, String);
+/// Plugin, rollout, variant and version.
+type Key = (String, String, String, String);
 
 thread_local! {
     /// Few: those of variants that this worker has met. A map of its own type would add 2 KiB to the module.
@@ -25,18 +25,22 @@ thread_local! {
 /// The fuse of one variant, and what it reports.
 pub(crate) struct VariantFuse {
     fuse: RefCell<Fuse>,
+    encoding: Encoding,
     trips: Option<u32>,
-    open_workers: Option<u32>,
+    /// None when the fuse was forgotten: requests in flight may still open and close it.
+    open_workers: Cell<Option<u32>>,
 }
 
 /// The fuse of a variant that is not live; none: it has none.
 pub(crate) fn of(
+    plugin: &str,
     rollout: &Rollout,
     variant: &VariantConfig,
     labels: &Encoded,
 ) -> Option<Rc<VariantFuse>> {
     let settings = rollout.fuse().filter(|it| !variant.live && it.can_trip())?;
     let key = (
+        plugin.to_owned(),
         rollout.name().to_owned(),
         variant.name.clone(),
         variant.version.clone(),
@@ -44,7 +48,7 @@ pub(crate) fn of(
     FUSES.with_borrow_mut(|fuses| {
         if let Some(at) = fuses.iter().position(|(known, _)| *known == key) {
             let (_, fuse) = fuses.get(at)?;
-            if fuse.has(&settings) {
+            if fuse.has(&settings, labels.encoding()) {
                 return Some(Rc::clone(fuse));
             }
             fuse.close();
@@ -56,15 +60,19 @@ pub(crate) fn of(
     })
 }
 
-/// Forgets the fuses of variants that are gone or live.
-pub(crate) fn retain(table: &RoutingTable) {
+/// Forgets the fuses of variants of a plugin that are gone, switched off or live.
+pub(crate) fn retain(plugin: &str, table: &RoutingTable) {
     FUSES.with_borrow_mut(|fuses| {
-        fuses.retain(|((rollout, name, version), fuse)| {
-            let there = table.by_name(rollout).is_some_and(|rollout| {
-                let same =
-                    |it: &VariantConfig| it.name == *name && it.version == *version && !it.live;
-                rollout.fuse().is_some() && rollout.variants().iter().any(same)
-            });
+        fuses.retain(|((owner, rollout, name, version), fuse)| {
+            let there = owner != plugin
+                || table.by_name(rollout).is_some_and(|rollout| {
+                    let same = |it: &VariantConfig| {
+                        it.name == *name && it.version == *version && it.enabled && !it.live
+                    };
+                    rollout.is_enabled()
+                        && rollout.fuse().is_some_and(|it| it.can_trip())
+                        && rollout.variants().iter().any(same)
+                });
             if !there {
                 fuse.close();
             }
@@ -77,29 +85,32 @@ impl VariantFuse {
     fn new(settings: FuseSettings, labels: &Encoded) -> Self {
         Self {
             fuse: RefCell::new(Fuse::new(settings)),
+            encoding: labels.encoding(),
             trips: define(
                 MetricType::Counter,
                 labels.name(&[], stat::FUSE_TRIPS_TOTAL),
             ),
-            open_workers: define(MetricType::Gauge, labels.name(&[], stat::FUSE_OPEN_WORKERS)),
+            open_workers: Cell::new(define(
+                MetricType::Gauge,
+                labels.name(&[], stat::FUSE_OPEN_WORKERS),
+            )),
         }
     }
 
-    fn has(&self, settings: &FuseSettings) -> bool {
-        self.fuse.borrow().settings() == settings
+    fn has(&self, settings: &FuseSettings, encoding: Encoding) -> bool {
+        self.fuse.borrow().settings() == settings && self.encoding == encoding
     }
 
-    /// Decides where a request goes that begins `now`, which is a time since 1970.
+    /// Decides where a request goes that begins `now`.
     pub(crate) fn admit(&self, now: Duration) -> Admission {
         self.watching(|fuse| fuse.admit(now))
     }
 
     /// The answer of a request that went through and `started` then begins now.
-    pub(crate) fn answered(&self, ticket: &mut Ticket, started: SystemTime) {
+    pub(crate) fn answered(&self, ticket: &mut Ticket, started: Duration) {
         if self.fuse.borrow().awaits(ticket) {
             let now = host::now();
-            let took = now.duration_since(started).unwrap_or_default();
-            self.watching(|fuse| fuse.answered(ticket, host::since_epoch(now), took));
+            self.watching(|fuse| fuse.answered(ticket, now, now.saturating_sub(started)));
         }
     }
 
@@ -122,14 +133,15 @@ impl VariantFuse {
         result
     }
 
-    /// Takes an open fuse out of the gauge.
+    /// Takes the fuse out of the gauge, for good.
     fn close(&self) {
         self.report(is_open(&self.fuse.borrow()), false);
+        self.open_workers.set(None);
     }
 
     fn report(&self, before: bool, after: bool) {
         let change = i64::from(after).saturating_sub(i64::from(before));
-        if let Some(id) = self.open_workers.filter(|_| change != 0) {
+        if let Some(id) = self.open_workers.get().filter(|_| change != 0) {
             host::change(id, change);
         }
     }

@@ -5,15 +5,17 @@
 //! value that is not UTF-8 would take the text functions, and the worker with them, down.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType};
 
-/// Keys in the data that all VMs of the proxy share, and that outlive each of them. Istio gives every plugin the same
-/// space, so they bear our name.
-const GOOD: &str = "serin.config.good";
-const REFUSED: &str = "serin.config.refused";
+use crate::raw;
+
+/// Keys in the data that all VMs of the proxy share, and that outlive each of them; the name of the plugin follows. Istio
+/// gives every plugin the same space, so they bear our name.
+const GOOD: &str = "serin.config.good:";
+const REFUSED: &str = "serin.config.refused:";
 
 /// `DownstreamConnectionTermination` (bit 14) and `DownstreamRemoteReset` (bit 28), which is what an HTTP/2 client
 /// that cancels sends (`CoreResponseFlag` in envoy/stream_info/stream_info.h).
@@ -63,8 +65,9 @@ pub(crate) fn property(path: Vec<&str>) -> Option<Vec<u8>> {
 }
 
 /// Name of the plugin, which tells plugins of one VM apart.
-pub(crate) fn plugin_name() -> Vec<u8> {
-    property(vec!["plugin_name"]).unwrap_or_default()
+pub(crate) fn plugin_name() -> String {
+    let name = property(vec!["plugin_name"]).unwrap_or_default();
+    String::from_utf8_lossy(&name).into_owned()
 }
 
 /// Name of the upstream cluster that the request was routed to.
@@ -84,20 +87,9 @@ pub(crate) fn client_hung_up() -> bool {
     flags.is_some_and(|bytes| u64::from_le_bytes(bytes) & CLIENT_WENT_AWAY != 0)
 }
 
-/// The proxy's clock.
-pub(crate) fn now() -> SystemTime {
-    hostcalls::get_current_time().unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-/// Time since `start`; zero where the clock was set back meanwhile.
-pub(crate) fn since(start: SystemTime) -> Duration {
-    now().duration_since(start).unwrap_or_default()
-}
-
-/// A reading of the proxy's clock as time since 1970.
-pub(crate) fn since_epoch(time: SystemTime) -> Duration {
-    time.duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
+/// Time since some moment, by a clock that is never set.
+pub(crate) fn now() -> Duration {
+    Duration::from_nanos(raw::monotonic_time())
 }
 
 /// Asks for ticks; none more where the period is zero.
@@ -134,22 +126,27 @@ pub(crate) fn seed() -> u64 {
 /// Keeps a configuration that is good for VMs that will not have seen it: those of a new binary, and those that follow
 /// a trap. It is one copy for the whole proxy. Every VM writes it, which costs a copy of the bytes each time: little
 /// beside the parsing that went before, and each VM meets the configurations in their order, so that the newest stays.
-pub(crate) fn keep_good(configuration: &[u8]) {
-    let _ = hostcalls::set_shared_data(GOOD, Some(configuration), None);
+pub(crate) fn keep_good(plugin: &str, configuration: &[u8]) {
+    let _ = hostcalls::set_shared_data(&key(GOOD, plugin), Some(configuration), None);
 }
 
 /// The newest good configuration that any VM of the proxy has met.
-pub(crate) fn good() -> Option<Vec<u8>> {
-    hostcalls::get_shared_data(GOOD).ok()?.0
+pub(crate) fn good(plugin: &str) -> Option<Vec<u8>> {
+    hostcalls::get_shared_data(&key(GOOD, plugin)).ok()?.0
 }
 
 /// Whether no VM of this proxy has refused this configuration in favour of this generation before: each worker meets
 /// it, but people want to read of it once.
-pub(crate) fn refused_first(configuration: &[u8], in_use: u64) -> bool {
+pub(crate) fn refused_first(plugin: &str, configuration: &[u8], in_use: u64) -> bool {
+    let key = key(REFUSED, plugin);
     let digest = fxhash::hash64(&(configuration, in_use)).to_le_bytes();
-    let (known, version) = hostcalls::get_shared_data(REFUSED).unwrap_or_default();
+    let (known, version) = hostcalls::get_shared_data(&key).unwrap_or_default();
     // Whoever is overtaken here need not tell. The very first refusal has no version to compare, and no rival: Envoy
     // tries a configuration that is new to it on the main thread, before any worker.
     known.as_deref() != Some(digest.as_slice())
-        && hostcalls::set_shared_data(REFUSED, Some(&digest), version).is_ok()
+        && hostcalls::set_shared_data(&key, Some(&digest), version).is_ok()
+}
+
+fn key(of: &str, plugin: &str) -> String {
+    [of, plugin].concat()
 }

@@ -29,6 +29,6 @@ mod raw;
 mod ticks;
 
 proxy_wasm::main! {{
-    // This also installs the hook that logs a panic, which would be silent otherwise.
+    // This also installs the logger.
     proxy_wasm::set_log_level(LogLevel::Warn);
 }}

@@ -75,26 +75,43 @@ pub(crate) fn set_gauge(name: &str, value: u64) {
 
 /// The metrics of all variants of a configuration, rollout by rollout.
 #[derive(Default)]
-pub(crate) struct Metrics(Vec<OnceCell<Vec<Slot>>>);
+pub(crate) struct Metrics {
+    plugin: String,
+    rollouts: Vec<OnceCell<Vec<Slot>>>,
+}
 
-type Slot = OnceCell<Box<VariantMetrics>>;
+type Slot = OnceCell<Rc<VariantMetrics>>;
 
 impl Metrics {
     /// Room for the metrics of a table.
-    pub(crate) fn new(table: &RoutingTable) -> Self {
+    pub(crate) fn new(plugin: &str, table: &RoutingTable) -> Self {
         let rollouts = table.rollouts().iter();
-        Self(rollouts.map(|_| OnceCell::new()).collect())
+        Self {
+            plugin: plugin.to_owned(),
+            rollouts: rollouts.map(|_| OnceCell::new()).collect(),
+        }
     }
 
     /// The metrics of the variant that was chosen.
-    pub(crate) fn of(&self, table: &RoutingTable, decision: &Decision) -> Option<&VariantMetrics> {
-        let rollout = table.rollout(decision.rollout)?;
+    pub(crate) fn of(
+        &self,
+        encoding: Encoding,
+        rollout: &Rollout,
+        decision: &Decision,
+    ) -> Option<&Rc<VariantMetrics>> {
         let variant = rollout.variant(decision.variant)?;
         let variants = rollout.variants().iter();
         let slots = || variants.map(|_| OnceCell::new()).collect();
-        let slots = self.0.get(decision.rollout)?.get_or_init(slots);
+        let slots = self.rollouts.get(decision.rollout)?.get_or_init(slots);
         let slot = slots.get(decision.variant)?;
-        let metrics = || Box::new(VariantMetrics::new(table.encoding(), rollout, variant));
+        let metrics = || {
+            Rc::new(VariantMetrics::new(
+                &self.plugin,
+                encoding,
+                rollout,
+                variant,
+            ))
+        };
         Some(slot.get_or_init(metrics))
     }
 }
@@ -116,6 +133,10 @@ pub(crate) struct Encoded {
 }
 
 impl Encoded {
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.encoding
+    }
+
     /// The name of a metric with these labels and more.
     pub(crate) fn name(&self, more: &[(&str, &str)], name: &str) -> String {
         let shared = self.labels.iter();
@@ -148,7 +169,7 @@ pub(crate) struct VariantMetrics {
 }
 
 impl VariantMetrics {
-    fn new(encoding: Encoding, rollout: &Rollout, variant: &VariantConfig) -> Self {
+    fn new(plugin: &str, encoding: Encoding, rollout: &Rollout, variant: &VariantConfig) -> Self {
         let of_rollout = (stat::ROLLOUT, rollout.name().to_owned());
         let labels = Encoded {
             encoding,
@@ -159,7 +180,7 @@ impl VariantMetrics {
             ],
         };
         Self {
-            fuse: fuses::of(rollout, variant, &labels),
+            fuse: fuses::of(plugin, rollout, variant, &labels),
             labels,
             rollout: Encoded {
                 encoding,

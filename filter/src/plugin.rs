@@ -11,12 +11,9 @@ use serin_filter_core::table::{Builder, RoutingTable};
 use crate::fuses;
 use crate::host;
 use crate::metrics::{Metrics, set_gauge};
-use crate::ticks;
 
 /// How long a piece of a long configuration may hold up the requests of the worker.
-const PIECE: Duration = Duration::from_millis(4);
-/// Rollouts that are compiled between two looks at the clock.
-const BATCH: usize = 16;
+const PIECE: Duration = Duration::from_millis(8);
 
 /// A configuration and its metrics; by default the pass-through, which only removes the filter's own headers.
 #[derive(Default)]
@@ -26,9 +23,9 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    fn new(table: RoutingTable) -> Self {
-        let metrics = Metrics::new(&table);
-        Self { table, metrics }
+    fn new(plugin: &str, table: RoutingTable) -> Rc<Self> {
+        let metrics = Metrics::new(plugin, &table);
+        Rc::new(Self { table, metrics })
     }
 }
 
@@ -38,12 +35,17 @@ struct Loading {
     parts: Parts,
     next: usize,
     builder: Builder,
+    /// One that this came over, in case that there is something wrong with it: other workers may have the older in use,
+    /// and no two may differ for long.
+    overtaken: Option<Box<Loading>>,
+    /// Whether a later one was refused.
+    fallback: bool,
 }
 
 /// What one plugin of this VM does. VMs are shared by plugins of the same code, and their requests must not be mixed up.
 #[derive(Default)]
 struct Plugin {
-    name: Vec<u8>,
+    name: String,
     loaded: Rc<Loaded>,
     /// Whether `loaded` came from a good configuration.
     good: bool,
@@ -72,43 +74,52 @@ pub(crate) fn loaded() -> Rc<Loaded> {
 }
 
 /// Takes the configuration over that the proxy has for the plugin, at once or, where it is long and there is another to
-/// go on with, by [`go_on`].
-pub(crate) fn configure(size: usize) {
+/// go on with, by [`go_on`]. Returns whether there is something to go on with.
+pub(crate) fn configure(size: usize) -> bool {
     let json = host::configuration(size);
     let name = host::plugin_name();
     PLUGINS.with_borrow_mut(|plugins| {
-        let known = plugins.iter().position(|plugin| plugin.name == name);
-        let at = known.unwrap_or(plugins.len());
-        if known.is_none() {
-            plugins.push(Plugin {
-                name,
-                ..Plugin::default()
-            });
+        let known = plugins.iter_mut().find(|plugin| plugin.name == name);
+        match known {
+            Some(plugin) => plugin.begin(json, PIECE),
+            // A VM that is new must not serve without it: nobody would be where they were.
+            None => {
+                let mut plugin = Plugin {
+                    name,
+                    ..Plugin::default()
+                };
+                plugin.begin(json, Duration::MAX);
+                plugins.push(plugin);
+            }
         }
-        if let Some(plugin) = plugins.get_mut(at) {
-            plugin.begin(json);
-        }
-    });
+        busy(plugins)
+    })
 }
 
 /// Compiles the next piece of what is being compiled; returns whether there is more.
 pub(crate) fn go_on() -> bool {
     PLUGINS.with_borrow_mut(|plugins| {
         plugins.iter_mut().for_each(|plugin| plugin.go_on(PIECE));
-        plugins.iter().any(|plugin| plugin.loading.is_some())
+        busy(plugins)
     })
 }
 
+fn busy(plugins: &[Plugin]) -> bool {
+    plugins.iter().any(|plugin| plugin.loading.is_some())
+}
+
 impl Plugin {
-    fn begin(&mut self, json: Vec<u8>) {
+    fn begin(&mut self, json: Vec<u8>, limit: Duration) {
         match Loading::begin(json) {
-            Ok(loading) => self.loading = Some(loading),
-            Err((json, error)) => return self.refuse(&json, &error),
-        }
-        // Nobody waits for a first configuration but the proxy itself.
-        self.go_on(if self.good { PIECE } else { Duration::MAX });
-        if self.loading.is_some() {
-            ticks::soon();
+            Ok(mut loading) => {
+                loading.overtaken = self.loading.take().map(|mut older| {
+                    older.overtaken = None;
+                    Box::new(older)
+                });
+                self.loading = Some(loading);
+                self.go_on(limit);
+            }
+            Err((json, error)) => self.refuse(&json, &error),
         }
     }
 
@@ -118,32 +129,39 @@ impl Plugin {
         };
         let start = host::now();
         loop {
-            match loading.batch() {
-                Err(error) => return self.refuse(&loading.json, &error),
+            match loading.step() {
+                Err(error) => {
+                    self.loading = loading.overtaken.map(|older| *older);
+                    return self.refuse(&loading.json, &error);
+                }
                 Ok(true) => break,
-                Ok(false) if host::since(start) >= limit => {
+                Ok(false) if host::now().saturating_sub(start) >= limit => {
                     self.loading = Some(loading);
                     return;
                 }
                 Ok(false) => {}
             }
         }
-        host::keep_good(&loading.json);
-        self.adopt(Rc::new(Loaded::new(loading.builder.finish())), false);
+        host::keep_good(&self.name, &loading.json);
+        let loaded = Loaded::new(&self.name, loading.builder.finish());
+        self.adopt(loaded, loading.fallback);
         self.good = true;
     }
 
-    /// Goes on with the last good configuration: this VM's own, or the one that the proxy keeps for a VM that is new.
+    /// Goes on with the last good configuration: this VM's own, which may still be on its way, or the one that the proxy
+    /// keeps for a VM that is new.
     fn refuse(&mut self, json: &[u8], error: &ConfigError) {
-        self.loading = None;
+        if let Some(loading) = &mut self.loading {
+            loading.fallback = true;
+        }
         if !self.good
-            && let Some(kept) = host::good().and_then(compile)
+            && let Some(kept) = host::good(&self.name).and_then(compile)
         {
             self.good = true;
-            self.loaded = Rc::new(Loaded::new(kept));
+            self.loaded = Loaded::new(&self.name, kept);
         }
         let generation = self.loaded.table.generation();
-        if host::refused_first(json, generation) {
+        if host::refused_first(&self.name, json, generation) {
             match generation {
                 0 => log::warn!("serin: {error}; all requests take the default route"),
                 good => log::warn!("serin: {error}; generation {good} stays in use"),
@@ -153,7 +171,7 @@ impl Plugin {
     }
 
     fn adopt(&mut self, loaded: Rc<Loaded>, refused: bool) {
-        fuses::retain(&loaded.table);
+        fuses::retain(&self.name, &loaded.table);
         set_gauge(stat::CONFIG_INVALID, u64::from(refused));
         set_gauge(stat::CONFIG_GENERATION, loaded.table.generation());
         self.loaded = loaded;
@@ -172,26 +190,26 @@ impl Loading {
                 parts,
                 next: 0,
                 builder,
+                overtaken: None,
+                fallback: false,
             }),
             Err(error) => Err((json, error)),
         }
     }
 
-    /// Compiles a few rollouts; returns whether these were the last.
-    fn batch(&mut self) -> Result<bool, ConfigError> {
-        for _ in 0..BATCH {
-            let Some(rollout) = self.parts.rollout(&self.json, self.next) else {
-                return Ok(true);
-            };
-            self.builder.add(rollout?)?;
-            self.next = self.next.saturating_add(1);
-        }
+    /// Compiles a rollout; returns whether all are done.
+    fn step(&mut self) -> Result<bool, ConfigError> {
+        let Some(rollout) = self.parts.rollout(&self.json, self.next) else {
+            return Ok(true);
+        };
+        self.builder.add(rollout?)?;
+        self.next = self.next.saturating_add(1);
         Ok(false)
     }
 }
 
 fn compile(json: Vec<u8>) -> Option<RoutingTable> {
     let mut loading = Loading::begin(json).ok()?;
-    while !loading.batch().ok()? {}
+    while !loading.step().ok()? {}
     Some(loading.builder.finish())
 }

@@ -1,4 +1,4 @@
-//! The two host calls of every request, without the SDK: it makes vectors of what they return, and this reads it in
+//! The host calls of every request, without the SDK: it makes vectors of what they return, and this reads it in
 //! place, from memory that is used again and again. An allocation by the proxy costs more than the call.
 #![allow(
     unsafe_code,
@@ -12,6 +12,14 @@ use proxy_wasm::types::MapType;
 
 /// Bytes that are kept for what the proxy returns; headers are rarely longer.
 const SCRATCH: usize = 16 * 1024;
+
+/// `CLOCK_MONOTONIC` of WASI.
+const MONOTONIC: u32 = 1;
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+unsafe extern "C" {
+    fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u32;
+}
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -40,6 +48,15 @@ extern "C" fn allocate(size: usize) -> *mut u8 {
         return offered;
     }
     Box::into_raw(vec![0_u8; size].into_boxed_slice()).cast()
+}
+
+/// Nanoseconds since some moment, by a clock that is never set. (The clock of the proxy's own call is: what is pending
+/// would be overdue at once when it is put forward.)
+pub(crate) fn monotonic_time() -> u64 {
+    let mut time = 0;
+    // SAFETY: the pointer is valid for the call, which fails for unknown clocks only.
+    unsafe { clock_time_get(MONOTONIC, 1, &raw mut time) };
+    time
 }
 
 /// All request headers in one piece, in the proxy's serialization (see [`serin_filter_core::pairs`]); in the request

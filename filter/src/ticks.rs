@@ -1,5 +1,6 @@
-//! The timer of the VM, of which there is one for two purposes: to go on with a long configuration as soon as the
-//! requests allow it, and to hand over counts a little later.
+//! The timer, for two purposes: to go on with a long configuration as soon as the requests allow it, and to hand over
+//! counts a little later. A timer belongs to the plugin that asks for it, and goes with it when its configuration is
+//! replaced, once its last request is over.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -17,6 +18,18 @@ enum Next {
 
 thread_local! {
     static NEXT: Cell<Next> = const { Cell::new(Next::Never) };
+    static OWNER: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Number of the configuration whose timer it is, which is the last one that came.
+pub(crate) fn owner() -> u32 {
+    OWNER.get()
+}
+
+/// Forgets what was asked for: there is another owner now.
+pub(crate) fn renew() {
+    OWNER.set(OWNER.get().wrapping_add(1));
+    NEXT.set(Next::Never);
 }
 
 /// Asks for ticks as fast as they come, until [`stop`].
@@ -33,8 +46,7 @@ pub(crate) fn later(period: Duration) {
     }
 }
 
-/// What a tick was asked for [`later`] is done: ask for the next one anew. The timer belongs to a plugin that may be
-/// gone by then, so that none is waited for twice.
+/// What a tick was asked for [`later`] is done: the next one is to be asked for anew.
 pub(crate) fn passed() {
     if NEXT.get() == Next::Later {
         NEXT.set(Next::Never);

@@ -13,7 +13,7 @@
 //!
 //! # Time
 //!
-//! A call takes `now` from any clock that mostly goes forward, such as the wall clock of the proxy. When it goes back, no
+//! A call takes `now` from any clock that mostly goes forward, best one that is never set. When it goes back, no
 //! time passes until the next step forward: nothing is undone, and nobody waits for the clock to catch up.
 //!
 //! # Memory

@@ -2,6 +2,7 @@
 
 use std::fmt::Arguments;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::{
@@ -31,7 +32,7 @@ pub struct RoutingTable {
     route_header: String,
     shadow_header: String,
     encoding: Encoding,
-    rollouts: Vec<Rollout>,
+    rollouts: Vec<Arc<Rollout>>,
     names: Map<String, usize>,
     hosts: Hosts,
 }
@@ -133,7 +134,7 @@ impl Builder {
                 ));
             }
         }
-        table.rollouts.push(Rollout::new(at, config)?);
+        table.rollouts.push(Arc::new(Rollout::new(at, config)?));
         Ok(())
     }
 
@@ -191,19 +192,19 @@ impl RoutingTable {
         self.encoding
     }
 
-    /// The rollouts, in the order of the configuration.
-    pub fn rollouts(&self) -> &[Rollout] {
+    /// The rollouts, in the order of the configuration; shared, so that a long request keeps its own and not the table.
+    pub fn rollouts(&self) -> &[Arc<Rollout>] {
         &self.rollouts
     }
 
     /// One rollout by its position.
-    pub fn rollout(&self, index: usize) -> Option<&Rollout> {
+    pub fn rollout(&self, index: usize) -> Option<&Arc<Rollout>> {
         self.rollouts.get(index)
     }
 
     /// The rollout of this name.
     pub fn by_name(&self, name: &str) -> Option<&Rollout> {
-        self.rollouts.get(*self.names.get(name)?)
+        Some(self.rollouts.get(*self.names.get(name)?)?)
     }
 
     /// Position of the rollout that claims this host (with or without port, in any case) and this path (with its

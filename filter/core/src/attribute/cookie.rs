@@ -10,8 +10,6 @@ use thiserror::Error;
 ///
 /// Names are compared with case. Space around names and values does not belong to them, nor do double quotes around a
 /// value; a `;` ends a value even within quotes, since no cookie may hold one. What has no `=` is not a cookie.
-/// Proxies join the several `Cookie` fields of an HTTP/2 request with `; ` (RFC 9113, section 8.2.3), so one value is
-/// all there is to read.
 pub fn find<'a>(header_value: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     header_value
         .split(|&byte| byte == b';')

@@ -151,7 +151,7 @@ pub struct ConditionConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suffix: Option<String>,
     /// The whole value matches this expression (syntax of the Rust crate `regex-lite`, without Unicode classes; linear
-    /// time). A value that is not UTF-8 or longer than 4 KiB does not match.
+    /// time). A value that is not UTF-8 or longer than 1 KiB does not match.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub regex: Option<String>,
     /// Whether the attribute is there, with whatever value.

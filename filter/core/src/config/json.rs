@@ -81,7 +81,8 @@ impl<'de> Visitor<'de> for Tree {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Json<'de>, A::Error> {
-        let mut fields = Vec::new();
+        // Few objects have more fields: to grow a vector on the way costs more than the rest of the object.
+        let mut fields = Vec::with_capacity(8);
         while let Some(field) = access.next_entry()? {
             fields.push(field);
         }

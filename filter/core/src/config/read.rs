@@ -59,13 +59,17 @@ impl Parts {
     /// # Errors
     /// As those of [`FilterConfig::parse`], unless they lie within a rollout.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
-        let place = Cell::new("config");
+        let so_far = SoFar {
+            place: Cell::new("config"),
+            version: Cell::new(VERSION),
+        };
         let mut reader = serde_json::Deserializer::from_slice(json);
-        let document = Document(&place)
+        let document = Document(&so_far)
             .deserialize(&mut reader)
             .and_then(|document| reader.end().map(|()| document));
         let (fields, rollouts) = document.map_err(|error| {
-            newer(json).unwrap_or_else(|| ConfigError::new(place.get(), error.to_string()))
+            let wrong = ConfigError::new(so_far.place.get(), error.to_string());
+            check_version(so_far.version.get()).err().unwrap_or(wrong)
         })?;
         let problem = Problem::new(true);
         let mut it = Object {
@@ -147,22 +151,18 @@ pub(crate) fn check_version(version: u32) -> Result<(), ConfigError> {
     ))
 }
 
-/// Whether what cannot be read is of another version: that is then what to say.
-fn newer(json: &[u8]) -> Option<ConfigError> {
-    let Json::Object(fields) = serde_json::from_slice(json).ok()? else {
-        return None;
-    };
-    let version = fields.into_iter().find_map(|field| match field {
-        (name, Json::Natural(version)) if name.is("version") => u32::try_from(version).ok(),
-        _ => None,
-    });
-    check_version(version?).err()
+/// What was met of a document before it turned out not to be readable.
+struct SoFar {
+    /// What is being read.
+    place: Cell<&'static str>,
+    /// What cannot be read may be of another version: that is then what to say.
+    version: Cell<u32>,
 }
 
 type Rollouts<'de> = Option<Vec<&'de RawValue>>;
 
-/// The fields of the document, and apart from them its rollouts; the cell says what is being read.
-struct Document<'a>(&'a Cell<&'static str>);
+/// The fields of the document, and apart from them its rollouts.
+struct Document<'a>(&'a SoFar);
 
 impl<'de> DeserializeSeed<'de> for Document<'_> {
     type Value = (Fields<'de>, Rollouts<'de>);
@@ -183,11 +183,18 @@ impl<'de> Visitor<'de> for Document<'_> {
         let (mut fields, mut rollouts) = (Vec::new(), None);
         while let Some(name) = access.next_key::<Json>()? {
             if name.is("rollouts") {
-                self.0.set("rollouts");
+                self.0.place.set("rollouts");
                 rollouts = Some(access.next_value()?);
-                self.0.set("config");
+                self.0.place.set("config");
             } else {
-                fields.push((name, access.next_value()?));
+                let value = access.next_value()?;
+                if let Json::Natural(version) = value
+                    && name.is("version")
+                {
+                    let version = u32::try_from(version).unwrap_or(u32::MAX);
+                    self.0.version.set(version);
+                }
+                fields.push((name, value));
             }
         }
         Ok((fields, rollouts))

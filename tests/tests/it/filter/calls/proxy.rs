@@ -13,6 +13,7 @@ const NOT_FOUND: u32 = 1;
 const REQUEST_HEADERS: u32 = 0;
 const RESPONSE_HEADERS: u32 = 2;
 
+/// Numbers of root contexts are odd here, those of streams even, and each root's plugin is "serin" unless told otherwise.
 const ROOT: i32 = 1;
 const STREAM: i32 = 2;
 
@@ -26,8 +27,15 @@ pub(super) struct State {
     configuration: Vec<u8>,
     request: Headers,
     response: Headers,
-    /// Nanoseconds since 1970.
+    /// Nanoseconds of a clock that is never set, and how far it goes each time that somebody looks.
     now: u64,
+    step: u64,
+    /// The root context for which the filter was entered last.
+    root: i32,
+    /// The plugin of each root context that is there, and the period of its timer in milliseconds.
+    roots: BTreeMap<i32, (String, u32)>,
+    /// The root context of each stream in flight.
+    streams: BTreeMap<i32, i32>,
     /// Names of metrics; a metric's id is its position.
     metrics: Vec<String>,
     values: BTreeMap<u32, i64>,
@@ -51,12 +59,42 @@ impl Proxy {
         let linker = linker(&engine);
         let instance = linker.instantiate_and_start(&mut store, &module).unwrap();
         let mut proxy = Proxy { store, instance };
-        let size = i32::try_from(configuration.len()).unwrap();
         proxy.enter("_initialize", &[]);
-        proxy.enter("proxy_on_context_create", &[ROOT, 0]);
         proxy.enter("proxy_on_vm_start", &[ROOT, 0]);
-        proxy.enter("proxy_on_configure", &[ROOT, size]);
+        proxy.configure("serin", configuration);
         proxy
+    }
+
+    /// A configuration, with the root context that Envoy makes for it; returns its number. That of the one before goes
+    /// when nothing holds it any more ([`Proxy::forget`]).
+    pub(super) fn configure(&mut self, plugin: &str, configuration: &str) -> i32 {
+        let state = self.store.data_mut();
+        let root = state.roots.keys().next_back().map_or(ROOT, |last| last + 2);
+        state.roots.insert(root, (plugin.to_owned(), 0));
+        state.configuration = configuration.as_bytes().to_vec();
+        let size = i32::try_from(configuration.len()).unwrap();
+        self.enter("proxy_on_context_create", &[root, 0]);
+        self.enter("proxy_on_configure", &[root, size]);
+        root
+    }
+
+    /// A root context ends, and its timer with it.
+    pub(super) fn forget(&mut self, root: i32) {
+        self.store.data_mut().roots.remove(&root);
+    }
+
+    /// Lets each look at the clock take so long.
+    pub(super) fn slow_down(&mut self, nanoseconds: u64) {
+        self.store.data_mut().step = nanoseconds;
+    }
+
+    /// Periods of the timers that run, in milliseconds.
+    pub(super) fn timers(&self) -> Vec<u32> {
+        let roots = self.store.data().roots.values();
+        roots
+            .map(|(_, period)| *period)
+            .filter(|it| *it > 0)
+            .collect()
     }
 
     /// Names of what the module offers.
@@ -68,28 +106,49 @@ impl Proxy {
     /// One request and its answer, by all the entries of Envoy for a stream (`proxy_wasm::ContextBase`): those that the
     /// module does not have are not made. Returns what crossed, from the first entry on.
     pub(super) fn serve(&mut self, request: &Headers, status: u16) -> Vec<String> {
-        let state = self.store.data_mut();
-        state.journal.clear();
-        state.request = Clone::clone(request);
-        state.response = vec![(b":status".to_vec(), status.to_string().into_bytes())];
-        let (headers, answer) = (state.request.len(), state.response.len());
-        let count = |number: usize| i32::try_from(number).unwrap();
-        self.enter("proxy_on_context_create", &[STREAM, ROOT]);
-        self.enter("proxy_on_request_headers", &[STREAM, count(headers), 0]);
-        self.enter("proxy_on_request_body", &[STREAM, 10, 1]);
+        self.store.data_mut().journal.clear();
+        let root = self.store.data().roots.keys().next_back().copied();
+        self.begin(STREAM, root.unwrap(), request);
         self.pass(100_000);
-        self.enter("proxy_on_response_headers", &[STREAM, count(answer), 0]);
-        self.enter("proxy_on_response_body", &[STREAM, 100, 1]);
-        self.enter("proxy_on_log", &[STREAM]);
-        self.enter("proxy_on_done", &[STREAM]);
-        self.enter("proxy_on_delete", &[STREAM]);
+        self.end(STREAM, status);
         self.crossed()
     }
 
-    /// The tick that the filter asked for. Returns what crossed.
+    /// The first half of a request, under a root context.
+    pub(super) fn begin(&mut self, stream: i32, root: i32, request: &Headers) {
+        let state = self.store.data_mut();
+        state.request = Clone::clone(request);
+        state.streams.insert(stream, root);
+        let headers = i32::try_from(request.len()).unwrap();
+        self.enter("proxy_on_context_create", &[stream, root]);
+        self.enter("proxy_on_request_headers", &[stream, headers, 0]);
+        self.enter("proxy_on_request_body", &[stream, 10, 1]);
+    }
+
+    /// The rest of it.
+    pub(super) fn end(&mut self, stream: i32, status: u16) {
+        self.store.data_mut().response =
+            vec![(b":status".to_vec(), status.to_string().into_bytes())];
+        self.enter("proxy_on_response_headers", &[stream, 1, 0]);
+        self.enter("proxy_on_response_body", &[stream, 100, 1]);
+        self.enter("proxy_on_log", &[stream]);
+        self.enter("proxy_on_done", &[stream]);
+        self.enter("proxy_on_delete", &[stream]);
+        self.store.data_mut().streams.remove(&stream);
+    }
+
+    /// Each timer that runs fires once, after its time. Returns what crossed.
     pub(super) fn tick(&mut self) -> Vec<String> {
-        self.store.data_mut().journal.clear();
-        self.enter("proxy_on_tick", &[ROOT]);
+        let state = self.store.data_mut();
+        state.journal.clear();
+        let running = state.roots.iter().filter(|(_, (_, period))| *period > 0);
+        let running: Vec<(i32, u32)> = running
+            .map(|(root, (_, period))| (*root, *period))
+            .collect();
+        for (root, period) in running {
+            self.pass(u64::from(period) * 1_000_000);
+            self.enter("proxy_on_tick", &[root]);
+        }
         self.crossed()
     }
 
@@ -121,7 +180,11 @@ impl Proxy {
         let Some(entry) = self.instance.get_func(&self.store, name) else {
             return;
         };
-        self.store.data_mut().journal.push(format!("> {name}"));
+        let state = self.store.data_mut();
+        state.journal.push(format!("> {name}"));
+        if let Some(&context) = arguments.first() {
+            state.root = state.streams.get(&context).copied().unwrap_or(context);
+        }
         let arguments: Vec<Val> = arguments.iter().map(|it| Val::I32(*it)).collect();
         let results = entry.ty(&self.store).results().len();
         let mut results = vec![Val::I32(0); results];
@@ -254,18 +317,25 @@ fn linker(engine: &Engine) -> Linker<State> {
             let mut it = Call(it);
             let path = it.read(path, path_size);
             it.note("get_property", &path.iter().map(|&it| if it == 0 { b'.' } else { it }).collect::<Vec<_>>());
-            let value: &[u8] = match path.as_slice() {
-                b"plugin_name" => b"serin",
-                b"response\0code_details" => b"via_upstream",
-                b"xds\0cluster_name" => b"fraud-v8",
-                _ => return Ok(NOT_FOUND),
+            let state = it.0.data();
+            let value = match path.as_slice() {
+                b"plugin_name" => state.roots.get(&state.root).map(|(plugin, _)| plugin.clone()),
+                b"response\0code_details" => Some("via_upstream".to_owned()),
+                b"xds\0cluster_name" => Some("fraud-v8".to_owned()),
+                _ => None,
             };
-            it.give(value, data, size)
+            match value {
+                Some(value) => it.give(value.as_bytes(), data, size),
+                None => Ok(NOT_FOUND),
+            }
         })?;
-        linker.func_wrap(env, "proxy_get_current_time_nanoseconds", |it: In, at: u32| {
+        linker.func_wrap("wasi_snapshot_preview1", "clock_time_get", |it: In, clock: u32, _precision: u64, at: u32| {
             let mut it = Call(it);
-            it.note("get_current_time", b"");
-            let now = it.0.data().now;
+            assert_eq!(clock, 1, "the clock that is never set");
+            it.note("clock_time_get", b"");
+            let state = it.0.data_mut();
+            state.now += state.step;
+            let now = state.now;
             it.write(at, &now.to_le_bytes());
             OK
         })?;
@@ -316,7 +386,11 @@ fn linker(engine: &Engine) -> Linker<State> {
             it.0.data_mut().shared.insert(key, value);
             OK
         })?;
-        linker.func_wrap(env, "proxy_set_tick_period_milliseconds", |it: In, _period: u32| {
+        linker.func_wrap(env, "proxy_set_tick_period_milliseconds", |mut it: In, period: u32| {
+            let state = it.data_mut();
+            if let Some((_, own)) = state.roots.get_mut(&state.root) {
+                *own = period;
+            }
             Call(it).note("set_tick_period", b"");
             OK
         })?;
