@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::ops::Range;
 
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::decode::encoding;
@@ -59,17 +59,10 @@ impl Parts {
     /// # Errors
     /// As those of [`FilterConfig::parse`], unless they lie within a rollout.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
-        let so_far = SoFar {
-            place: Cell::new("config"),
-            version: Cell::new(VERSION),
-        };
-        let mut reader = serde_json::Deserializer::from_slice(json);
-        let document = Document(&so_far)
-            .deserialize(&mut reader)
-            .and_then(|document| reader.end().map(|()| document));
+        let place = Cell::new("config");
+        let document = Document(Some(&place)).read(json);
         let (fields, rollouts) = document.map_err(|error| {
-            let wrong = ConfigError::new(so_far.place.get(), error.to_string());
-            check_version(so_far.version.get()).err().unwrap_or(wrong)
+            newer(json).unwrap_or_else(|| ConfigError::new(place.get(), error.to_string()))
         })?;
         let problem = Problem::new(true);
         let mut it = Object {
@@ -151,18 +144,31 @@ pub(crate) fn check_version(version: u32) -> Result<(), ConfigError> {
     ))
 }
 
-/// What was met of a document before it turned out not to be readable.
-struct SoFar {
-    /// What is being read.
-    place: Cell<&'static str>,
-    /// What cannot be read may be of another version: that is then what to say.
-    version: Cell<u32>,
+/// Whether what cannot be read is of another version: that is then what to say.
+fn newer(json: &[u8]) -> Option<ConfigError> {
+    let (fields, _) = Document(None).read(json).ok()?;
+    match fields.as_slice() {
+        [(_, Json::Natural(version)), ..] => {
+            check_version(u32::try_from(*version).unwrap_or(u32::MAX)).err()
+        }
+        _ => None,
+    }
 }
 
 type Rollouts<'de> = Option<Vec<&'de RawValue>>;
 
-/// The fields of the document, and apart from them its rollouts.
-struct Document<'a>(&'a SoFar);
+/// The fields of the document, and apart from them its rollouts; the cell says what is being read. Without it, only the
+/// version is read and all else skipped.
+struct Document<'a>(Option<&'a Cell<&'static str>>);
+
+impl Document<'_> {
+    fn read(self, json: &[u8]) -> Result<(Fields<'_>, Rollouts<'_>), serde_json::Error> {
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        let document = self.deserialize(&mut reader)?;
+        reader.end()?;
+        Ok(document)
+    }
+}
 
 impl<'de> DeserializeSeed<'de> for Document<'_> {
     type Value = (Fields<'de>, Rollouts<'de>);
@@ -182,19 +188,16 @@ impl<'de> Visitor<'de> for Document<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
         let (mut fields, mut rollouts) = (Vec::new(), None);
         while let Some(name) = access.next_key::<Json>()? {
-            if name.is("rollouts") {
-                self.0.place.set("rollouts");
-                rollouts = Some(access.next_value()?);
-                self.0.place.set("config");
-            } else {
-                let value = access.next_value()?;
-                if let Json::Natural(version) = value
-                    && name.is("version")
-                {
-                    let version = u32::try_from(version).unwrap_or(u32::MAX);
-                    self.0.version.set(version);
+            match self.0 {
+                Some(place) if name.is("rollouts") => {
+                    place.set("rollouts");
+                    rollouts = Some(access.next_value()?);
+                    place.set("config");
                 }
-                fields.push((name, value));
+                None if !name.is("version") => {
+                    access.next_value::<IgnoredAny>()?;
+                }
+                _ => fields.push((name, access.next_value()?)),
             }
         }
         Ok((fields, rollouts))
