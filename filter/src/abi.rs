@@ -5,12 +5,16 @@
 #![allow(unsafe_code, reason = "exported names are unsafe attributes")]
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use fxhash::FxHashMap;
 use proxy_wasm::types::Action;
 
 use crate::exchange::Exchange;
-use crate::{counters, host, plugin, ticks};
+use crate::{host, plugin};
+
+/// Between two pieces of a long configuration: requests that wait get their turn.
+const SOON: Duration = Duration::from_millis(1);
 
 thread_local! {
     /// The requests of this worker that are in flight and belong to a rollout, by the proxy's number for them.
@@ -21,22 +25,17 @@ thread_local! {
 /// every request of the proxy.
 #[unsafe(export_name = "serin_on_configure")]
 extern "C" fn on_configure(_root: u32, size: usize) -> bool {
-    // The timer goes with the configuration that this one replaces.
-    counters::hand_over(host::now());
-    ticks::renew();
     if plugin::configure(size) {
-        ticks::soon();
+        host::tick_every(SOON);
     }
     true
 }
 
-/// Time to go on with a configuration that is long, and to hand over what was counted.
+/// Time to go on with a configuration that is long. The timer belongs to the last configuration that asked for it.
 #[unsafe(export_name = "serin_on_tick")]
 extern "C" fn on_tick(_root: u32) {
-    let busy = plugin::go_on();
-    counters::hand_over(host::now());
-    if !busy {
-        ticks::stop();
+    if !plugin::go_on() {
+        host::tick_every(Duration::ZERO);
     }
 }
 

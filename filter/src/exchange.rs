@@ -13,12 +13,10 @@ use serin_filter_core::random::SplitMix64;
 use serin_filter_core::route::{Decision, Reason, Request, decide};
 use serin_filter_core::table::{Rollout, RoutingTable};
 
-use crate::counters;
 use crate::host;
 use crate::metrics::VariantMetrics;
 use crate::plugin::Loaded;
 use crate::raw;
-use crate::ticks;
 
 thread_local! {
     /// Each worker draws from a generator of its own: a seed from WASI once, and no call into the proxy per draw.
@@ -35,7 +33,6 @@ pub(crate) struct Exchange {
     fused: bool,
     ticket: Option<Ticket>,
     started: Duration,
-    timer: u32,
     call: Call,
     /// Whether the response came to its end.
     ended: bool,
@@ -67,7 +64,7 @@ impl Exchange {
             return None;
         };
         let metrics = (loaded.metrics).of(table.encoding(), rollout, &decision)?;
-        let (started, timer) = (host::now(), ticks::owner());
+        let started = host::now();
         let (fused, ticket) = match metrics.fuse().map(|it| it.admit(started)) {
             None => (false, None),
             Some(Admission::Through(ticket)) => (false, Some(ticket)),
@@ -78,7 +75,6 @@ impl Exchange {
         if decision.shadow {
             metrics.shadowed();
         }
-        counters::settle(started, timer);
         Some(Self {
             rollout: Arc::clone(rollout),
             metrics: Rc::clone(metrics),
@@ -86,7 +82,6 @@ impl Exchange {
             fused,
             ticket,
             started,
-            timer,
             // A later filter, such as a transcoder, may change it.
             call: Call::of(headers.get("content-type").unwrap_or_default()),
             ended: false,
@@ -131,7 +126,6 @@ impl Exchange {
         if let Some(cluster) = rollout.variant(served).and_then(|it| it.cluster.as_deref()) {
             metrics.sample(cluster);
         }
-        counters::settle(now, self.timer);
     }
 }
 

@@ -11,8 +11,8 @@ use serin_filter_core::fuse::{Admission, Fuse, FuseSettings, State, Ticket};
 use serin_filter_core::stat::{self, Encoding};
 use serin_filter_core::table::{Rollout, RoutingTable};
 
+use crate::host;
 use crate::metrics::{Encoded, define};
-use crate::{counters, host};
 
 /// Plugin, rollout, variant and version.
 type Key = (String, String, String, String);
@@ -127,7 +127,7 @@ impl VariantFuse {
         let (open, trips) = (is_open(&fuse), fuse.trips());
         let result = act(&mut fuse);
         if let Some(id) = self.trips {
-            (trips..fuse.trips()).for_each(|_| counters::increment(id));
+            (trips..fuse.trips()).for_each(|_| host::increment(id));
         }
         self.report(open, is_open(&fuse));
         result

@@ -19,14 +19,12 @@
 use proxy_wasm::types::LogLevel;
 
 mod abi;
-mod counters;
 mod exchange;
 mod fuses;
 mod host;
 mod metrics;
 mod plugin;
 mod raw;
-mod ticks;
 
 proxy_wasm::main! {{
     // This also installs the logger.

@@ -15,7 +15,7 @@ use serin_filter_core::stat::{self, Encoding};
 use serin_filter_core::table::{Rollout, RoutingTable};
 
 use crate::fuses::{self, VariantFuse};
-use crate::{counters, host};
+use crate::host;
 
 /// One request in so many is checked for where it really went. Each worker samples for itself, so that 200 requests of a
 /// canary, which are few, must suffice for a dozen workers.
@@ -50,17 +50,14 @@ thread_local! {
     static IDS: RefCell<FxHashMap<String, usize>> = RefCell::default();
 }
 
-/// The id of a metric, defined if this VM has not done so before; of a counter its place among [`counters`].
+/// The id of a metric, defined if this VM has not done so before.
 pub(crate) fn define(kind: MetricType, name: String) -> Option<u32> {
     IDS.with(|ids| {
         let mut ids = ids.try_borrow_mut().ok()?;
         if let Some(&id) = ids.get(&name) {
             return u32::try_from(id).ok();
         }
-        let mut id = host::define(kind, &name)?;
-        if matches!(kind, MetricType::Counter) {
-            id = counters::enter(id)?;
-        }
+        let id = host::define(kind, &name)?;
         ids.insert(name, usize::try_from(id).ok()?);
         Some(id)
     })
@@ -212,14 +209,14 @@ impl VariantMetrics {
 
     fn count(&self, metric: Option<&Metric>, labels: &[(&str, &str)], name: &str) {
         if let Some(id) = self.counter(metric, labels, name) {
-            counters::increment(id);
+            host::increment(id);
         }
     }
 
     /// Adds one or nothing: a counter that never counts is to be 0 and not missing.
     fn count_if(&self, it: bool, metric: Option<&Metric>, labels: &[(&str, &str)], name: &str) {
         if let Some(id) = self.counter(metric, labels, name).filter(|_| it) {
-            counters::increment(id);
+            host::increment(id);
         }
     }
 
@@ -241,7 +238,7 @@ impl VariantMetrics {
     pub(crate) fn shadowed(&self) {
         let name = || self.rollout.name(&[], stat::SHADOWED_TOTAL);
         if let Some(id) = self.shadowed.id(MetricType::Counter, name) {
-            counters::increment(id);
+            host::increment(id);
         }
     }
 

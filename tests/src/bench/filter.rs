@@ -25,16 +25,17 @@ pub struct Size {
     pub requests: u64,
 }
 
-/// Enough to tell two contenders apart that differ by 1 us, as far as the machine allows it.
+/// Enough to tell two contenders apart that differ by 1 us, as far as the machine allows it. Turns are short, so that
+/// those of a round have the same machine: a shared one is faster in one second than in the next.
 pub const FULL: Size = Size {
-    rounds: 60,
-    requests: 4_000,
+    rounds: 300,
+    requests: 800,
 };
 
 /// A rough look.
 pub const QUICK: Size = Size {
-    rounds: 8,
-    requests: 2_000,
+    rounds: 20,
+    requests: 800,
 };
 
 /// Any: it makes the orders of two runs the same.
@@ -86,11 +87,16 @@ pub struct Results {
     sizes: Vec<(String, u64)>,
 }
 
-/// Measures; `told` hears of each step.
+/// Measures all contenders or, beside what they are compared with, `only` these; `told` hears of each step.
 ///
 /// # Errors
 /// When something cannot be built or started, and when a contender does not do what it is measured for.
-pub async fn run(size: Size, modules: &Modules, told: impl Fn(&str)) -> Result<Results> {
+pub async fn run(
+    size: Size,
+    modules: &Modules,
+    only: &[String],
+    told: impl Fn(&str),
+) -> Result<Results> {
     let world = World::new("bench-filter")?;
     let cpus = Cpus::split()?;
     if cpus.is_none() {
@@ -101,7 +107,13 @@ pub async fn run(size: Size, modules: &Modules, told: impl Fn(&str)) -> Result<R
         Upstream::start(contender::CANARY).await?,
     );
     let mut contenders = Vec::new();
-    for (number, (name, way)) in contenders_of(modules).into_iter().enumerate() {
+    let wanted = |name: &String| {
+        only.is_empty() || [NONE, NOOP].contains(&name.as_str()) || only.contains(name)
+    };
+    let wanted = contenders_of(modules)
+        .into_iter()
+        .filter(|(name, _)| wanted(name));
+    for (number, (name, way)) in wanted.enumerate() {
         if let Some(cpus) = &cpus {
             cpus.measure()?;
         }

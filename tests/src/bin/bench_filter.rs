@@ -21,6 +21,9 @@ struct Args {
     /// Measure another build of the filter as well (repeatable)
     #[arg(long, value_name = "NAME=FILE", value_parser = named)]
     beside: Vec<(String, PathBuf)>,
+    /// Measure these alone, by their names in the table, beside none and the no-op (repeatable)
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
 }
 
 fn named(text: &str) -> Result<(String, PathBuf), String> {
@@ -47,7 +50,7 @@ fn bench(args: &Args) -> Result<()> {
     let size = if args.quick { QUICK } else { FULL };
     // Who closed stderr does not want to know.
     let told = |line: &str| drop(writeln!(std::io::stderr(), "bench-filter: {line}"));
-    let results = runtime.block_on(run(size, &modules, told))?;
+    let results = runtime.block_on(run(size, &modules, &args.only, told))?;
     let path = report::write("filter", &results.rows()?)?;
     writeln!(
         std::io::stdout(),

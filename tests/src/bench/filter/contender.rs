@@ -31,9 +31,9 @@ const ROUTE_HEADER: &str = "x-serin-route";
 const KEY_HEADER: &str = "x-user-id";
 /// Buckets of the canary, of 10 000.
 const CANARY_BUCKETS: u32 = 1_000;
-/// How far the share of the canary may be from 0.1 in one turn: 2 000 users are within 0.03 of it by more than four
+/// How far the share of the canary may be from 0.1 in one turn: 800 users are within 0.05 of it by more than four
 /// standard deviations, and what is looked for is a contender that does not split at all.
-const TOLERANCE: f64 = 0.03;
+const TOLERANCE: f64 = 0.05;
 
 /// Like a sidecar's client: a pool of connections that are kept.
 const CONNECTIONS: usize = 16;
