@@ -27,7 +27,7 @@ cargo build --quiet -p serin-trim >&2
 built="$target/wasm/wasm32-wasip1/wasm/serin_filter.wasm"
 trim="$target/debug/serin-trim"
 out="$target/serin-filter.wasm"
-if [ ! "$out" -nt "$built" ] || [ ! "$out" -nt "$trim" ]; then
+if [ ! "$out" -nt "$built" ] || [ ! "$out" -nt "$trim" ] || [ ! "$out" -nt tests/setup/wasm.sh ]; then
   # Aside and renamed: an Envoy that reads the file meanwhile must not see a half.
   new="$out.$$"
   trap 'rm -f -- "$new" "$new.trimmed"' EXIT

@@ -45,7 +45,10 @@ type Message = Result<Frame<Bytes>, Infallible>;
 type Messages = UnboundedSender<Message>;
 
 /// A connection of a gRPC client.
-struct Client(SendRequest<StreamBody<UnboundedReceiver<Message>>>);
+struct Client {
+    connection: SendRequest<StreamBody<UnboundedReceiver<Message>>>,
+    content_type: &'static str,
+}
 
 impl Client {
     async fn connect(rig: &Rig) -> Client {
@@ -53,7 +56,10 @@ impl Client {
         let connection = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (client, driver) = connection.await.unwrap();
         tokio::spawn(async move { driver.await.ok() });
-        Client(client)
+        Client {
+            connection: client,
+            content_type: "application/grpc+proto",
+        }
     }
 
     /// Begins a call that is to end like this; returns its answer as far as the headers, and where to write messages.
@@ -67,14 +73,14 @@ impl Client {
         let mut request = Request::builder()
             .method(Method::POST)
             .uri(format!("http://{HOST}/ml.Fraud/Score"))
-            .header("content-type", "application/grpc+proto")
+            .header("content-type", self.content_type)
             .header("te", "trailers")
             .header(ENDING, ending);
         for (name, value) in metadata {
             request = request.header(*name, *value);
         }
         let request = request.body(StreamBody::new(body)).unwrap();
-        let answer = self.0.send_request(request).await.unwrap();
+        let answer = self.connection.send_request(request).await.unwrap();
         assert_eq!(answer.status(), 200, "{ending}");
         (answer, messages)
     }
@@ -153,6 +159,26 @@ async fn a_call_has_the_class_of_its_grpc_status_however_that_arrives() {
     let canary = of("canary", (stat::COHORT, "split"));
     rig.reads(stat::REQUESTS_TOTAL, &canary, total(&|_, _| true))
         .await;
+}
+
+#[tokio::test]
+async fn a_grpc_web_call_without_a_status_may_have_it_in_its_body() {
+    let (rig, _upstream) = start(json!({"table": [[10_000, 1]]})).await;
+    let mut client = Client::connect(&rig).await;
+    client.content_type = "application/grpc-web+proto";
+    for (number, (ending, class, bad)) in (1..).zip([
+        ("nothing", "2xx", 0),
+        ("trailers 13", "grpc_server_error", 1),
+    ]) {
+        let (answer, messages) = client.call(ending, &[]).await;
+        drop(messages);
+        answer.into_body().collect().await.unwrap();
+        rig.reads(stat::REQUESTS_TOTAL, &of("canary", (stat::CLASS, class)), 1)
+            .await;
+        let split = of("canary", (stat::GROUP, stat::GROUP_NONE));
+        rig.reads(stat::SPLIT_TOTAL, &split, number).await;
+        rig.reads(stat::SPLIT_BAD_TOTAL, &split, bad).await;
+    }
 }
 
 #[tokio::test]
