@@ -8,6 +8,8 @@ pub mod store;
 
 pub use publish::Snapshot;
 
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -76,7 +78,15 @@ pub enum StandaloneError {
     /// No filter.
     #[error("there is no filter at '{0}': build it with 'make wasm', or give its path with --wasm")]
     NoWasm(PathBuf),
+    /// Another file.
+    #[error(
+        "'{0}' is no WebAssembly module, and an Envoy that starts with it refuses its traffic: give the filter's path with --wasm"
+    )]
+    NotWasm(PathBuf),
 }
+
+/// What every WebAssembly module begins with (core specification, section 5.5.16).
+const WASM: [u8; 4] = *b"\0asm";
 
 /// Runs until `shutdown`. Everything that matters is in files, so it may as well be killed.
 ///
@@ -87,6 +97,11 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), St
         .wasm
         .canonicalize()
         .map_err(|_| StandaloneError::NoWasm(options.wasm.clone()))?;
+    let mut magic = [0; WASM.len()];
+    let begun = File::open(&wasm).and_then(|mut file| file.read_exact(&mut magic));
+    if begun.is_err() || magic != WASM {
+        return Err(StandaloneError::NotWasm(options.wasm));
+    }
     let store = Store::open(&options.dir).map_err(StandaloneError::Store)?;
     let _lock = store.lock().map_err(StandaloneError::Store)?;
     let client = Client::new(&options.prometheus).map_err(StandaloneError::Prometheus)?;

@@ -113,6 +113,12 @@ pub fn validate(rollout: &ModelRollout) -> Result<Plan, Vec<Problem>> {
     check.head(rollout);
     let spec = &rollout.spec;
     check.matches(&spec.matches);
+    if !spec.scope.is_empty() {
+        check.add(
+            "spec.scope",
+            "is for the cluster, which this version does not have: leave it out, every caller of these proxies is meant",
+        );
+    }
     if !spec.route.manage {
         check.add(
             "spec.route.manage",

@@ -160,7 +160,10 @@ impl Driver {
     /// it waits for Prometheus, it has written nothing by halves.
     pub async fn tick(&mut self, now: Timestamp) {
         match self.store.rollout_files() {
-            Ok(texts) => self.take_over(&folder::read(&texts), now),
+            Ok(texts) => {
+                let folder = folder::read(&texts, |file| self.rank(file));
+                self.take_over(&folder, now);
+            }
             Err(error) => {
                 tracing::error!(
                     error = chain(&error),

@@ -27,9 +27,12 @@ pub(super) struct File {
     pub(super) source: Source,
 }
 
-/// Parses every file. Two files of one rollout, or two rollouts that want the same requests, are a mistake of the
-/// later file: which one would win must not depend on luck.
-pub(super) fn read(texts: &[RolloutText]) -> Folder {
+/// Parses every file. Two files of one rollout, or two rollouts that want the same requests, are a mistake of the file
+/// with the higher rank, and between equals of the later name: which one would win must not depend on luck, and a stray
+/// copy must not take over what runs.
+pub(super) fn read(texts: &[RolloutText], rank: impl Fn(&str) -> u8) -> Folder {
+    let mut texts: Vec<&RolloutText> = texts.iter().collect();
+    texts.sort_by_key(|(file, _)| rank(file));
     let mut folder = Folder::default();
     let mut claims: HashMap<(String, Specificity), (RolloutName, String)> = HashMap::new();
     for (file, text) in texts {
@@ -49,7 +52,7 @@ pub(super) fn read(texts: &[RolloutText]) -> Folder {
         let name = source.plan.name.clone();
         if let Some(first) = folder.rollouts.get(&name) {
             let mistake = format!(
-                "{file}: metadata.name: rollout '{name}' is already in '{}'",
+                "{file}: metadata.name: rollout '{name}' is already in '{}': remove one of the files, or give it another name",
                 first.name
             );
             folder.mistakes.insert(file.clone(), vec![mistake]);
@@ -64,7 +67,7 @@ pub(super) fn read(texts: &[RolloutText]) -> Folder {
         if let Some((host, (other, first))) = taken {
             let paths = &source.plan.paths;
             let mistake = format!(
-                "{file}: spec.match: '{host}{paths}' already belongs to rollout '{other}' in '{first}'"
+                "{file}: spec.match: '{host}{paths}' already belongs to rollout '{other}' in '{first}': give this one another host or path"
             );
             folder.mistakes.insert(file.clone(), vec![mistake]);
             continue;
@@ -89,6 +92,10 @@ mod tests {
     use super::*;
     use crate::fixtures::text;
 
+    fn equal(_: &str) -> u8 {
+        0
+    }
+
     fn file(name: &str, text: &str) -> RolloutText {
         (name.to_owned(), Ok(text.to_owned()))
     }
@@ -102,12 +109,13 @@ mod tests {
             "c.yaml".to_owned(),
             Err("cannot be read: denied".to_owned()),
         );
-        let folder = read(&[
+        let files = [
             file("a.yaml", &text()),
             file("b.yaml", "kind: ["),
             unreadable,
             file("d.yaml", &other),
-        ]);
+        ];
+        let folder = read(&files, equal);
         assert_eq!(
             folder
                 .rollouts
@@ -124,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_rollout_in_two_files_is_a_mistake_of_the_later_one() {
-        let folder = read(&[file("a.yaml", &text()), file("b.yaml", &text())]);
+        let folder = read(&[file("a.yaml", &text()), file("b.yaml", &text())], equal);
         assert_eq!(
             folder
                 .rollouts
@@ -135,21 +143,42 @@ mod tests {
         );
         assert_eq!(
             folder.mistakes["b.yaml"],
-            ["b.yaml: metadata.name: rollout 'ml/fraud' is already in 'a.yaml'"]
+            [
+                "b.yaml: metadata.name: rollout 'ml/fraud' is already in 'a.yaml': remove one of the files, or give it another name"
+            ]
         );
+    }
+
+    #[test]
+    fn a_stray_file_that_comes_first_by_name_takes_nothing_from_one_in_use() {
+        let rival = text().replace("name: fraud,", "name: rival,");
+        for stray in [text(), rival] {
+            let files = [file("a.yaml", &stray), file("b.yaml", &text())];
+            let folder = read(&files, |file| u8::from(file != "b.yaml"));
+            let read: Vec<&str> = folder
+                .rollouts
+                .values()
+                .map(|it| it.name.as_str())
+                .collect();
+            assert_eq!(read, ["b.yaml"]);
+            assert!(folder.mistakes["a.yaml"][0].starts_with("a.yaml: "));
+        }
     }
 
     #[test]
     fn two_rollouts_do_not_share_their_requests() {
         let rival = text().replace("name: fraud,", "name: rival,");
-        let folder = read(&[file("a.yaml", &text()), file("b.yaml", &rival)]);
-        let expected = "b.yaml: spec.match: 'fraud.ml/v2/models/fraud' already belongs to rollout 'ml/fraud' in 'a.yaml'";
+        let folder = read(&[file("a.yaml", &text()), file("b.yaml", &rival)], equal);
+        let expected = "b.yaml: spec.match: 'fraud.ml/v2/models/fraud' already belongs to rollout 'ml/fraud' in 'a.yaml': give this one another host or path";
         assert_eq!(folder.mistakes["b.yaml"], [expected]);
         let elsewhere = rival.replace("/v2/models/fraud", "/v2/models/rival");
         assert_eq!(
-            read(&[file("a.yaml", &text()), file("b.yaml", &elsewhere)])
-                .rollouts
-                .len(),
+            read(
+                &[file("a.yaml", &text()), file("b.yaml", &elsewhere)],
+                equal
+            )
+            .rollouts
+            .len(),
             2
         );
     }

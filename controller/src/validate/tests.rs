@@ -99,6 +99,16 @@ fn standalone_owns_its_routes() {
 }
 
 #[test]
+fn what_only_a_cluster_can_do_is_refused() {
+    check(
+        "  variants:",
+        "  scope: [shop]\n  variants:",
+        "spec.scope",
+        "is for the cluster",
+    );
+}
+
+#[test]
 fn exactly_one_variant_is_stable() {
     check(
         "role: stable, ",

@@ -55,7 +55,7 @@ pub(super) fn answer(question: &Question, request: &Typed) -> anyhow::Result<Vec
         .context("the filter refuses this config, and goes on with the one before it")?;
     let Some(decision) = decide(&table, request) else {
         lines.push(
-            "rollout   none matches: the request passes untouched, to the default route".to_owned(),
+            "rollout   none matches: the request passes untouched, and goes where Envoy's other routes lead".to_owned(),
         );
         lines.extend(why_not(question));
         return Ok(lines);

@@ -349,7 +349,7 @@ fn a_request_of_nobody_says_what_the_rollout_wants() {
     let lines = said(&text(), request, None);
     holds(
         &lines,
-        "rollout   none matches: the request passes untouched, to the default route",
+        "rollout   none matches: the request passes untouched, and goes where Envoy's other routes lead",
     );
     holds(
         &lines,

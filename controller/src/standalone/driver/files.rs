@@ -15,6 +15,16 @@ use crate::validate::RolloutName;
 const GONE_AFTER: std::time::Duration = std::time::Duration::from_secs(3);
 
 impl Driver {
+    /// Whose requests a file may claim before others: those of a release first, then those of what was accepted once.
+    pub(super) fn rank(&self, file: &str) -> u8 {
+        let mut managed = self.rollouts.values();
+        match managed.find(|it| it.file.as_deref() == Some(file)) {
+            Some(managed) if managed.state.release.is_some() => 0,
+            Some(managed) if managed.plan.is_some() => 1,
+            _ => 2,
+        }
+    }
+
     pub(super) fn take_over(&mut self, folder: &Folder, now: Timestamp) {
         let rds = self.store.read_envoy(&self.store.rds());
         for (name, file) in &folder.rollouts {
