@@ -246,8 +246,8 @@ fn edit(plan: &Plan, rollout: &ModelRollout, release: &mut Release, now: Timesta
         }
     }
     let switched = match (was_on, release.switched_on()) {
-        (true, false) => "; the canary is switched off, everybody is on the live version",
-        (false, true) => "; the canary is switched on again",
+        (true, false) => "; switched off, everybody is on the live version",
+        (false, true) => "; switched on again",
         _ => "",
     };
     release.record(

@@ -17,7 +17,8 @@ use crate::validate::Plan;
 const RETRY: Duration = Duration::from_secs(30);
 
 /// What a release waits for whose file has switched it off.
-pub(super) const SWITCHED_OFF: &str = "the canary is switched off (enabled: false in the rollout file): everybody is on the live version";
+pub(super) const SWITCHED_OFF: &str =
+    "switched off (enabled: false in the rollout file): everybody is on the live version";
 
 /// Consumes every cell that was read, exactly once and in order. Whether a verdict is due: with every cell, or with
 /// one that ends an interval of the analysis.

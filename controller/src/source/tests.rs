@@ -223,6 +223,22 @@ fn what_the_parser_says_is_said_in_the_words_of_the_file() {
     for (text, expected) in [
         ("# nothing\n\n".to_owned(), "the file is empty"),
         (
+            text().replace("hosts: [fraud.ml]", "hosts: [*.fraud.ml]"),
+            "a text that begins with * wants quotes",
+        ),
+        (
+            text().replace("salt: fraud-8", r#"salt: "\d+""#),
+            r"between single quotes a \ is a \",
+        ),
+        (
+            text().replace("salt: fraud-8", "salt: [0-9]+"),
+            "a text that begins with [ or { wants quotes",
+        ),
+        (
+            text().replace("role: stable", "role: canary"),
+            "unknown value `canary`, expected one of stable",
+        ),
+        (
             format!("{}---\nkind: ModelRollout\n", text()),
             "a file holds one rollout: put what follows '---' into a file of its own",
         ),

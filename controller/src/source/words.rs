@@ -16,7 +16,12 @@ pub(super) fn plain(complaint: &str, path: &str, token: Option<&str>, text: &str
         "invalid boolean" => quoted("is neither true nor false"),
         "expected sequence start" => "must be a list, such as [a, b]".to_owned(),
         "expected mapping start" => "must have fields, such as {name: value}".to_owned(),
-        "expected string scalar" => "must be a single value".to_owned(),
+        "expected string scalar" => {
+            "must be a single value; a text that begins with [ or { wants quotes".to_owned()
+        }
+        "alias references unknown anchor" => {
+            format!("{complaint}; a text that begins with * wants quotes")
+        }
         "cannot deserialize null into string" => {
             "has no value: write one, or remove the field".to_owned()
         }
@@ -26,8 +31,16 @@ pub(super) fn plain(complaint: &str, path: &str, token: Option<&str>, text: &str
         "expected end of mapping after enum variant value" => {
             format!("one is there already: {}", one_of_several(path))
         }
-        _ if is_key(path) && complaint.starts_with("unknown variant") => {
-            format!("{complaint}; {}", one_of_several(path))
+        // The parser's variants are alternatives; ours are versions of a model.
+        _ if complaint.starts_with("unknown variant") => {
+            let said = complaint.replacen("unknown variant", "unknown value", 1);
+            match is_key(path) {
+                true => format!("{said}; {}", one_of_several(path)),
+                false => said,
+            }
+        }
+        _ if complaint.contains("unknown escape character") => {
+            format!("{complaint}; between single quotes a \\ is a \\")
         }
         "duplicate mapping key" => {
             let name = rest.split(',').next().unwrap_or(rest);
