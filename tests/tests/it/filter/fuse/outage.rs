@@ -47,8 +47,9 @@ async fn outage(rig: &Rig, plan: Plan, behaviour: Behaviour) -> (Instant, Vec<Vi
         tally.late,
         tally.latency.quantile(0.99)
     );
-    let sent_after = visits.try_iter().filter(|visit| visit.sent >= broke);
-    (broke, sent_after.collect())
+    // One that was under way when the canary broke can fail, too.
+    let hit = |visit: &Visit| visit.sent >= broke || visit.ending.is_bad();
+    (broke, visits.try_iter().filter(hit).collect())
 }
 
 /// The requests that went wrong, with the milliseconds after which the last of them was sent.
@@ -58,7 +59,7 @@ fn told<'a>(broke: Instant, visits: &'a [Visit], what: &str) -> Vec<&'a Visit> {
     println!(
         "{what}: {} errors, the last one sent {:?} after the canary broke",
         bad.len(),
-        last.map(|sent| sent - broke)
+        last.map(|sent| sent.saturating_duration_since(broke))
     );
     bad
 }
