@@ -2,6 +2,7 @@
 
 pub mod cpu;
 pub mod filter;
+pub mod program;
 pub mod report;
 pub mod rounds;
 pub mod updates;

@@ -9,8 +9,10 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use serin_tests::bench::filter::modules::Modules;
 use serin_tests::bench::filter::{FULL, QUICK, run};
-use serin_tests::bench::report;
+use serin_tests::bench::{program, report};
 use serin_tests::world::World;
+
+const NAME: &str = "bench-filter";
 
 /// CPU time of a request in Envoy: with the filter, with others, and with none.
 #[derive(Debug, Parser)]
@@ -32,24 +34,15 @@ fn named(text: &str) -> Result<(String, PathBuf), String> {
 }
 
 fn main() -> ExitCode {
-    if let Err(error) = bench(&Args::parse()) {
-        writeln!(std::io::stderr(), "bench-filter: {error:#}").ok();
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    program::end(NAME, bench(&Args::parse()))
 }
 
 fn bench(args: &Args) -> Result<()> {
-    // One thread: the one whose CPU the Envoys inherit.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("failed to start a runtime")?;
+    let runtime = program::runtime()?;
     let world = World::new("bench-modules")?;
     let modules = Modules::build(world.path(), args.beside.clone())?;
     let size = if args.quick { QUICK } else { FULL };
-    // Who closed stderr does not want to know.
-    let told = |line: &str| drop(writeln!(std::io::stderr(), "bench-filter: {line}"));
+    let told = |line: &str| program::tell(NAME, line);
     let results = runtime.block_on(run(size, &modules, &args.only, told))?;
     let path = report::write("filter", &results.rows()?)?;
     writeln!(

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use serin_tests::bench::report;
 use serin_tests::bench::updates::{FULL, QUICK, run};
+use serin_tests::bench::{program, report};
 use serin_tests::tools;
+
+const NAME: &str = "bench-updates";
 
 /// Time from a change of the filter's configuration to its use, in Envoy.
 #[derive(Debug, Parser)]
@@ -19,23 +21,14 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    if let Err(error) = bench(&Args::parse()) {
-        writeln!(std::io::stderr(), "bench-updates: {error:#}").ok();
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
+    program::end(NAME, bench(&Args::parse()))
 }
 
 fn bench(args: &Args) -> Result<()> {
-    // Traffic has a thread of its own.
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("failed to start a runtime")?;
+    let runtime = program::runtime()?;
     let wasm = tools::filter()?;
     let size = if args.quick { QUICK } else { FULL };
-    // Who closed stderr does not want to know.
-    let told = |line: &str| drop(writeln!(std::io::stderr(), "bench-updates: {line}"));
+    let told = |line: &str| program::tell(NAME, line);
     let results = runtime.block_on(run(size, &wasm, told))?;
     let path = report::write("updates", &results.rows())?;
     writeln!(
