@@ -19,7 +19,10 @@ use crate::world::World;
 /// How much to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
-    /// How often each contender has its turn.
+    /// How many Envoys each contender is. Two of the same differ by up to 0.04 for as long as they live (where their
+    /// memory lies), and no number of rounds changes that.
+    pub envoys: usize,
+    /// How often each of them has its turn.
     pub rounds: usize,
     /// Requests in a turn.
     pub requests: u64,
@@ -28,12 +31,14 @@ pub struct Size {
 /// Enough to tell two contenders apart that differ by 1 us, as far as the machine allows it. Turns are short, so that
 /// those of a round have the same machine: a shared one is faster in one second than in the next.
 pub const FULL: Size = Size {
-    rounds: 300,
+    envoys: 5,
+    rounds: 60,
     requests: 800,
 };
 
 /// A rough look.
 pub const QUICK: Size = Size {
+    envoys: 1,
     rounds: 20,
     requests: 800,
 };
@@ -81,7 +86,7 @@ fn contenders_of(modules: &Modules) -> Vec<(String, Way)> {
 /// What was measured.
 #[derive(Debug)]
 pub struct Results {
-    /// Names, and microseconds of CPU time per request in each round.
+    /// Names, and microseconds of CPU time per request in each round, the mean of the contender's Envoys.
     costs: Vec<(String, Series)>,
     /// Names of modules, and their sizes in bytes.
     sizes: Vec<(String, u64)>,
@@ -106,45 +111,52 @@ pub async fn run(
         Upstream::start(contender::LIVE).await?,
         Upstream::start(contender::CANARY).await?,
     );
-    let mut contenders = Vec::new();
     let wanted = |name: &String| {
         only.is_empty() || [NONE, NOOP].contains(&name.as_str()) || only.contains(name)
     };
     let wanted = contenders_of(modules)
         .into_iter()
         .filter(|(name, _)| wanted(name));
-    for (number, (name, way)) in wanted.enumerate() {
-        if let Some(cpus) = &cpus {
-            cpus.measure()?;
+    let mut costs = Vec::new();
+    let mut envoys = Vec::new();
+    for (contender, (name, way)) in wanted.enumerate() {
+        for _ in 0..size.envoys {
+            if let Some(cpus) = &cpus {
+                cpus.measure()?;
+            }
+            let envoy = Contender::start(&world, envoys.len(), way.clone(), &upstreams)
+                .await
+                .with_context(|| format!("failed to start '{name}'"))?;
+            envoys.push((contender, envoy));
         }
-        let contender = Contender::start(&world, number, way, &upstreams)
-            .await
-            .with_context(|| format!("failed to start '{name}'"))?;
-        contenders.push((name, contender, Series::default()));
+        costs.push((name, Series::default()));
     }
     if let Some(cpus) = &cpus {
         cpus.drive()?;
     }
     told("all Envoys are up, warming up");
     let mut users = 0..size.requests;
-    for (name, contender, _) in &mut contenders {
-        turn(name, contender, users.clone()).await?;
+    for (contender, envoy) in &mut envoys {
+        turn(&costs[*contender].0, envoy, users.clone()).await?;
     }
     let each = size.rounds.div_ceil(4).max(1);
-    for (number, order) in (1..).zip(orders(contenders.len(), size.rounds, SEED)) {
+    for (number, order) in (1..).zip(orders(envoys.len(), size.rounds, SEED)) {
         // The same users for all contenders of a round: they have the same work.
         users = users.end..users.end + size.requests;
+        let mut sums = vec![0.0; costs.len()];
         for subject in order {
-            let (name, contender, series) = &mut contenders[subject];
-            series.0.push(turn(name, contender, users.clone()).await?);
+            let (contender, envoy) = &mut envoys[subject];
+            sums[*contender] += turn(&costs[*contender].0, envoy, users.clone()).await?;
+        }
+        for ((_, series), sum) in costs.iter_mut().zip(sums) {
+            series.0.push(sum / size.envoys as f64);
         }
         if number % each == 0 {
             told(&format!("{number} of {} rounds", size.rounds));
         }
     }
-    let costs = contenders.into_iter();
     Ok(Results {
-        costs: costs.map(|(name, _, series)| (name, series)).collect(),
+        costs,
         sizes: modules.sizes()?,
     })
 }

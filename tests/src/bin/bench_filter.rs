@@ -47,10 +47,11 @@ fn bench(args: &Args) -> Result<()> {
     let path = report::write("filter", &results.rows()?)?;
     writeln!(
         std::io::stdout(),
-        "{}\n\n{} rounds of {} requests each; the two rows of none differ by noise alone; all of it is in {}",
+        "{}\n\n{} rounds of {} requests for each of {} Envoys; the two rows of none differ by noise alone; all of it is in {}",
         results.table()?,
         size.rounds,
         size.requests,
+        size.envoys,
         path.display()
     )
     .context("failed to print")?;
