@@ -7,13 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::quantity::{Fraction, Span};
 
+mod analysis;
 mod assignment;
 mod fuse;
+mod strategy;
 
+pub use analysis::{
+    Analysis, ErrorRate, Guard, Hold, Latency, Limit, Metric, OnFail, PrometheusCounters,
+};
 pub use assignment::{
     Assignment, ClaimName, Condition, Cookie, Key, Override, Range, Rule, Secret, Trusted,
 };
 pub use fuse::Fuse;
+pub use strategy::{
+    AbTest, BlueGreen, Canary, Deadline, DeadlinePolicy, Linear, Manual, Pause, Rolling,
+    ShadowTest, Step, Strategy,
+};
 
 /// `apiVersion` of every rollout file.
 pub const API_VERSION: &str = "serin.dev/v1alpha1";
@@ -80,6 +89,9 @@ pub struct Spec {
     /// Copies of requests for a cluster whose answers nobody sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadow>,
+    /// How long after it was replaced a version may come back at once, without steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback_window: Option<Span>,
 }
 
 fn yes() -> bool {
@@ -171,50 +183,11 @@ pub struct Shadow {
     pub sample: Fraction,
 }
 
-/// How the weights go up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub enum Strategy {
-    /// Steps of weight, each left when its gate has its evidence.
-    Canary(Canary),
-}
-
-/// A canary release.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Canary {
-    /// Weights, rising.
-    pub steps: Vec<Step>,
-    /// How long the canary carries all traffic by header before the default route moves.
-    #[serde(default = "no_span")]
-    pub soak: Span,
-    /// What happens when the release takes too long.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deadline: Option<Deadline>,
-}
-
-fn no_span() -> Span {
-    Span(std::time::Duration::ZERO)
-}
-
-/// One weight and the evidence that lets it go on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Step {
-    /// Per cent of the users, at most two decimals.
-    pub weight: f64,
-    /// Evidence needed to leave the step.
-    pub gate: Margin,
-    /// Wait after the gate has passed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pause: Option<Pause>,
-}
-
 /// A tolerance line: canary rate = `ratio` x stable rate + `absolute` (statistics 1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Margin {
-    /// Factor on stable's rate.
+    /// Factor on stable's rate; 0 compares with `absolute` alone.
     pub ratio: f64,
     /// Added to it.
     #[serde(default = "no_fraction")]
@@ -223,164 +196,4 @@ pub struct Margin {
 
 fn no_fraction() -> Fraction {
     Fraction(0.0)
-}
-
-/// A wait at the end of a step; what is not written is not waited for.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Pause {
-    /// Until somebody promotes.
-    #[serde(default)]
-    pub approval: bool,
-    /// For a time after the step began.
-    #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
-    pub duration: Option<Span>,
-}
-
-/// A limit on the time of a whole release.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Deadline {
-    /// Counted from the start of the release.
-    pub after: Span,
-    /// What happens then.
-    #[serde(default)]
-    pub then: DeadlinePolicy,
-}
-
-/// What a deadline does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum DeadlinePolicy {
-    /// Wait for a human, and say so.
-    #[default]
-    Hold,
-    /// Back to live.
-    Rollback,
-    /// On to the next step without the gate's evidence.
-    Promote,
-}
-
-/// What is judged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Analysis {
-    /// How often a verdict is given, a multiple of the installation's cell; not written: with every cell.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub interval: Option<Span>,
-    /// Bound on P(rolling back a release that is within `tolerance`).
-    pub false_rollback: f64,
-    /// Bound on P(finishing the promotion of one beyond the last step's gate).
-    pub false_promotion: f64,
-    /// What is compared.
-    pub metrics: Vec<Metric>,
-    /// Hard limits.
-    pub guards: Vec<Guard>,
-    /// What a failed comparison or a guard does.
-    pub on_fail: OnFail,
-    /// What missing counts do; there is one choice, for no data is neither success nor failure.
-    pub on_no_data: Hold,
-    /// What an unreadable Prometheus does; likewise.
-    pub on_error: Hold,
-}
-
-/// The only answer to evidence that is not there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Hold {
-    /// The weight stays, and status says so.
-    #[default]
-    Hold,
-}
-
-impl Default for Analysis {
-    fn default() -> Self {
-        Self {
-            interval: None,
-            false_rollback: 0.01,
-            false_promotion: 0.05,
-            metrics: vec![Metric {
-                name: "errors".to_owned(),
-                error_rate: ErrorRate {},
-                tolerance: Metric::default_tolerance(),
-            }],
-            guards: Vec::new(),
-            on_fail: OnFail::Rollback,
-            on_no_data: Hold::Hold,
-            on_error: Hold::Hold,
-        }
-    }
-}
-
-/// One comparison of canary and stable.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Metric {
-    /// Name in status and messages.
-    pub name: String,
-    /// The share of bad requests, as `serin_filter_core::outcome::is_bad` says.
-    pub error_rate: ErrorRate,
-    /// A canary within this line is healthy.
-    #[serde(default = "Metric::default_tolerance")]
-    pub tolerance: Margin,
-}
-
-impl Metric {
-    /// statistics.md, section 0: theta 1.1, delta 0.05 percentage points.
-    fn default_tolerance() -> Margin {
-        Margin {
-            ratio: 1.1,
-            absolute: Fraction(0.0005),
-        }
-    }
-}
-
-/// Errors as the proxies see them; nothing to set.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ErrorRate {}
-
-/// A hard limit on the canary in a short sliding window; outside the stated error rates.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Guard {
-    /// Name in status and messages.
-    pub name: String,
-    /// The limit.
-    pub error_rate: Limit,
-    /// Requests below which the guard says nothing.
-    #[serde(default = "default_min_requests")]
-    pub min_requests: u64,
-    /// Length of the window.
-    #[serde(default = "default_window")]
-    pub over: Span,
-}
-
-fn default_min_requests() -> u64 {
-    20
-}
-
-fn default_window() -> Span {
-    Span(std::time::Duration::from_secs(15))
-}
-
-/// An upper limit.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Limit {
-    /// The guard acts above this share.
-    pub above: Fraction,
-}
-
-/// What a failure does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum OnFail {
-    /// Back to live.
-    #[default]
-    Rollback,
-    /// A human decides.
-    Hold,
-    /// Say it and go on.
-    Alert,
 }

@@ -52,7 +52,13 @@ enum Command {
     /// Check rollout files
     Lint(lint::LintArgs),
     /// Approve a waiting step, or go one step on without its evidence
-    Promote(action::ActionArgs),
+    Promote(action::PromoteArgs),
+    /// End the waiting of the present stage (pauses, approval, soak); the evidence is still wanted
+    Skip(action::ActionArgs),
+    /// Give the new version another weight, and stand still there until resumed
+    SetWeight(action::SetWeightArgs),
+    /// Begin a release again that was rolled back
+    Retry(action::ActionArgs),
     /// Send everybody back to the live version
     Abort(action::ActionArgs),
     /// Hold the weight; a failure still rolls back
@@ -77,7 +83,10 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Command::Watch(args) => watch::watch(args).await,
         Command::Explain(args) => explain::explain(&args),
         Command::Lint(args) => lint::lint(&args),
-        Command::Promote(args) => action::ask(args, Do::Promote).await,
+        Command::Promote(args) => action::promote(args).await,
+        Command::Skip(args) => action::ask(args, Do::Skip).await,
+        Command::SetWeight(args) => action::set_weight(args).await,
+        Command::Retry(args) => action::ask(args, Do::Retry).await,
         Command::Abort(args) => action::ask(args, Do::Abort).await,
         Command::Pause(args) => action::ask(args, Do::Pause).await,
         Command::Resume(args) => action::ask(args, Do::Resume).await,

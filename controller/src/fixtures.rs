@@ -71,7 +71,7 @@ pub(crate) fn grid() -> Grid {
 fn arm(total: u64, bad: u64) -> ArmCounts {
     let mut arm = ArmCounts::default();
     let share = |count: u64, group: u64| count / 16 + u64::from(group < count % 16);
-    for (group, tally) in (0..).zip(arm.groups.iter_mut()) {
+    for (group, tally) in (0..).zip(arm.requests.groups.iter_mut()) {
         *tally = Tally {
             total: share(total, group),
             bad: share(bad, group),
@@ -86,13 +86,13 @@ pub(crate) fn cell(index: i64, canary: (u64, u64), stable: (u64, u64)) -> Cell {
     let turned = |(total, bad): (u64, u64)| {
         let mut arm = arm(total, bad);
         let turn = usize::try_from(index.rem_euclid(16)).unwrap_or(0);
-        arm.groups.rotate_right(turn);
+        arm.requests.groups.rotate_right(turn);
         arm
     };
     Cell {
         index,
-        canary: turned(canary),
         stable: turned(stable),
+        arms: vec![turned(canary)],
     }
 }
 

@@ -1,7 +1,14 @@
 //! What was seen: counts per variant over one cell, short windows for guards, and what the proxies report.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serin_filter_core::split::GROUPS;
+
+use crate::validate::{Source, slow_label};
+
+/// Number of hash groups of users.
+pub(crate) const GROUP_COUNT: usize = GROUPS as usize;
 
 /// Requests and bad ones among them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,16 +38,43 @@ impl Tally {
     }
 }
 
+/// Counts of one metric by hash group of the users.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grouped {
+    /// Requests of users, by hash group.
+    pub groups: [Tally; GROUP_COUNT],
+    /// Requests without a key, drawn anew each time, and events of which nobody knows whose they are.
+    pub ungrouped: Tally,
+}
+
+impl Grouped {
+    /// Sum over groups and ungrouped requests.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let mut sum = self.ungrouped;
+        self.groups.iter().for_each(|group| sum.add(*group));
+        sum
+    }
+
+    /// Each group, and the ungrouped requests last.
+    pub(crate) fn tallies(&mut self) -> impl Iterator<Item = &mut Tally> {
+        self.groups.iter_mut().chain([&mut self.ungrouped])
+    }
+}
+
 /// Counts of one variant over one interval, cohort `split`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ArmCounts {
-    /// Requests of users, by hash group.
-    pub groups: [Tally; GROUPS as usize],
-    /// Requests without a key, drawn anew each time.
-    pub ungrouped: Tally,
+    /// Requests and bad ones (errors).
+    pub requests: Grouped,
+    /// Requests that took longer than a limit, by [`slow_label`] and hash group; the last entry are those
+    /// without a key.
+    pub slow: BTreeMap<String, [u64; GROUP_COUNT + 1]>,
+    /// Counts of other sources, by the name of the metric.
+    pub custom: BTreeMap<String, Tally>,
     /// Requests that a fuse sent home although they were meant for this variant, by hash group; the last entry are those
     /// without a key. They are not among the others.
-    pub fused: [u64; GROUPS as usize + 1],
+    pub fused: [u64; GROUP_COUNT + 1],
     /// How often a fuse of this variant opened, summed over workers.
     pub fuse_trips: u64,
     /// Requests whose upstream cluster was looked at.
@@ -50,33 +84,58 @@ pub struct ArmCounts {
 }
 
 impl ArmCounts {
-    /// Sum over groups and ungrouped requests.
+    /// Requests and errors.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        let mut sum = self.ungrouped;
-        self.groups.iter().for_each(|group| sum.add(*group));
-        sum
+        self.requests.tally()
+    }
+
+    /// What a metric counts. What was not counted at all is no event.
+    #[must_use]
+    pub fn metric(&self, name: &str, source: &Source) -> Grouped {
+        match source {
+            Source::Errors => self.requests,
+            Source::Latency { above } => {
+                let mut counts = self.requests;
+                let slow = self
+                    .slow
+                    .get(&slow_label(name, *above))
+                    .copied()
+                    .unwrap_or_default();
+                for (tally, slow) in counts.tallies().zip(slow) {
+                    tally.bad = slow;
+                    tally.total = tally.total.max(slow);
+                }
+                counts
+            }
+            Source::Custom(_) => Grouped {
+                ungrouped: self.custom.get(name).copied().unwrap_or_default(),
+                ..Grouped::default()
+            },
+        }
     }
 
     /// The counts that a promotion is judged by: what the fuse had to send home is bad, or a canary that is dead for ten
-    /// seconds a minute would pass.
+    /// seconds a minute would pass. Other sources do not know of the fuse.
     #[must_use]
-    pub fn for_promotion(&self) -> Self {
-        let mut arm = self.clone();
-        let tallies = arm.groups.iter_mut().chain([&mut arm.ungrouped]);
-        for (tally, fused) in tallies.zip(self.fused) {
-            tally.add(Tally {
-                total: fused,
-                bad: fused,
-            });
+    pub fn metric_for_promotion(&self, name: &str, source: &Source) -> Grouped {
+        let mut counts = self.metric(name, source);
+        if !matches!(source, Source::Custom(_)) {
+            for (tally, fused) in counts.tallies().zip(self.fused) {
+                tally.add(Tally {
+                    total: fused,
+                    bad: fused,
+                });
+            }
         }
-        arm
+        counts
     }
 
     /// How many sources of bad requests there are: groups with one, or every bad request without a key on its own.
     #[must_use]
     pub fn bad_sources(&self) -> u64 {
-        self.groups.iter().filter(|group| group.bad > 0).count() as u64 + self.ungrouped.bad
+        let Grouped { groups, ungrouped } = &self.requests;
+        groups.iter().filter(|group| group.bad > 0).count() as u64 + ungrouped.bad
     }
 }
 
@@ -85,10 +144,10 @@ impl ArmCounts {
 pub struct Cell {
     /// Index in the grid.
     pub index: i64,
-    /// The new version.
-    pub canary: ArmCounts,
     /// The stable version.
     pub stable: ArmCounts,
+    /// The other versions, in the order of the plan.
+    pub arms: Vec<ArmCounts>,
 }
 
 /// A proxy as Prometheus sees it.

@@ -3,8 +3,10 @@
 mod query;
 mod sample;
 
-pub use query::{Selectors, cell_query, guard_query, proxies_query};
-pub use sample::{RolloutCounts, VariantKey, counts, proxies};
+pub use query::{
+    Selectors, answers_query, cell_query, custom_query, guard_query, proxies_query, ready_query,
+};
+pub use sample::{RolloutCounts, Tallies, VariantKey, answers, counts, custom, proxies, ready};
 
 use std::time::Duration;
 

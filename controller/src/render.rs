@@ -32,6 +32,7 @@ pub struct Arms<'a> {
     paths: &'a Paths,
     stable: &'a VariantRef,
     canary: &'a VariantRef,
+    others: &'a [VariantRef],
     key: &'a [Attribute],
     salt: &'a str,
     choice: &'a Choice,
@@ -47,6 +48,7 @@ impl<'a> Arms<'a> {
             paths: &plan.paths,
             stable: &plan.stable,
             canary: &plan.canary,
+            others: &plan.others,
             key: &plan.key,
             salt: &plan.salt,
             choice: &plan.choice,
@@ -60,6 +62,7 @@ impl<'a> Arms<'a> {
             paths: &state.paths,
             stable: &release.stable,
             canary: &release.canary,
+            others: &release.others,
             key: &release.key,
             salt: &release.salt,
             choice: &release.choice,
@@ -77,11 +80,9 @@ pub fn section(state: &RolloutState) -> Option<RolloutConfig> {
     let arms = Arms::of_release(state, release);
     let mut section = in_progress(&arms, &release.table);
     let canary_is_live = release.canary_is_live();
-    for (variant, live) in section
-        .variants
-        .iter_mut()
-        .zip([!canary_is_live, canary_is_live])
-    {
+    let lives = [!canary_is_live, canary_is_live].into_iter();
+    let lives = lives.chain(std::iter::repeat(false));
+    for (variant, live) in section.variants.iter_mut().zip(lives) {
         variant.live = live;
         // The live one is where all others lead home to.
         variant.enabled |= live;
@@ -108,10 +109,7 @@ pub fn in_progress(arms: &Arms<'_>, table: &BucketTable) -> RolloutConfig {
         path_prefix: text(matches!(arms.paths, Paths::Prefix(_))),
         path: text(matches!(arms.paths, Paths::Exact(_))),
         path_template: text(matches!(arms.paths, Paths::Template(_))),
-        variants: vec![
-            variant(arms.stable, true, true),
-            variant(arms.canary, false, choice.canary_enabled),
-        ],
+        variants: variants(arms),
         key: arms.key.to_vec(),
         cookie: choice.cookie.clone(),
         rules: choice.rules.clone(),
@@ -119,7 +117,7 @@ pub fn in_progress(arms: &Arms<'_>, table: &BucketTable) -> RolloutConfig {
         salt: arms.salt.to_owned(),
         table: table.clone(),
         progressing: true,
-        slow: Vec::new(),
+        slow: choice.slow.clone(),
         fuse: choice.fuse.clone(),
         shadow: choice.shadow.clone(),
     }
@@ -135,6 +133,7 @@ pub fn without_release(state: &RolloutState) -> RolloutConfig {
         paths: &state.paths,
         stable: &state.live,
         canary: &state.live,
+        others: &[],
         key: &[],
         salt: "",
         choice: &nothing,
@@ -142,6 +141,18 @@ pub fn without_release(state: &RolloutState) -> RolloutConfig {
     let mut section = in_progress(&arms, &BucketTable::whole(0));
     section.variants.truncate(1);
     section
+}
+
+/// The stable variant and the others, as long as the stable one is live.
+fn variants(arms: &Arms<'_>) -> Vec<VariantConfig> {
+    let others = std::iter::once(arms.canary).chain(arms.others);
+    let on = arms.choice.arms_enabled.iter().copied();
+    let others = others
+        .zip(on.chain(std::iter::repeat(true)))
+        .map(|(arm, enabled)| variant(arm, false, enabled));
+    std::iter::once(variant(arms.stable, true, true))
+        .chain(others)
+        .collect()
 }
 
 /// A variant as the filter knows it.

@@ -1,5 +1,7 @@
 //! From state to status: what users see. Pure.
 
+mod metrics;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -8,9 +10,7 @@ use crate::rollout::{PastRelease, Phase, Record, Release, RolloutState, Stage};
 use crate::stats::e_for_display;
 use crate::stats::ratio::RatioInterval;
 use crate::validate::{Plan, RolloutName, VariantRef};
-
-/// Cells without a canary request after which its verdict is "no data".
-const IDLE: u64 = 5;
+use metrics::metrics;
 
 /// A rollout as users see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,56 +40,92 @@ pub struct Status {
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseStatus {
     /// The version that was live at the start.
-    pub stable: VariantRef,
-    /// The new version.
-    pub canary: VariantRef,
+    pub stable: ArmStatus,
+    /// The other versions; most releases have one.
+    pub arms: Vec<ArmStatus>,
     /// When it began.
     pub started: Timestamp,
     /// Step in progress, from 1, and how many there are; none from the soak on.
     pub step: Option<(usize, usize)>,
     /// Where it stands.
     pub stage: Stage,
-    /// Canary weight as configured, in per cent.
-    pub weight: f64,
-    /// Canary share of the requests in the last cell, in per cent.
-    pub observed_weight: Option<f64>,
     /// Generation of its present config.
     pub generation: Option<u64>,
     /// Proxies that run it, and how many are expected; `None` while Prometheus does not answer.
     pub proxies: Option<(usize, usize)>,
-    /// What is judged.
-    pub metric: MetricStatus,
+    /// What is judged, version by version.
+    pub metrics: Vec<MetricStatus>,
+    /// What all metrics of the first version say together.
+    pub verdict: Verdict,
+    /// Evidence that any of its metrics is harmed.
+    pub harm: Level,
+    /// That evidence (natural logarithm) over the last cells, oldest first.
+    pub trail: Vec<f64>,
+    /// The next cell to be consumed.
+    pub next_cell: i64,
     /// Story, oldest first.
     pub records: Vec<Record>,
 }
 
-/// A metric as users see it.
+/// A version as users see it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArmStatus {
+    /// Which version, and where it is served.
+    #[serde(flatten)]
+    pub variant: VariantRef,
+    /// Its weight as configured, in per cent.
+    pub weight: f64,
+    /// Its share of the requests in the last cell, in per cent.
+    pub observed_weight: Option<f64>,
+    /// Its requests since the release began, and errors among them.
+    pub requests: Tally,
+    /// Requests of the split that fuses sent home from it; for promotion each is a bad one.
+    #[serde(default)]
+    pub fused: u64,
+}
+
+impl ReleaseStatus {
+    /// The new version; of several the first.
+    #[must_use]
+    pub fn canary(&self) -> &ArmStatus {
+        self.arms.first().unwrap_or(&self.stable)
+    }
+
+    /// The first metric of the first version.
+    #[must_use]
+    pub fn metric(&self) -> Option<&MetricStatus> {
+        self.metrics.first()
+    }
+}
+
+/// A metric of a version as users see it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MetricStatus {
+    /// Name of the variant.
+    pub variant: String,
     /// Name.
     pub name: String,
     /// What the counts say now.
     pub verdict: Verdict,
     /// The verdict in one sentence.
     pub sentence: String,
-    /// The new version's requests since the release began.
+    /// Events of the version since the release began.
     pub canary: Tally,
     /// The stable version's.
     pub stable: Tally,
-    /// Requests of the split that fuses sent home from the new version; for promotion each is a bad one.
-    #[serde(default)]
-    pub fused: u64,
     /// Ratio of the rates.
     pub ratio: Option<RatioInterval>,
     /// Evidence of harm.
     pub harm: Level,
-    /// Evidence for the present step's gate; none from the soak on.
+    /// The anytime-valid p-value of the release being within all tolerances, by this metric alone.
+    pub p: f64,
+    /// Evidence for the present step's gate; none from the soak on, and where the step has none.
     pub gate: Option<Level>,
-    /// The next cell to be consumed.
-    pub next_cell: i64,
-    /// Evidence of harm (natural logarithm) over the last cells, oldest first.
-    pub trail: Vec<f64>,
+    /// What the stated error rates do not cover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caveat: Option<String>,
 }
 
 /// How far evidence has come.
@@ -129,6 +165,20 @@ pub enum Verdict {
     Error,
 }
 
+impl Verdict {
+    /// What several metrics say together: one that fails is enough, and all must pass.
+    fn of_all(verdicts: impl Iterator<Item = Self>) -> Self {
+        let order = |verdict: &Self| match verdict {
+            Self::Fail => 0,
+            Self::Error => 1,
+            Self::NoData => 2,
+            Self::Undecided => 3,
+            Self::Pass => 4,
+        };
+        verdicts.min_by_key(order).unwrap_or(Self::NoData)
+    }
+}
+
 /// A named fact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -153,8 +203,10 @@ pub struct View {
     pub proxies: Option<Result<Vec<Proxy>, String>>,
     /// Generation of the rollout's present section.
     pub generation: Option<u64>,
-    /// Canary and stable requests of the last cell.
-    pub last_cell: Option<(u64, u64)>,
+    /// Requests of the last cell, the stable version's first; empty before the first cell.
+    pub last_cell: Vec<u64>,
+    /// Why Prometheus does not say what a metric needs.
+    pub refusal: Option<String>,
     /// Evidence of harm over the last cells.
     pub trail: Vec<f64>,
     /// When a cell was last read.
@@ -203,10 +255,6 @@ fn release_status(plan: &Plan, release: &Release, view: &View) -> ReleaseStatus 
         Stage::Step(index) => Some((index + 1, plan.steps.len())),
         _ => None,
     };
-    #[allow(clippy::cast_precision_loss, reason = "counts of one cell")]
-    let share = |(canary, stable): (u64, u64)| {
-        (canary + stable > 0).then(|| 100.0 * canary as f64 / (canary + stable) as f64)
-    };
     let running = |proxies: &Vec<Proxy>| {
         let current = proxies.iter().filter(|proxy| {
             view.generation
@@ -214,78 +262,48 @@ fn release_status(plan: &Plan, release: &Release, view: &View) -> ReleaseStatus 
         });
         (current.count(), proxies.len())
     };
+    let metrics = metrics(plan, release, view);
+    let first = metrics.iter().take(plan.metrics.len());
     ReleaseStatus {
-        stable: release.stable.clone(),
-        canary: release.canary.clone(),
+        stable: arm(release, view, 0, &release.stable),
+        arms: (1..)
+            .zip(release.arms())
+            .map(|(number, variant)| arm(release, view, number, variant))
+            .collect(),
         started: release.started,
         step,
         stage: release.stage,
-        weight: release.weight(),
-        observed_weight: view.last_cell.and_then(share),
         generation: view.generation,
         proxies: view
             .proxies
             .as_ref()
             .and_then(|proxies| proxies.as_ref().ok())
             .map(running),
-        metric: metric_status(plan, release, view),
+        verdict: Verdict::of_all(first.map(|metric| metric.verdict)),
+        harm: Level::new((release.evidence.canary.harm(plan), -plan.harm_level().ln())),
+        trail: view.trail.clone(),
+        next_cell: release.evidence.next_cell,
+        metrics,
         records: release.records.clone(),
     }
 }
 
-fn metric_status(plan: &Plan, release: &Release, view: &View) -> MetricStatus {
+/// `number` is the version's place in the bucket table.
+fn arm(release: &Release, view: &View, number: u8, variant: &VariantRef) -> ArmStatus {
+    let all: u64 = view.last_cell.iter().sum();
+    let seen = view.last_cell.get(usize::from(number)).copied();
+    #[allow(clippy::cast_precision_loss, reason = "counts of one cell")]
+    let share = |seen: u64| (all > 0).then(|| 100.0 * seen as f64 / all as f64);
     let evidence = &release.evidence;
-    let step = match release.stage {
-        Stage::Step(index) if release.outcome.is_none() => Some(index),
-        _ => None,
-    };
-    let unreadable = view
-        .proxies
-        .as_ref()
-        .and_then(|proxies| proxies.as_ref().err());
-    let (verdict, sentence) = match (unreadable, step) {
-        _ if evidence.failed(plan) => (Verdict::Fail, evidence.failure_sentence(plan)),
-        (Some(reason), _) if release.outcome.is_none() => (
-            Verdict::Error,
-            format!("Prometheus does not answer: {reason}; the weight holds"),
-        ),
-        _ if evidence.canary.total == 0 => (
-            Verdict::NoData,
-            "the canary has had no request in the cells read so far; the weight holds".to_owned(),
-        ),
-        _ if evidence.idle_cells >= IDLE => {
-            let sentence = format!(
-                "the canary has had no request for {} cells; the weight holds",
-                evidence.idle_cells
-            );
-            (Verdict::NoData, sentence)
-        }
-        (_, Some(index)) if evidence.passed(plan, index) => {
-            (Verdict::Pass, evidence.passed_sentence(plan, index))
-        }
-        (_, Some(index)) => (Verdict::Undecided, evidence.undecided_sentence(plan, index)),
-        (_, None) => match evidence.soak_objection() {
-            Some(objection) if release.outcome.is_none() => (Verdict::Undecided, objection),
-            _ => (
-                Verdict::Pass,
-                format!("{}: no sign of harm", evidence.comparison(plan)),
-            ),
-        },
-    };
-    MetricStatus {
-        name: plan.metric.clone(),
-        verdict,
-        sentence,
-        canary: evidence.canary,
-        stable: evidence.stable,
-        fused: evidence.fused,
-        ratio: evidence.ratio(plan),
-        harm: Level::new(evidence.harm(plan)),
-        gate: step
-            .and_then(|index| evidence.gate(plan, index))
-            .map(Level::new),
-        next_cell: evidence.next_cell,
-        trail: view.trail.clone(),
+    let own = usize::from(number)
+        .checked_sub(1)
+        .and_then(|position| evidence.arm(position));
+    ArmStatus {
+        variant: variant.clone(),
+        weight: f64::from(release.table.share(number)) / 100.0,
+        observed_weight: seen.and_then(share),
+        requests: own.map_or(evidence.stable, |arm| arm.requests),
+        fused: own.map_or(0, |arm| arm.fused),
     }
 }
 
@@ -321,12 +339,12 @@ fn conditions(plan: Option<&Plan>, release: Option<&Release>, view: &View) -> Ve
         },
     ));
     if let Some(plan) = plan {
-        let failed = release.evidence.failed(plan);
-        found.push(condition(
-            "Healthy",
-            Some(!failed),
-            release.evidence.comparison(plan),
-        ));
+        let failed = release.evidence.arms().any(|arm| arm.failed(plan));
+        let arms = release.evidence.arms().zip(plan.arms());
+        let compared: Vec<_> = arms
+            .map(|(arm, variant)| arm.comparison(plan, variant))
+            .collect();
+        found.push(condition("Healthy", Some(!failed), compared.join("; ")));
     }
     if release.outcome.is_none() {
         found.push(match &view.proxies {
@@ -345,14 +363,16 @@ fn conditions(plan: Option<&Plan>, release: Option<&Release>, view: &View) -> Ve
             }
             None => condition("DataFresh", None, "not asked yet".to_owned()),
         });
-        let (canary, stable) = (release.routes.canary, release.routes.stable);
-        let wrong = canary.misrouted + stable.misrouted;
+        let routes = &release.routes;
+        let arms = || std::iter::once(&routes.canary).chain(&routes.others);
+        let all = || arms().chain([&routes.stable]);
+        let wrong: u64 = all().map(|sample| sample.misrouted).sum();
+        let looked: u64 = all().map(|sample| sample.sampled).sum();
         let status = if wrong > 0 {
             Some(false)
         } else {
-            (canary.sampled > 0).then_some(true)
+            arms().any(|sample| sample.sampled > 0).then_some(true)
         };
-        let looked = canary.sampled + stable.sampled;
         let message = format!(
             "{looked} requests looked at in this stage, {wrong} of the last ones in the wrong cluster"
         );

@@ -6,10 +6,11 @@
 mod accept;
 mod act;
 mod advance;
+mod capacity;
 mod fail;
 mod state;
 
-pub use accept::{Refusal, accept, retire};
+pub use accept::{Refusal, accept, begins, retire};
 pub use act::{Action, Do};
 pub use state::{
     Hold, HoldReason, Outcome, PastRelease, Phase, Record, Release, RolloutState, RouteWatch, Stage,
@@ -34,8 +35,11 @@ pub struct Input<'a> {
     pub proxies: Result<&'a [Proxy], &'a str>,
     /// First generation whose config carries the rollout's present section; `None` while that is not written.
     pub generation: Option<u64>,
-    /// Short windows, one per guard of the plan, in its order; `None` where one could not be read.
-    pub guards: &'a [Option<GuardWindow>],
+    /// Short windows, by version beside the stable one and then by guard, in the plan's order; `None` where one could
+    /// not be read.
+    pub guards: &'a [Vec<Option<GuardWindow>>],
+    /// Ready endpoints; `None` where nobody asked or knows.
+    pub ready: Option<Ready>,
     /// What people asked for since the last tick.
     pub actions: &'a [Action],
 }
@@ -47,6 +51,15 @@ pub struct GuardWindow {
     pub canary: Tally,
     /// Hash groups with a bad request.
     pub bad_sources: u64,
+}
+
+/// Endpoints that can serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ready {
+    /// Of the new version.
+    pub canary: u64,
+    /// Of the stable version.
+    pub stable: u64,
 }
 
 /// What the driver has to write, and in which order. Of two changes in one tick the greater wins.
@@ -88,6 +101,7 @@ pub fn step(plan: Option<&Plan>, state: &RolloutState, input: &Input<'_>) -> Tra
         && next.in_progress().is_some()
     {
         writes = writes.max(fail::decide(plan, &mut next, input, verdict_due));
+        writes = writes.max(capacity::fall(plan, &mut next, input));
         // What a person has just moved is not moved again before it is written and every proxy has it.
         if writes <= Writes::State && next.in_progress().is_some() {
             match advance::forward(plan, &mut next, input, verdict_due) {

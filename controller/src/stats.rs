@@ -12,7 +12,7 @@ pub mod ratio;
 pub mod user_mix;
 
 /// `log(sum(exp(x)))` without overflow; negative infinity for an empty sum.
-fn log_sum_exp(terms: impl Iterator<Item = f64> + Clone) -> f64 {
+pub(crate) fn log_sum_exp(terms: impl Iterator<Item = f64> + Clone) -> f64 {
     let largest = terms.clone().fold(f64::NEG_INFINITY, f64::max);
     if largest == f64::NEG_INFINITY {
         return largest;

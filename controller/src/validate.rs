@@ -2,20 +2,22 @@
 
 mod checker;
 mod choice;
+mod course;
+mod metrics;
+mod plan;
 mod refusal;
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serin_filter_core::config::Attribute;
-use serin_filter_core::split::BUCKETS;
 
-use crate::api::{self, Deadline, Guard, Margin, ModelRollout, OnFail, Pause, Strategy};
+use crate::api::{self, Margin, ModelRollout};
 use crate::paths::Paths;
 use crate::stats::poisson::Line;
 use checker::Checker;
-pub use choice::Choice;
+pub use choice::{Choice, slow_label};
+pub(crate) use course::buckets;
+pub use plan::{Contest, Course, Ends, HALF, Plan, PlannedMetric, PlannedStep, Source, VariantRef};
 
 /// Namespace and name of a rollout; written `namespace/name`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -30,69 +32,6 @@ impl fmt::Display for RolloutName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.namespace, self.name)
     }
-}
-
-/// A version and where it is served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VariantRef {
-    /// Name in the release.
-    pub name: String,
-    /// Version of the model.
-    pub version: String,
-    /// Value of the route header, and in standalone the Envoy cluster.
-    pub route: String,
-}
-
-/// A weight and what lets it go on.
-#[derive(Clone, Debug, PartialEq)]
-pub struct PlannedStep {
-    /// The canary's share in 1/10 000.
-    pub weight: u16,
-    /// The gate's line.
-    pub gate: Line,
-    /// Wait after the gate.
-    pub pause: Pause,
-}
-
-/// A validated rollout.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
-    /// Which rollout.
-    pub name: RolloutName,
-    /// Hosts of its requests.
-    pub hosts: Vec<String>,
-    /// Paths of its requests.
-    pub paths: Paths,
-    /// The version that is live when the release starts.
-    pub stable: VariantRef,
-    /// The new version.
-    pub canary: VariantRef,
-    /// Attributes that make a user.
-    pub key: Vec<Attribute>,
-    /// Salt of the buckets.
-    pub salt: String,
-    /// What else the filter is told.
-    pub choice: Choice,
-    /// Rising weights; at least one.
-    pub steps: Vec<PlannedStep>,
-    /// Time at 100 % by header.
-    pub soak: Duration,
-    /// Limit on the whole release.
-    pub deadline: Option<Deadline>,
-    /// Rhythm of the verdicts; `None`: with every cell.
-    pub interval: Option<Duration>,
-    /// Bound on false rollbacks.
-    pub false_rollback: f64,
-    /// Bound on false promotions.
-    pub false_promotion: f64,
-    /// Name of the error metric.
-    pub metric: String,
-    /// A canary within this line is healthy.
-    pub tolerance: Line,
-    /// Hard limits.
-    pub guards: Vec<Guard>,
-    /// What a failure does.
-    pub on_fail: OnFail,
 }
 
 /// One mistake in a rollout file.
@@ -125,15 +64,35 @@ pub fn validate(rollout: &ModelRollout) -> Result<Plan, Vec<Problem>> {
             "standalone owns the routes of its hosts: leave it out or set it to true",
         );
     }
-    let arms = check.variants(&spec.variants);
+    let arms = check.variants(&spec.variants, &spec.strategy);
     check.assignment(&spec.assignment, &spec.variants);
-    let Strategy::Canary(canary) = &spec.strategy;
-    check.canary(canary);
+    let way = course::way(
+        &mut check,
+        spec,
+        arms.as_ref().map_or(&[], |(_, others)| others),
+    );
     check.analysis(&spec.analysis);
+    let number = arms.as_ref().map_or(1, |(_, others)| others.len());
+    let metrics = metrics::metrics(&mut check, &spec.analysis, &way, number);
     check.shadow(spec.shadow.as_ref());
-    let (Some((stable, canary_arm)), Some(metric)) = (arms, spec.analysis.metrics.first()) else {
+    if let Some(window) = spec.rollback_window {
+        check.span("spec.rollbackWindow", window);
+    }
+    let Some((stable, others)) = arms else {
         return Err(check.problems);
     };
+    let mut others = others.into_iter();
+    let Some(canary) = others.next().filter(|_| !metrics.is_empty()) else {
+        return Err(check.problems);
+    };
+    let others: Vec<_> = others.collect();
+    let mut choice = Choice::new(spec, |name| {
+        let mut names = [&stable, &canary].into_iter().chain(&others);
+        u8::try_from(names.position(|arm| arm.name == name)?).ok()
+    });
+    if let api::Strategy::Shadow(shadow) = &spec.strategy {
+        choice.copy_to(&canary.route, shadow.sample);
+    }
     let plan = Plan {
         name: RolloutName {
             namespace: rollout.metadata.namespace.clone(),
@@ -146,24 +105,23 @@ pub fn validate(rollout: &ModelRollout) -> Result<Plan, Vec<Problem>> {
             .map(|host| host.to_ascii_lowercase())
             .collect(),
         paths: paths(&spec.matches),
-        choice: Choice::new(spec, |name| {
-            let arms = [&stable.name, &canary_arm.name];
-            u8::try_from(arms.iter().position(|arm| *arm == name)?).ok()
-        }),
+        choice,
         stable,
-        canary: canary_arm,
+        canary,
+        others,
         key: spec.assignment.key.iter().map(choice::attribute).collect(),
         salt: spec.assignment.salt.clone(),
-        steps: canary.steps.iter().map(planned).collect(),
-        soak: canary.soak.0,
-        deadline: canary.deadline.clone(),
+        course: way.course,
+        steps: way.steps,
+        soak: way.soak.0,
+        deadline: way.deadline,
         interval: spec.analysis.interval.map(|interval| interval.0),
         false_rollback: spec.analysis.false_rollback,
         false_promotion: spec.analysis.false_promotion,
-        metric: metric.name.clone(),
-        tolerance: line(metric.tolerance),
+        metrics,
         guards: spec.analysis.guards.clone(),
         on_fail: spec.analysis.on_fail,
+        rollback_window: spec.rollback_window.map(|window| window.0),
     };
     if check.problems.is_empty() {
         check.problems.extend(refusal::filter_refusal(&plan, spec));
@@ -175,30 +133,11 @@ pub fn validate(rollout: &ModelRollout) -> Result<Plan, Vec<Problem>> {
     }
 }
 
-fn planned(step: &api::Step) -> PlannedStep {
-    PlannedStep {
-        weight: buckets(step.weight),
-        gate: line(step.gate),
-        pause: step.pause.clone().unwrap_or_default(),
-    }
-}
-
 fn line(margin: Margin) -> Line {
     Line {
         theta: margin.ratio,
         delta: margin.absolute.0,
     }
-}
-
-/// Per cent to 1/10 000; the caller has checked that the weight is within 0..=100.
-fn buckets(weight: f64) -> u16 {
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "0..=100 per cent is 0..=10 000"
-    )]
-    let buckets = (weight * 100.0).round() as u16;
-    buckets.min(BUCKETS)
 }
 
 /// The checker has seen to it that at most one is given.

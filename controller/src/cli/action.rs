@@ -28,7 +28,42 @@ pub(super) struct ActionArgs {
     by: String,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct PromoteArgs {
+    #[command(flatten)]
+    action: ActionArgs,
+    /// Not one step but everybody, at once: the soak and the handover follow
+    #[arg(long)]
+    full: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SetWeightArgs {
+    #[command(flatten)]
+    action: ActionArgs,
+    /// Per cent of the users, 0 to less than 100
+    #[arg(value_name = "PERCENT")]
+    weight: f64,
+}
+
+pub(super) async fn promote(args: PromoteArgs) -> anyhow::Result<ExitCode> {
+    let what = if args.full {
+        Do::PromoteFull
+    } else {
+        Do::Promote
+    };
+    leave(args.action, what, None).await
+}
+
+pub(super) async fn set_weight(args: SetWeightArgs) -> anyhow::Result<ExitCode> {
+    leave(args.action, Do::SetWeight, Some(args.weight)).await
+}
+
 pub(super) async fn ask(args: ActionArgs, what: Do) -> anyhow::Result<ExitCode> {
+    leave(args, what, None).await
+}
+
+async fn leave(args: ActionArgs, what: Do, weight: Option<f64>) -> anyhow::Result<ExitCode> {
     let store = client::open(&args.installation)?;
     let known = client::ask(&store).await?;
     let status = client::find(&known.snapshot, &args.name)?;
@@ -53,6 +88,7 @@ pub(super) async fn ask(args: ActionArgs, what: Do) -> anyhow::Result<ExitCode> 
             by: args.by,
             why: args.why,
             seen,
+            weight,
         },
     })?;
     if let Some(warning) = known.warning {

@@ -183,7 +183,7 @@ fn future_of(state: &RolloutState) -> Future {
     };
     match validate(&release.rollout) {
         Ok(plan) => {
-            let steps = plan.steps.iter().skip(index + 1).map(|step| step.weight);
+            let steps = plan.steps.iter().skip(index + 1).map(|step| step.weight());
             Future::Steps(steps.chain([BUCKETS]).collect())
         }
         Err(_) => Future::Words(
@@ -253,7 +253,7 @@ fn of_rollout_file(path: &Path, name: Option<&str>) -> anyhow::Result<Question> 
     if let Some(name) = name {
         client::position([&plan.name].into_iter(), name)?;
     }
-    let mut weights = plan.steps.iter().map(|step| step.weight);
+    let mut weights = plan.steps.iter().map(|step| step.weight());
     let first = weights.next().unwrap_or(0);
     let table = rebalance(
         &BucketTable::whole(0),

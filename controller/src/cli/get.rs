@@ -7,7 +7,7 @@ use comfy_table::{Table, presets};
 
 use super::view::{Palette, weight};
 use super::{Installation, client, tree};
-use crate::report::Status;
+use crate::report::{ArmStatus, Status};
 
 #[derive(Debug, Args)]
 pub(super) struct GetArgs {
@@ -57,6 +57,12 @@ fn file_problem(status: &Status) -> Option<String> {
     (ready.status == Some(false)).then(|| ready.message.clone())
 }
 
+/// Of several versions one after the other.
+fn weights(arms: &[ArmStatus], of: impl Fn(&ArmStatus) -> Option<f64>) -> String {
+    let each: Vec<_> = arms.iter().map(|arm| weight(of(arm))).collect();
+    each.join(" + ")
+}
+
 fn table(rollouts: &[Status]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
@@ -72,9 +78,9 @@ fn table(rollouts: &[Status]) -> String {
             release
                 .and_then(|r| r.step)
                 .map_or_else(none, |(step, of)| format!("{step}/{of}")),
-            release.map_or_else(none, |r| weight(Some(r.weight))),
-            release.map_or_else(none, |r| weight(r.observed_weight)),
-            release.map_or_else(none, |r| format!("{:?}", r.metric.verdict)),
+            release.map_or_else(none, |r| weights(&r.arms, |arm| Some(arm.weight))),
+            release.map_or_else(none, |r| weights(&r.arms, |arm| arm.observed_weight)),
+            release.map_or_else(none, |r| format!("{:?}", r.verdict)),
             status.live.version.clone(),
             status.message.lines().next().unwrap_or_default().to_owned(),
         ]);

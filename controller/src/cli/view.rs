@@ -3,8 +3,7 @@
 use console::Style;
 
 use crate::evidence::thousands;
-use crate::observation::Tally;
-use crate::report::{Level, MetricStatus, ReleaseStatus, Status, Verdict};
+use crate::report::{ArmStatus, Level, MetricStatus, ReleaseStatus, Status, Verdict};
 use crate::rollout::Phase;
 
 /// Whether lines carry colours.
@@ -35,35 +34,20 @@ impl Palette {
 pub fn tree(status: &Status, palette: Palette) -> Vec<String> {
     let mut lines = vec![head(status, palette)];
     if let Some(release) = &status.release {
-        let metric = &release.metric;
-        lines.push(format!(
-            "├─ {}",
-            arm(
-                "stable",
-                &release.stable.version,
-                100.0 - release.weight,
-                release.observed_weight.map(|w| 100.0 - w),
-                metric.stable
-            )
-        ));
-        lines.push(format!(
-            "├─ {}",
-            arm(
-                "canary",
-                &release.canary.version,
-                release.weight,
-                release.observed_weight,
-                metric.canary
-            )
-        ));
-        if metric.fused > 0 {
+        for it in std::iter::once(&release.stable).chain(&release.arms) {
+            lines.push(format!("├─ {}", arm(it)));
+        }
+        for it in release.arms.iter().filter(|arm| arm.fused > 0) {
             lines.push(format!(
-                "├─ fuse      {} requests meant for the canary were sent to stable",
-                thousands(metric.fused)
+                "├─ fuse      {} requests meant for {} were sent to stable",
+                thousands(it.fused),
+                it.variant.name
             ));
         }
-        lines.push(format!("├─ {}", verdict(metric, palette)));
-        lines.push(format!("├─ {}", evidence(metric)));
+        for metric in &release.metrics {
+            lines.push(format!("├─ {}", verdict(release, metric, palette)));
+            lines.push(format!("├─ {}", evidence(release, metric)));
+        }
         lines.push(format!("├─ {}", proxies(release)));
     }
     for condition in status
@@ -102,18 +86,23 @@ fn head(status: &Status, palette: Palette) -> String {
     )
 }
 
-fn arm(name: &str, version: &str, asked: f64, seen: Option<f64>, tally: Tally) -> String {
-    let rate = if tally.total == 0 {
+fn arm(arm: &ArmStatus) -> String {
+    let ArmStatus {
+        variant, requests, ..
+    } = arm;
+    let rate = if requests.total == 0 {
         "-".to_owned()
     } else {
-        format!("{:.3} %", tally.rate() * 100.0)
+        format!("{:.3} %", requests.rate() * 100.0)
     };
     format!(
-        "{name} {version:<6} asked {:>8}  seen {:>8}  requests {:>11}  bad {:>7}  {rate:>9}",
-        weight(Some(asked)),
-        weight(seen),
-        thousands(tally.total),
-        thousands(tally.bad)
+        "{} {:<6} asked {:>8}  seen {:>8}  requests {:>11}  bad {:>7}  {rate:>9}",
+        variant.name,
+        variant.version,
+        weight(Some(arm.weight)),
+        weight(arm.observed_weight),
+        thousands(requests.total),
+        thousands(requests.bad)
     )
 }
 
@@ -122,7 +111,7 @@ pub(super) fn weight(percent: Option<f64>) -> String {
     percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:.1} %"))
 }
 
-fn verdict(metric: &MetricStatus, palette: Palette) -> String {
+fn verdict(release: &ReleaseStatus, metric: &MetricStatus, palette: Palette) -> String {
     let style = match metric.verdict {
         Verdict::Pass => Style::new().green(),
         Verdict::Fail => Style::new().red(),
@@ -130,21 +119,29 @@ fn verdict(metric: &MetricStatus, palette: Palette) -> String {
         Verdict::NoData | Verdict::Error => Style::new().yellow(),
     };
     let verdict = palette.paint(&style, &format!("{:?}", metric.verdict));
-    format!("{} {verdict}: {}", metric.name, metric.sentence)
+    let whose = if release.arms.len() > 1 {
+        format!("{} ", metric.variant)
+    } else {
+        String::new()
+    };
+    format!("{whose}{} {verdict}: {}", metric.name, metric.sentence)
 }
 
-fn evidence(metric: &MetricStatus) -> String {
+/// With one metric the trail is its own; with several it is that of all together, and stands beside the first.
+fn evidence(release: &ReleaseStatus, metric: &MetricStatus) -> String {
     let of = |name: &str, level: &Level| {
         format!("{name} e = {} of {}", short(level.e), short(level.needed))
     };
     let gate = metric.gate.as_ref().map_or_else(String::new, |gate| {
         format!("   {} {}", of("gate", gate), bar(gate))
     });
-    format!(
-        "evidence  {} {}{gate}",
-        of("harm", &metric.harm),
-        sparkline(&metric.trail, metric.harm.needed.ln())
-    )
+    let first = release.metrics.first().is_some_and(|it| it == metric);
+    let trail = if first {
+        format!(" {}", sparkline(&release.trail, release.harm.needed.ln()))
+    } else {
+        String::new()
+    };
+    format!("evidence  {}{trail}{gate}", of("harm", &metric.harm))
 }
 
 fn proxies(release: &ReleaseStatus) -> String {

@@ -9,7 +9,7 @@ fn after(cells: u32, canary: (u64, u64), stable: (u64, u64)) -> Evidence {
     let plan = plan();
     let mut evidence = Evidence::new(&plan, 0);
     for index in 0..cells {
-        evidence.consume(&plan, &cell(i64::from(index), canary, stable));
+        evidence.consume(&plan, &cell(i64::from(index), canary, stable), true);
     }
     evidence
 }
@@ -18,16 +18,16 @@ fn after(cells: u32, canary: (u64, u64), stable: (u64, u64)) -> Evidence {
 fn the_first_cell_is_counted_but_not_judged() {
     let evidence = after(1, (200, 200), (1800, 0));
     assert_eq!(
-        evidence.canary,
+        evidence.canary.requests,
         Tally {
             total: 200,
             bad: 200
         }
     );
-    assert_eq!(evidence.judged_cells, 0);
-    assert_eq!(evidence.harm(&plan()).0, 0.0);
+    assert_eq!(evidence.canary.judged_cells, 0);
+    assert_eq!(evidence.canary.harm(&plan()), 0.0);
     assert!(
-        after(2, (200, 200), (1800, 0)).harm(&plan()).0 > 100.0,
+        after(2, (200, 200), (1800, 0)).canary.harm(&plan()) > 100.0,
         "the second cell is judged"
     );
 }
@@ -35,7 +35,11 @@ fn the_first_cell_is_counted_but_not_judged() {
 #[test]
 fn a_canary_within_the_tolerance_is_not_harmed() {
     let evidence = after(100, (200, 1), (1800, 9));
-    assert!(!evidence.failed(&plan()), "{:?}", evidence.harm(&plan()));
+    assert!(
+        !evidence.failed(&plan()),
+        "{:?}",
+        evidence.canary.harm(&plan())
+    );
 }
 
 #[test]
@@ -46,18 +50,20 @@ fn one_bad_hash_group_widens_the_margin_and_slows_the_verdict() {
         for index in 0..60 {
             let mut cell = cell(index, (160, 0), (1600, 16));
             if one_group {
-                cell.canary.groups[3].bad = 5;
+                cell.arms[0].requests.groups[3].bad = 5;
             } else {
-                cell.canary
+                cell.arms[0]
+                    .requests
                     .groups
                     .iter_mut()
                     .take(5)
                     .for_each(|group| group.bad = 1);
-                cell.canary
+                cell.arms[0]
+                    .requests
                     .groups
                     .rotate_right(usize::try_from(index).unwrap() % 16);
             }
-            evidence.consume(&plan, &cell);
+            evidence.consume(&plan, &cell, true);
         }
         evidence
     };
@@ -74,8 +80,8 @@ fn one_bad_hash_group_widens_the_margin_and_slows_the_verdict() {
 #[test]
 fn the_limit_of_the_soak_is_what_the_last_gate_accepts() {
     let mut evidence = after(50, (200, 0), (1800, 9));
-    evidence.freeze_limit(&plan());
-    let limit = evidence.limit.unwrap();
+    evidence.freeze_limits(&plan());
+    let limit = evidence.canary.metrics[0].limit.unwrap();
     assert!((limit - (1.25 * 0.005 + 0.002)).abs() < 1e-12, "{limit}");
 }
 
@@ -83,15 +89,15 @@ fn the_limit_of_the_soak_is_what_the_last_gate_accepts() {
 fn the_soak_is_judged_without_stable() {
     let plan = plan();
     let mut evidence = after(20, (200, 0), (1800, 1));
-    evidence.freeze_limit(&plan);
+    evidence.freeze_limits(&plan);
     for index in 20..40 {
-        evidence.consume(&plan, &cell(index, (2000, 100), (0, 0)));
+        evidence.consume(&plan, &cell(index, (2000, 100), (0, 0)), true);
     }
     assert!(evidence.failed(&plan));
-    let gates = evidence.gate(&plan, 2);
+    let gates = evidence.canary.metrics[0].gate(2);
     assert_eq!(
         gates,
-        after(20, (200, 0), (1800, 1)).gate(&plan, 2),
+        after(20, (200, 0), (1800, 1)).canary.metrics[0].gate(2),
         "gates say nothing about the soak"
     );
 }

@@ -1,68 +1,162 @@
 //! Evidence in sentences that an on-call engineer understands.
 
-use super::Evidence;
+use super::{ArmEvidence, Comparison, Conclusion, Evidence};
 use crate::observation::Tally;
-use crate::validate::Plan;
+use crate::validate::{Contest, Plan, PlannedMetric, Source, VariantRef};
 
 impl Evidence {
     /// Why the release ended.
     #[must_use]
     pub fn failure_sentence(&self, plan: &Plan) -> String {
-        let one_in = (1.0 / plan.false_rollback).round();
-        format!(
-            "{}; at most 1 in {one_in} healthy releases would look like this; after {} canary requests",
-            self.comparison(plan),
-            thousands(self.canary.total)
-        )
+        self.canary.failure_sentence(plan, &plan.canary)
     }
 
     /// Why a step was left.
     #[must_use]
     pub fn passed_sentence(&self, plan: &Plan, step: usize) -> String {
-        let Some(planned) = plan.steps.get(step) else {
+        let arm = &self.canary;
+        let Some((at, _)) = arm.weakest_gate(step) else {
             return self.comparison(plan);
         };
+        let gate = plan.metrics.get(at).and_then(|it| *it.gates.get(step)?);
+        let line = gate.map_or_else(String::new, |gate| {
+            format!(
+                "shown to be below {}",
+                words_of_line(gate.theta, gate.delta)
+            )
+        });
+        let others = match arm.metrics.len() {
+            1 => String::new(),
+            2 => ", and so is the other metric".to_owned(),
+            more => format!(", and so are the {} other metrics", more - 1),
+        };
         format!(
-            "{}{}: shown to be below {} x stable + {} pp after {} canary requests",
-            self.comparison(plan),
-            self.sent_home(),
-            planned.gate.theta,
-            number(planned.gate.delta * 100.0),
-            thousands(self.canary.total)
+            "{}{}: {line}{others} after {} {} requests",
+            arm.compared(plan, &plan.canary, at),
+            arm.sent_home(),
+            thousands(arm.requests.total),
+            plan.canary.name
         )
     }
 
     /// Why a step is not left yet.
     #[must_use]
     pub fn undecided_sentence(&self, plan: &Plan, step: usize) -> String {
-        if self.canary.total == 0 {
-            return "the canary has had no request in the cells read so far".to_owned();
+        let arm = &self.canary;
+        let name = &plan.canary.name;
+        if arm.metrics.iter().all(|it| it.canary.total == 0) {
+            return format!("the {name} has had no request in the cells read so far");
         }
-        if self.judged_cells == 0 {
-            return format!(
-                "{}: the first cell is counted, not judged",
-                self.comparison(plan)
-            );
+        let Some((at, log_e)) = arm.weakest_gate(step) else {
+            return format!("{}: the step has no gate", self.comparison(plan));
+        };
+        let comparison = arm.compared(plan, &plan.canary, at);
+        if arm.judged_cells == 0 {
+            return format!("{comparison}: the first cell is counted, not judged");
         }
-        let share = self
-            .gate(plan, step)
-            .map_or(0.0, |(log_e, needed)| (log_e / needed).clamp(0.0, 1.0));
+        let share = (log_e / -plan.gate_level().ln()).clamp(0.0, 1.0);
         format!(
-            "{}{}: {:.0} % of the evidence that the gate wants",
-            self.comparison(plan),
-            self.sent_home(),
+            "{comparison}{}: {:.0} % of the evidence that the gate wants",
+            arm.sent_home(),
             share * 100.0
         )
     }
 
-    /// Why the soak goes on.
-    pub(super) fn soak_sentence(&self, limit: f64) -> String {
+    /// Why the soak may not end yet: with what the fuse sent home a metric was worse than its limit. Nobody was harmed
+    /// by that, so it is no failure; but the default route has no fuse.
+    #[must_use]
+    pub fn soak_objection(&self) -> Option<String> {
+        let arm = &self.canary;
+        let exceeds = |it: &Comparison| Some((it.soak, it.soak_exceeds()?));
+        let (soak, limit) = arm.metrics.iter().find_map(exceeds)?;
+        (arm.fused_in_soak > 0).then(|| {
+            format!(
+                "the soak goes on: {} of its requests were bad or sent home by the fuse ({}), more than the limit of {} %",
+                percent(soak),
+                thousands(arm.fused_in_soak),
+                number(limit * 100.0)
+            )
+        })
+    }
+
+    /// `canary errors 2.1 % vs 1.0 %`, or against the frozen limit, of the metric with the most evidence of harm.
+    #[must_use]
+    pub fn comparison(&self, plan: &Plan) -> String {
+        self.canary.comparison(plan, &plan.canary)
+    }
+
+    /// What a test has come to, with every version's rate.
+    #[must_use]
+    pub fn conclusion_sentence(&self, plan: &Plan, contest: &Contest) -> String {
+        let names: Vec<_> = std::iter::once(&plan.stable).chain(plan.arms()).collect();
+        let metric = plan.metrics.first().map_or("", |metric| &metric.name);
+        let rates = names.iter().enumerate().map(|(at, variant)| {
+            let tally = self.ranking.as_ref().map(|it| it.tally(at));
+            format!("{} {}", variant.name, percent(tally.unwrap_or_default()))
+        });
+        let rates = rates.collect::<Vec<_>>().join(", ");
+        let verdict = match self.conclusion(plan, contest) {
+            Conclusion::Winner(at) => {
+                let best = names.get(at);
+                let (name, version) =
+                    best.map_or(("", ""), |it| (it.name.as_str(), it.version.as_str()));
+                format!("{name} (version {version}) has the fewest {metric}")
+            }
+            Conclusion::NoDifference => format!(
+                "no difference larger than {} pp in {metric}",
+                number(contest.difference * 100.0)
+            ),
+            Conclusion::Open => {
+                format!("no version is shown to have fewer {metric} than all others")
+            }
+        };
+        format!("{verdict} ({rates})")
+    }
+}
+
+impl ArmEvidence {
+    /// Why the version is taken back.
+    #[must_use]
+    pub fn failure_sentence(&self, plan: &Plan, variant: &VariantRef) -> String {
+        let one_in = (1.0 / plan.false_rollback).round();
+        let blamed = self.blamed(plan).into_iter();
+        let comparisons: Vec<_> = blamed.map(|at| self.compared(plan, variant, at)).collect();
         format!(
-            "the soak goes on: {} of its requests were bad or sent home by the fuse ({}), more than the limit of {} %",
-            percent(self.soak.meant),
-            thousands(self.soak.fused),
-            number(limit * 100.0)
+            "{}; at most 1 in {one_in} healthy releases would look like this; after {} {} requests",
+            comparisons.join(" and "),
+            thousands(self.requests.total),
+            variant.name
         )
+    }
+
+    /// As [`Evidence::comparison`].
+    #[must_use]
+    pub fn comparison(&self, plan: &Plan, variant: &VariantRef) -> String {
+        let most = self.blamed(plan).first().copied().unwrap_or(0);
+        self.compared(plan, variant, most)
+    }
+
+    /// One metric against the stable version, or against the frozen limit.
+    #[must_use]
+    pub fn compared(&self, plan: &Plan, variant: &VariantRef, metric: usize) -> String {
+        let (Some(comparison), Some(planned)) =
+            (self.metrics.get(metric), plan.metrics.get(metric))
+        else {
+            return String::new();
+        };
+        let who = format!("{} {}", variant.name, planned.name);
+        let canary = percent(comparison.canary);
+        match comparison.limit {
+            Some(limit) => format!(
+                "{who} {canary} (limit {} % at 100 %)",
+                number(limit * 100.0)
+            ),
+            None if planned.tolerance.theta == 0.0 => format!(
+                "{who} {canary} (limit {} %)",
+                number(planned.tolerance.delta * 100.0)
+            ),
+            None => format!("{who} {canary} vs {}", percent(comparison.stable)),
+        }
     }
 
     /// What the gate counts beyond the comparison.
@@ -75,23 +169,24 @@ impl Evidence {
             ),
         }
     }
+}
 
-    /// `canary errors 2.1 % vs 1.0 %`, or against the frozen limit.
+impl PlannedMetric {
+    /// What the promise does not cover; none where it covers the metric.
     #[must_use]
-    pub fn comparison(&self, plan: &Plan) -> String {
-        let canary = percent(self.canary);
-        match self.limit {
-            Some(limit) => format!(
-                "canary {} {canary} (limit {} % at 100 %)",
-                plan.metric,
-                number(limit * 100.0)
-            ),
-            None => format!(
-                "canary {} {canary} vs {}",
-                plan.metric,
-                percent(self.stable)
-            ),
-        }
+    pub fn caveat(&self) -> Option<&'static str> {
+        matches!(self.source, Source::Custom(_)).then_some(
+            "counted without groups of users: where users differ and stay put, its error rate is not the stated one",
+        )
+    }
+}
+
+fn words_of_line(theta: f64, delta: f64) -> String {
+    let absolute = number(delta * 100.0);
+    if theta == 0.0 {
+        format!("{absolute} %")
+    } else {
+        format!("{theta} x stable + {absolute} pp")
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serin_filter_core::stat;
 
+use crate::api::PrometheusCounters;
+
 /// How far back a series may have been last scraped and still continue (statistics 7.1 wants at least 15 min).
 const LOOKBACK_MINUTES: u64 = 15;
 
@@ -36,6 +38,7 @@ pub fn cell_query(selectors: &Selectors, cell: Duration) -> String {
     let counters = [
         stat::SPLIT_TOTAL,
         stat::SPLIT_BAD_TOTAL,
+        stat::SPLIT_SLOW_TOTAL,
         stat::SPLIT_FUSED_TOTAL,
         stat::FUSE_TRIPS_TOTAL,
         stat::SAMPLED_TOTAL,
@@ -60,24 +63,104 @@ fn delta_query(selectors: &Selectors, counters: &[&str], over: Duration) -> Stri
         proxies,
         target_labels,
     } = selectors;
-    let ms = over.as_millis();
-    let lookback = (LOOKBACK_MINUTES * 60_000).max(u64::try_from(2 * ms).unwrap_or(u64::MAX));
-    let series = format!(
-        r#"last_over_time({{__name__=~"{}", {proxies}}}[{lookback}ms]"#,
-        counters.join("|")
-    );
-    // Arithmetic drops the metric's name, so it is kept in a label first.
-    let named = |offset: &str| {
-        format!(r#"label_replace({series}{offset}), "counter", "$1", "__name__", "(.+)")"#)
+    let series = format!(r#"{{__name__=~"{}", {proxies}}}"#, counters.join("|"));
+    let targets = Targets {
+        up: format!("up{{{proxies}}}"),
+        labels: target_labels,
     };
-    let (now, before) = (named(""), named(&format!(" offset {ms}ms")));
     format!(
-        "sum by (counter, {}, {}, {}, {}, {}) ((({now}) - ({before})) >= 0 or (({now}) < ({before})) or ((({now}) unless ({before})) and on ({target_labels}) (up{{{proxies}}} offset {ms}ms)))",
+        "sum by (counter, {}, {}, {}, {}, {}, {}) ({})",
         stat::ROLLOUT,
         stat::VARIANT,
         stat::VERSION,
         stat::GROUP,
-        stat::PACKED
+        stat::METRIC,
+        stat::PACKED,
+        differences(&series, &targets, over)
+    )
+}
+
+/// Somebody else's counters, over the same cell and by the same rules: one row for bad events and one for all, by the
+/// value of the version's label.
+#[must_use]
+pub fn custom_query(
+    selectors: &Selectors,
+    counters: &PrometheusCounters,
+    cell: Duration,
+) -> String {
+    let targets = Targets {
+        up: "up".to_owned(),
+        labels: &selectors.target_labels,
+    };
+    let sum = |counter: &str, series: &str| {
+        format!(
+            r#"label_replace(sum by ({}) ({}), "counter", "{counter}", "", "")"#,
+            counters.version_label,
+            differences(series, &targets, cell)
+        )
+    };
+    format!(
+        "{} or {}",
+        sum("bad", &counters.bad),
+        sum("total", &counters.total)
+    )
+}
+
+/// Label of Envoy's metrics with the name of the cluster.
+pub(super) const CLUSTER: &str = "envoy_cluster_name";
+/// Label of Envoy's metrics with the first digit of the status.
+pub(super) const CLASS: &str = "envoy_response_code_class";
+
+/// The answers that clusters gave to the proxies over a cell, by class of the status: the only trace of copies, whose
+/// answers no filter sees.
+#[must_use]
+pub fn answers_query(selectors: &Selectors, cell: Duration) -> String {
+    let Selectors {
+        proxies,
+        target_labels,
+    } = selectors;
+    let targets = Targets {
+        up: format!("up{{{proxies}}}"),
+        labels: target_labels,
+    };
+    let series = format!("envoy_cluster_upstream_rq_xx{{{proxies}}}");
+    format!(
+        "sum by ({CLUSTER}, {CLASS}) ({})",
+        differences(&series, &targets, cell)
+    )
+}
+
+/// Endpoints that the proxies hold for healthy, by cluster; of proxies that differ the one that knows most.
+#[must_use]
+pub fn ready_query(selectors: &Selectors) -> String {
+    format!(
+        "max by ({CLUSTER}) (envoy_cluster_membership_healthy{{{}}})",
+        selectors.proxies
+    )
+}
+
+/// Where the series come from.
+struct Targets<'a> {
+    /// Selects their `up`.
+    up: String,
+    /// Labels that identify one.
+    labels: &'a str,
+}
+
+/// The differences of counters over `over`, series by series.
+fn differences(series: &str, targets: &Targets<'_>, over: Duration) -> String {
+    let ms = over.as_millis();
+    let lookback = (LOOKBACK_MINUTES * 60_000).max(u64::try_from(2 * ms).unwrap_or(u64::MAX));
+    // Arithmetic drops the metric's name, so it is kept in a label first.
+    let named = |offset: &str| {
+        format!(
+            r#"label_replace(last_over_time({series}[{lookback}ms]{offset}), "counter", "$1", "__name__", "(.+)")"#
+        )
+    };
+    let (now, before) = (named(""), named(&format!(" offset {ms}ms")));
+    let Targets { up, labels } = targets;
+    format!(
+        "(({now}) - ({before})) >= 0 or (({now}) < ({before})) or ((({now}) unless ({before})) and on ({labels}) ({up} offset {ms}ms))"
     )
 }
 
@@ -101,7 +184,7 @@ mod tests {
         let query = cell_query(&Selectors::default(), Duration::from_secs(2));
         assert!(
             query.contains(
-                "serin_split_total|serin_split_bad_total|serin_split_fused_total|serin_fuse_trips_total|serin_sampled_total|serin_misrouted_total"
+                "serin_split_total|serin_split_bad_total|serin_split_slow_total|serin_split_fused_total|serin_fuse_trips_total|serin_sampled_total|serin_misrouted_total"
             ),
             "{query}"
         );
@@ -111,7 +194,7 @@ mod tests {
         );
         assert!(
             query.starts_with(
-                "sum by (counter, serin_rollout, serin_variant, serin_version, serin_group, tag)"
+                "sum by (counter, serin_rollout, serin_variant, serin_version, serin_group, serin_metric, tag)"
             ),
             "{query}"
         );

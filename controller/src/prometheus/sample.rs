@@ -6,7 +6,8 @@ use serin_filter_core::split::GROUPS;
 use serin_filter_core::stat;
 
 use super::Row;
-use crate::observation::{ArmCounts, Proxy, Tally};
+use super::query::{CLASS, CLUSTER};
+use crate::observation::{ArmCounts, GROUP_COUNT, Grouped, Proxy, Tally};
 
 /// Which series: rollout and version. A variant's name may serve another version in the next release.
 pub type VariantKey = (String, String);
@@ -59,6 +60,12 @@ pub fn counts(rows: &[Row]) -> RolloutCounts {
                 let fused = group(row).and_then(|group| arm.fused.get_mut(group));
                 fused.into_iter().for_each(|fused| *fused += count);
             }
+            stat::SPLIT_SLOW_TOTAL => {
+                let name = label(row, stat::METRIC).to_owned();
+                let slow = arm.slow.entry(name).or_insert([0; GROUP_COUNT + 1]);
+                let slow = group(row).and_then(|group| slow.get_mut(group));
+                slow.into_iter().for_each(|slow| *slow += count);
+            }
             stat::FUSE_TRIPS_TOTAL => arm.fuse_trips += count,
             stat::SAMPLED_TOTAL => arm.sampled += count,
             stat::MISROUTED_TOTAL => arm.misrouted += count,
@@ -68,9 +75,8 @@ pub fn counts(rows: &[Row]) -> RolloutCounts {
     for arm in found.values_mut() {
         // A request counts in both counters at one scrape, but a reset between two scrapes of one cell can lose more
         // of the total than of the bad ones; bad ones then stand for themselves.
-        arm.groups
-            .iter_mut()
-            .chain([&mut arm.ungrouped])
+        arm.requests
+            .tallies()
             .for_each(|tally| tally.total = tally.total.max(tally.bad));
     }
     RolloutCounts(found)
@@ -87,7 +93,8 @@ fn group(row: &Row) -> Option<usize> {
 
 fn with_tally(arm: &mut ArmCounts, row: &Row, add: impl FnOnce(&mut Tally)) {
     if let Some(group) = group(row) {
-        add(arm.groups.get_mut(group).unwrap_or(&mut arm.ungrouped));
+        let Grouped { groups, ungrouped } = &mut arm.requests;
+        add(groups.get_mut(group).unwrap_or(ungrouped));
     }
 }
 
@@ -101,6 +108,49 @@ fn whole(row: &Row) -> Option<u64> {
     row.number()
         .filter(|value| (0.0..9e15).contains(value))
         .map(|value| value.round() as u64)
+}
+
+/// Counts by the value of one label, such as a version or a cluster.
+pub type Tallies = HashMap<String, Tally>;
+
+/// Reads the rows of the query for somebody else's counters: events by version.
+#[must_use]
+pub fn custom(rows: &[Row], version_label: &str) -> Tallies {
+    let mut found = Tallies::new();
+    for row in rows {
+        let Some(count) = whole(row) else { continue };
+        let tally = found
+            .entry(row.label(version_label).to_owned())
+            .or_default();
+        match row.label("counter") {
+            "bad" => tally.bad += count,
+            _ => tally.total += count,
+        }
+    }
+    // Bad events without a total of their own, such as those of a counter that was born later, are events as well.
+    let tallies = found.values_mut();
+    tallies.for_each(|tally| tally.total = tally.total.max(tally.bad));
+    found
+}
+
+/// Reads the rows of the query for the answers that clusters gave: requests by cluster, bad are 5xx.
+#[must_use]
+pub fn answers(rows: &[Row]) -> Tallies {
+    let mut found = Tallies::new();
+    for row in rows {
+        let Some(count) = whole(row) else { continue };
+        let tally = found.entry(row.label(CLUSTER).to_owned()).or_default();
+        tally.total += count;
+        tally.bad += if row.label(CLASS) == "5" { count } else { 0 };
+    }
+    found
+}
+
+/// Reads the rows of the query for ready endpoints, by cluster.
+#[must_use]
+pub fn ready(rows: &[Row]) -> HashMap<String, u64> {
+    let count = |row: &Row| Some((row.label(CLUSTER).to_owned(), whole(row)?));
+    rows.iter().filter_map(count).collect()
 }
 
 /// Reads the rows of the proxies' query; `target` is the label `instance`.
@@ -129,6 +179,7 @@ pub fn proxies(rows: &[Row]) -> Vec<Proxy> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::validate::Source;
 
     fn row(labels: &[(&str, &str)], value: &str) -> Row {
         let metric = labels
@@ -163,7 +214,7 @@ mod tests {
             row(&base(stat::FUSE_TRIPS_TOTAL, "8", ""), "2"),
         ]);
         let canary = counts.of("ml/fraud", "8");
-        assert_eq!(canary.groups[3], Tally { total: 40, bad: 2 });
+        assert_eq!(canary.requests.groups[3], Tally { total: 40, bad: 2 });
         assert_eq!(canary.tally(), Tally { total: 47, bad: 2 });
         assert_eq!(canary.misrouted, 1);
         assert_eq!(
@@ -171,7 +222,9 @@ mod tests {
             (11, 5, 2)
         );
         assert_eq!(
-            canary.for_promotion().tally(),
+            canary
+                .metric_for_promotion("errors", &Source::Errors)
+                .tally(),
             Tally {
                 total: 47 + 16,
                 bad: 2 + 16
@@ -212,8 +265,8 @@ mod tests {
             row(&[("counter", stat::SPLIT_TOTAL), ("tag", "blue")], "1000"),
         ]);
         let canary = counts.of("ml/fraud", "8:rc1");
-        assert_eq!(canary.groups[3], Tally { total: 45, bad: 2 });
-        assert_eq!(canary.ungrouped, Tally { total: 1, bad: 0 });
+        assert_eq!(canary.requests.groups[3], Tally { total: 45, bad: 2 });
+        assert_eq!(canary.requests.ungrouped, Tally { total: 1, bad: 0 });
         assert_eq!(canary.tally().total, 46);
     }
 

@@ -71,7 +71,9 @@ fn routes(state: &RolloutState) -> Vec<Value> {
     let path = path_match(&state.paths);
     let to = |cluster: &str| action(state, cluster);
     let release = state.release.iter();
-    let header_routes = release.flat_map(|release| [&release.stable, &release.canary]).map(|variant| {
+    let variants =
+        release.flat_map(|release| std::iter::once(&release.stable).chain(release.arms()));
+    let header_routes = variants.map(|variant| {
         let mut matches = path.clone();
         matches["headers"] = json!([{"name": DEFAULT_ROUTE_HEADER, "string_match": {"exact": variant.route}}]);
         json!({"name": format!("{}/{}", state.name, variant.version), "match": matches, "route": to(&variant.route)})

@@ -203,7 +203,7 @@ fn switches_leave_everybody_on_the_live_version() {
     assert!(!off.enabled && off.variants[0].enabled);
     let mut state = with("", "");
     let release = state.release.as_mut().unwrap();
-    release.choice.canary_enabled = false;
+    release.choice.arms_enabled = vec![false];
     let off = section(&state).unwrap();
     assert!(off.enabled && off.variants[0].live && !off.variants[1].enabled);
     // The live one is never off, also when it is the new version.

@@ -18,10 +18,7 @@ fn an_unreachable_prometheus_is_said_aloud_and_is_no_failure() {
     };
     let status = report(Some(&plan), &state, &view);
     assert_eq!(status.phase, Phase::Progressing);
-    assert_eq!(
-        status.release.as_ref().unwrap().metric.verdict,
-        Verdict::Error
-    );
+    assert_eq!(status.release.as_ref().unwrap().verdict, Verdict::Error);
     let fresh = condition(&status, "DataFresh");
     assert_eq!(fresh.status, Some(false));
     assert!(
@@ -35,7 +32,7 @@ fn an_unreachable_prometheus_is_said_aloud_and_is_no_failure() {
 fn a_canary_without_requests_has_no_data() {
     let (plan, state) = started();
     let status = report(Some(&plan), &state, &View::default());
-    assert_eq!(status.release.unwrap().metric.verdict, Verdict::NoData);
+    assert_eq!(status.release.unwrap().verdict, Verdict::NoData);
 }
 
 #[test]
@@ -57,11 +54,14 @@ fn status_reads_back_the_same() {
         Some(&plan),
         &state,
         &View {
-            last_cell: Some((10, 90)),
+            last_cell: vec![90, 10],
             ..View::default()
         },
     );
-    assert_eq!(status.release.as_ref().unwrap().observed_weight, Some(10.0));
+    assert_eq!(
+        status.release.as_ref().unwrap().arms[0].observed_weight,
+        Some(10.0)
+    );
     let json = serde_json::to_string(&status).unwrap();
     assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status);
 }
@@ -70,15 +70,16 @@ fn status_reads_back_the_same() {
 fn a_canary_whose_requests_stay_away_has_no_data_again() {
     let (plan, mut state) = started();
     let evidence = &mut state.release.as_mut().unwrap().evidence;
-    evidence.consume(&plan, &crate::fixtures::cell(0, (10, 0), (90, 0)));
-    for index in 1..=IDLE {
+    evidence.consume(&plan, &crate::fixtures::cell(0, (10, 0), (90, 0)), true);
+    for index in 1..=metrics::IDLE {
         evidence.consume(
             &plan,
             &crate::fixtures::cell(index.try_into().unwrap(), (0, 0), (90, 0)),
+            true,
         );
     }
     let status = report(Some(&plan), &state, &View::default());
-    assert_eq!(status.release.unwrap().metric.verdict, Verdict::NoData);
+    assert_eq!(status.release.unwrap().verdict, Verdict::NoData);
 }
 
 #[test]
@@ -87,18 +88,25 @@ fn a_soak_that_the_fuse_interrupts_is_undecided_and_says_how_much_was_sent_home(
     let release = state.release.as_mut().unwrap();
     let evidence = &mut release.evidence;
     for index in 0..5 {
-        evidence.consume(&plan, &crate::fixtures::cell(index, (200, 0), (1800, 1)));
+        evidence.consume(
+            &plan,
+            &crate::fixtures::cell(index, (200, 0), (1800, 1)),
+            true,
+        );
     }
-    evidence.freeze_limit(&plan);
+    evidence.freeze_limits(&plan);
     let mut cell = crate::fixtures::cell(5, (900, 0), (0, 0));
-    cell.canary.fused[2] = 100;
-    evidence.consume(&plan, &cell);
+    cell.arms[0].fused[2] = 100;
+    evidence.consume(&plan, &cell, true);
     release.stage = Stage::Soak;
-    let metric = report(Some(&plan), &state, &View::default())
+    let release = report(Some(&plan), &state, &View::default())
         .release
-        .unwrap()
-        .metric;
-    assert_eq!((metric.verdict, metric.fused), (Verdict::Undecided, 100));
+        .unwrap();
+    assert_eq!(
+        (release.verdict, release.arms[0].fused),
+        (Verdict::Undecided, 100)
+    );
+    let metric = &release.metrics[0];
     assert!(
         metric.sentence.starts_with(
             "the soak goes on: 10 % of its requests were bad or sent home by the fuse (100)"

@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use serin_filter_core::split::{BUCKETS, BucketTable, rebalance};
 
-use super::Writes;
 use super::state::{CANARY, HoldReason, Outcome, Release, RolloutState, RouteWatch, STABLE, Stage};
+use super::{Input, Writes};
 use crate::api::ModelRollout;
 use crate::cells::Grid;
 use crate::evidence::Evidence;
 use crate::quantity::Span;
-use crate::validate::{Plan, VariantRef, validate};
+use crate::validate::{Course, Plan, VariantRef, validate};
 
 /// Why a valid file cannot be acted on now. The running release is untouched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,19 +107,40 @@ pub fn accept(
 fn is_about(release: &Release, plan: &Plan) -> bool {
     let of_release = (
         &release.stable,
-        &release.canary,
+        (&release.canary, &release.others),
         &release.key,
         &release.salt,
         release.choice.cookie_name(),
     );
     let of_plan = (
         &plan.stable,
-        &plan.canary,
+        (&plan.canary, &plan.others),
         &plan.key,
         &plan.salt,
         plan.choice.cookie_name(),
     );
     of_release == of_plan
+}
+
+/// Whether taking this file over would begin a release.
+#[must_use]
+pub fn begins(plan: &Plan, state: &RolloutState) -> bool {
+    let present = state.release.as_ref();
+    !present.is_some_and(|release| is_about(release, plan))
+}
+
+/// The same release once more, because somebody wants it.
+pub(super) fn begin_again(plan: &Plan, state: &mut RolloutState, input: &Input<'_>) -> bool {
+    let Some(release) = state.release.as_ref().filter(|it| is_about(it, plan)) else {
+        return false;
+    };
+    let (rollout, stable) = (release.rollout.clone(), &plan.stable);
+    if (&stable.version, &stable.route) != (&state.live.version, &state.live.route) {
+        return false;
+    }
+    state.archive(input.now);
+    start(plan, &rollout, state, input.now, input.grid);
+    true
 }
 
 fn begin(
@@ -144,12 +165,19 @@ fn begin(
             at: past.ended,
         });
     }
+    start(plan, rollout, next, now, grid);
+    Ok(())
+}
+
+fn start(plan: &Plan, rollout: &ModelRollout, next: &mut RolloutState, now: Timestamp, grid: Grid) {
+    let returning = was_live(plan, next, now);
     next.live = plan.stable.clone();
     let first_cell = grid.first_after(now);
     let mut release = Release {
         rollout: rollout.clone(),
         stable: plan.stable.clone(),
         canary: plan.canary.clone(),
+        others: plan.others.clone(),
         key: plan.key.clone(),
         salt: plan.salt.clone(),
         choice: plan.choice.clone(),
@@ -162,27 +190,57 @@ fn begin(
         hold: None,
         outcome: None,
         approved: false,
+        skipped: false,
+        by_hand: false,
+        stopped: Vec::new(),
         comparison_waived: false,
         guard_told: false,
         deadline_passed: false,
+        slow_counted: None,
         evidence: Evidence::new(plan, first_cell),
         routes: RouteWatch::default(),
         records: Vec::new(),
     };
-    set_weight(
-        &mut release,
-        plan.steps.first().map_or(0, |step| step.weight),
-    );
-    let weight = release.weight();
-    release.record(
-        now,
+    let (canary, stable) = (&plan.canary.version, &plan.stable.version);
+    let message = if let Some(since) = returning {
+        release.stage = Stage::Soak;
+        set_weight(&mut release, BUCKETS);
         format!(
-            "version {} begins beside version {} at {weight} %",
-            plan.canary.version, plan.stable.version
-        ),
-    );
+            "version {canary} was live until {since:.0}: it comes back at once, as rollbackWindow says"
+        )
+    } else {
+        set_step_weights(plan, &mut release, 0);
+        match plan.course {
+            Course::Copies => {
+                format!("copies of requests to version {stable} go to version {canary}")
+            }
+            Course::Contest(_) => {
+                let versions: Vec<_> = plan.arms().map(|arm| arm.version.as_str()).collect();
+                format!(
+                    "versions {} are tested beside version {stable}",
+                    versions.join(", ")
+                )
+            }
+            _ => format!(
+                "version {canary} begins beside version {stable} at {} %",
+                release.weight()
+            ),
+        }
+    };
+    release.record(now, message);
     next.release = Some(release);
-    Ok(())
+}
+
+/// Until when the new version was live, if that is recent enough for it to come back without steps.
+fn was_live(plan: &Plan, state: &RolloutState, now: Timestamp) -> Option<Timestamp> {
+    let window = plan.rollback_window?;
+    if matches!(plan.course, Course::Copies | Course::Contest(_)) {
+        return None;
+    }
+    let replaced = state.history.iter().find(|past| {
+        past.outcome == Some(Outcome::Succeeded) && past.stable == plan.canary.version
+    })?;
+    (now <= replaced.ended + window).then_some(replaced.ended)
 }
 
 fn edit(plan: &Plan, rollout: &ModelRollout, release: &mut Release, now: Timestamp) {
@@ -192,6 +250,9 @@ fn edit(plan: &Plan, rollout: &ModelRollout, release: &mut Release, now: Timesta
     let before = validate(&release.rollout).ok();
     release.rollout = rollout.clone();
     let was_on = release.switched_on();
+    if release.choice.slow != plan.choice.slow {
+        release.slow_counted = None;
+    }
     release.choice = plan.choice.clone();
     if release.outcome.is_some() {
         return;
@@ -232,9 +293,14 @@ fn edit(plan: &Plan, rollout: &ModelRollout, release: &mut Release, now: Timesta
         }
         let index = index.min(plan.steps.len().saturating_sub(1));
         let step = plan.steps.get(index);
-        let weight = step.map_or(0, |step| step.weight);
-        if release.stage != Stage::Step(index) || release.table.share(CANARY) != weight {
-            set_weight(release, weight);
+        let weights = step.map_or(&[][..], |step| &step.weights);
+        let follows = matches!(
+            plan.course,
+            Course::Steps | Course::Contest(_) | Course::Copies
+        );
+        let moved = follows && !release.by_hand && !has_weights(release, weights);
+        if release.stage != Stage::Step(index) || moved {
+            set_step_weights(plan, release, index);
             release.enter(Stage::Step(index), now);
         }
         let asked = release
@@ -258,18 +324,58 @@ fn edit(plan: &Plan, rollout: &ModelRollout, release: &mut Release, now: Timesta
 
 /// Whether two plans draw the same conclusions from the same counts.
 fn judged_alike(a: &Plan, b: &Plan) -> bool {
-    let gates = |plan: &Plan| plan.steps.iter().map(|step| step.gate).collect::<Vec<_>>();
-    (a.tolerance, a.false_rollback, a.false_promotion, gates(a))
-        == (b.tolerance, b.false_rollback, b.false_promotion, gates(b))
+    let counted = |plan: &Plan| match &plan.course {
+        Course::Contest(contest) => (false, Some(contest.difference)),
+        course => (*course == Course::Copies, None),
+    };
+    let levels = |plan: &Plan| (plan.false_rollback, plan.false_promotion);
+    (levels(a), counted(a)) == (levels(b), counted(b)) && a.metrics == b.metrics
 }
 
 /// Gives the canary `weight` of 10 000 buckets, moving the fewest users.
 pub(super) fn set_weight(release: &mut Release, weight: u16) {
-    let weight = weight.min(BUCKETS);
-    // Two weights that sum to the whole always rebalance; should they not, nobody moves.
-    if let Ok(table) = rebalance(&release.table, &[BUCKETS - weight, weight]) {
+    set_weights(release, &[weight]);
+}
+
+/// The weights of a step. With the endpoints for a guide it begins with nobody.
+pub(super) fn set_step_weights(plan: &Plan, release: &mut Release, index: usize) {
+    let step = plan.steps.get(index);
+    match (&plan.course, step) {
+        (Course::Capacity, _) | (_, None) => set_weight(release, 0),
+        (_, Some(step)) => set_weights(release, &step.weights),
+    }
+}
+
+/// Gives each version beside the stable one its share of 10 000 buckets, moving the fewest users; those without one, and
+/// those that were stopped, have nobody.
+pub(super) fn set_weights(release: &mut Release, weights: &[u16]) {
+    let arms = 1 + release.others.len();
+    let mut shares = vec![BUCKETS];
+    for (number, position) in (1..=u8::MAX).zip(0..arms) {
+        let wanted = weights.get(position).copied().unwrap_or(0);
+        let wanted = if release.stopped.contains(&number) {
+            0
+        } else {
+            wanted
+        };
+        // What is left for stable never runs out: the checker has summed the weights up.
+        let left = shares.first().copied().unwrap_or(0);
+        let share = wanted.min(left);
+        if let Some(stable) = shares.first_mut() {
+            *stable = left - share;
+        }
+        shares.push(share);
+    }
+    // Weights that sum to the whole always rebalance; should they not, nobody moves.
+    if let Ok(table) = rebalance(&release.table, &shares) {
         release.table = table;
     }
+}
+
+fn has_weights(release: &Release, weights: &[u16]) -> bool {
+    (CANARY..)
+        .zip(weights)
+        .all(|(arm, weight)| release.table.share(arm) == *weight || release.stopped.contains(&arm))
 }
 
 /// The rollout's file is gone: everybody back to live, and only the live route is remembered.

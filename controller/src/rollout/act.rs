@@ -1,15 +1,18 @@
 //! What people ask for: idempotent, consumed once by id, recorded with who and why.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::accept::{begin_again, set_step_weights, set_weight};
 use super::advance::{SWITCHED_OFF, move_on};
 use super::fail::roll_back;
-use super::state::{Hold, HoldReason, RolloutState, Stage};
+use super::state::{CANARY, Hold, HoldReason, Outcome, Release, RolloutState, Stage};
 use super::{Input, Writes};
-use crate::validate::Plan;
+use crate::evidence::ArmEvidence;
+use crate::validate::{Course, Plan, buckets};
 
 /// A request of a person (annotation `serin.dev/action`, standalone: a file).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Action {
     /// Consumed once.
@@ -25,6 +28,9 @@ pub struct Action {
     /// The stage that the person saw. A promote of a stage that has passed asks for what has happened already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Stage>,
+    /// Per cent, for [`Do::SetWeight`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<f64>,
 }
 
 /// What can be asked for.
@@ -33,6 +39,14 @@ pub struct Action {
 pub enum Do {
     /// Approve a waiting step, else go one step on without the gate's evidence.
     Promote,
+    /// Everybody to the new version at once, without evidence; the soak and the handover follow.
+    PromoteFull,
+    /// No more waiting in the present stage: pauses, approval and soak end, the evidence is still wanted.
+    Skip,
+    /// Another weight; the release stands still until it is resumed, except where people set all weights.
+    SetWeight,
+    /// A release that was rolled back begins again, with evidence of its own.
+    Retry,
     /// Everybody back to live.
     Abort,
     /// Hold the weight; evidence is still counted, and a failure still rolls back.
@@ -73,6 +87,14 @@ fn apply(
     let now = input.now;
     if state.in_progress().is_none() {
         // Not recorded: the last word on a release stays how it ended.
+        let rolled_back = |release: &Release| release.outcome == Some(Outcome::RolledBack);
+        let again = action.what == Do::Retry && state.release.as_ref().is_some_and(rolled_back);
+        if again && plan.is_some_and(|plan| begin_again(plan, state, input)) {
+            if let Some(release) = state.in_progress_mut() {
+                release.record(now, format!("tried again {}", action.said()));
+            }
+            return Writes::Up;
+        }
         return Writes::State;
     }
     if action.what == Do::Abort {
@@ -83,13 +105,16 @@ fn apply(
     };
     let hold = release.hold.as_ref().map(|hold| hold.reason);
     // Whoever goes on waives what there is to be seen: after a guard that is not the comparison.
-    let failed = plan.is_some_and(|plan| release.evidence.failed(plan));
-    let going_on = matches!(action.what, Do::Resume | Do::Promote) && release.switched_on();
-    if hold == Some(HoldReason::Failure) && going_on {
-        release.evidence.forget_trips();
+    let failed = plan.is_some_and(|plan| release.evidence.arms().any(|arm| arm.failed(plan)));
+    let going_on = matches!(action.what, Do::Resume | Do::Promote | Do::PromoteFull);
+    if hold == Some(HoldReason::Failure) && going_on && release.switched_on() {
+        release
+            .evidence
+            .arms_mut()
+            .for_each(ArmEvidence::forget_trips);
     }
     match action.what {
-        Do::Abort => {}
+        Do::Abort | Do::Retry => {}
         Do::Pause if hold == Some(HoldReason::Paused) => {}
         Do::Pause => {
             let message = format!("paused {}", action.said());
@@ -106,8 +131,21 @@ fn apply(
             release.comparison_waived |= hold == Some(HoldReason::Failure) && failed;
             release.hold = None;
             release.record(now, format!("resumed {}", action.said()));
+            if let (true, Some(plan), Stage::Step(index)) = (release.by_hand, plan, release.stage) {
+                return back_to_the_step(plan, release, index, now);
+            }
         }
-        Do::Promote if action.seen.is_some_and(|seen| seen != release.stage) => {
+        Do::Skip => {
+            release.skipped = true;
+            release.hold = release
+                .hold
+                .take()
+                .filter(|hold| hold.reason != HoldReason::Approval);
+            let message = format!("no more waiting in this stage, {}", action.said());
+            release.record(now, message);
+        }
+        Do::SetWeight => return set_by_hand(plan, release, action, now),
+        Do::Promote | Do::PromoteFull if action.seen.is_some_and(|seen| seen != release.stage) => {
             release.record(
                 now,
                 format!(
@@ -116,7 +154,7 @@ fn apply(
                 ),
             );
         }
-        Do::Promote if !release.switched_on() => {
+        Do::Promote | Do::PromoteFull if !release.switched_on() => {
             release.record(
                 now,
                 format!("promote asked {}, but {SWITCHED_OFF}", action.said()),
@@ -127,7 +165,7 @@ fn apply(
             release.approved = true;
             release.record(now, format!("approved {}", action.said()));
         }
-        Do::Promote => {
+        Do::Promote | Do::PromoteFull => {
             let Some(plan) = plan else {
                 release.record(
                     now,
@@ -138,8 +176,19 @@ fn apply(
                 );
                 return Writes::State;
             };
+            if matches!(plan.course, Course::Contest(_) | Course::Copies) {
+                let message = format!(
+                    "promote asked {}, but this strategy promotes nobody: release the version with another one",
+                    action.said()
+                );
+                release.record(now, message);
+                return Writes::State;
+            }
             release.comparison_waived |= hold == Some(HoldReason::Failure) && failed;
             release.hold = None;
+            if let (Do::PromoteFull, Stage::Step(_)) = (action.what, release.stage) {
+                release.stage = Stage::Step(plan.steps.len().saturating_sub(1));
+            }
             return move_on(
                 plan,
                 release,
@@ -149,4 +198,64 @@ fn apply(
         }
     }
     Writes::State
+}
+
+/// After a weight that somebody had set: the step's own again.
+fn back_to_the_step(plan: &Plan, release: &mut Release, index: usize, now: Timestamp) -> Writes {
+    let before = release.table.share(CANARY);
+    release.by_hand = false;
+    set_step_weights(plan, release, index);
+    release.enter(Stage::Step(index), now);
+    if release.table.share(CANARY) < before {
+        Writes::Down
+    } else {
+        Writes::Up
+    }
+}
+
+fn set_by_hand(
+    plan: Option<&Plan>,
+    release: &mut Release,
+    action: &Action,
+    now: Timestamp,
+) -> Writes {
+    let course = plan.map(|plan| &plan.course);
+    let fixed = matches!(course, Some(Course::Contest(_) | Course::Copies));
+    let stage = release.stage;
+    let refused = match action.weight {
+        _ if fixed => Some("this strategy's weights are fixed".to_owned()),
+        _ if !matches!(stage, Stage::Step(_)) => {
+            Some("the new version has everybody already: abort takes it back".to_owned())
+        }
+        Some(weight) if (0.0..100.0).contains(&weight) => None,
+        _ => Some(
+            "a weight is 0 to less than 100 per cent (promote --full gives it everybody)"
+                .to_owned(),
+        ),
+    };
+    if let Some(reason) = refused {
+        release.record(
+            now,
+            format!("set-weight asked {}, but {reason}", action.said()),
+        );
+        return Writes::State;
+    }
+    let before = release.table.share(CANARY);
+    set_weight(release, buckets(action.weight.unwrap_or(0.0)));
+    release.enter(stage, now);
+    release.by_hand = true;
+    let message = format!("weight set to {} % {}", release.weight(), action.said());
+    if course != Some(&Course::Hand) {
+        release.hold = Some(Hold {
+            reason: HoldReason::Paused,
+            message: format!("{message}; resume goes back to the step's weight"),
+            since: now,
+        });
+    }
+    release.record(now, message);
+    if release.table.share(CANARY) < before {
+        Writes::Down
+    } else {
+        Writes::Up
+    }
 }

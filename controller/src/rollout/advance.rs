@@ -5,13 +5,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serin_filter_core::split::BUCKETS;
 
-use super::accept::set_weight;
+use super::accept::{set_step_weights, set_weight};
+use super::capacity;
 use super::fail::roll_back;
-use super::state::{Hold, HoldReason, Outcome, Release, RolloutState, Stage};
+use super::state::{CANARY, Hold, HoldReason, Outcome, Release, RolloutState, RouteSample, Stage};
 use super::{Input, Writes};
 use crate::api::DeadlinePolicy;
+use crate::evidence::Conclusion;
 use crate::observation::Proxy;
-use crate::validate::Plan;
+use crate::validate::{Course, Ends, Plan};
 
 /// Wait before the header is dropped again after requests went to the wrong cluster.
 const RETRY: Duration = Duration::from_secs(30);
@@ -23,8 +25,9 @@ pub(super) const SWITCHED_OFF: &str =
 /// Consumes every cell that was read, exactly once and in order. Whether a verdict is due: with every cell, or with
 /// one that ends an interval of the analysis.
 pub(super) fn count(plan: &Plan, release: &mut Release, input: &Input<'_>) -> bool {
-    if release.routes.confirmed.is_none() && waiting_for_proxies(input).is_none() {
-        release.routes.confirmed = Some(input.now);
+    if waiting_for_proxies(input).is_none() {
+        release.routes.confirmed.get_or_insert(input.now);
+        release.slow_counted.get_or_insert(input.now);
     }
     let interval = plan
         .interval
@@ -34,27 +37,31 @@ pub(super) fn count(plan: &Plan, release: &mut Release, input: &Input<'_>) -> bo
         if cell.index != release.evidence.next_cell {
             continue;
         }
-        release.evidence.consume(plan, cell);
         let begin = input.grid.begin(cell.index);
+        let slow_counted = release.slow_counted.is_some_and(|since| begin >= since);
+        release.evidence.consume(plan, cell, slow_counted);
         let confirmed = release
             .routes
             .confirmed
             .is_some_and(|confirmed| begin >= confirmed);
-        release
-            .routes
-            .canary
-            .add(cell.canary.sampled, cell.canary.misrouted, confirmed);
-        release
-            .routes
-            .stable
-            .add(cell.stable.sampled, cell.stable.misrouted, confirmed);
+        let routes = &mut release.routes;
+        routes
+            .others
+            .resize_with(release.others.len(), RouteSample::default);
+        let samples = [&mut routes.stable, &mut routes.canary]
+            .into_iter()
+            .chain(&mut routes.others);
+        let arms = std::iter::once(&cell.stable).chain(&cell.arms);
+        for (sample, arm) in samples.zip(arms) {
+            sample.add(arm.sampled, arm.misrouted, confirmed);
+        }
         verdict_due |=
             interval.is_some_and(|cells| release.evidence.next_cell.rem_euclid(cells) == 0);
     }
     // Without a comparison from here on; what is still unread of it belongs into the limit.
     let switched = !matches!(release.stage, Stage::Step(_));
-    if switched && release.evidence.limit.is_none() && unread(release, input) <= 0 {
-        release.evidence.freeze_limit(plan);
+    if switched && !release.evidence.is_frozen() && unread(release, input) <= 0 {
+        release.evidence.freeze_limits(plan);
     }
     verdict_due
 }
@@ -153,8 +160,9 @@ pub(super) fn forward(
         release.deadline_passed = true;
         return Ok(move_on(plan, release, input.now, &reason));
     }
-    match release.stage {
-        Stage::Step(index) => leave_step(plan, release, input.now, index, verdict_due),
+    let stage = release.stage;
+    match stage {
+        Stage::Step(index) => in_step(plan, state, input, index, verdict_due),
         Stage::Soak => leave_soak(plan, release, input.now),
         Stage::MoveDefault => {
             let ready_at = release
@@ -190,45 +198,151 @@ fn expired(plan: &Plan, release: &Release, now: Timestamp) -> Option<(DeadlinePo
     })
 }
 
+/// What a step waits for depends on what moves the weights.
+fn in_step(
+    plan: &Plan,
+    state: &mut RolloutState,
+    input: &Input<'_>,
+    index: usize,
+    verdict_due: bool,
+) -> Result<Writes, String> {
+    let Some(release) = state.in_progress_mut() else {
+        return Ok(Writes::Nothing);
+    };
+    let now = input.now;
+    match &plan.course {
+        Course::Steps => {
+            let reason = leave_step(plan, release, now, index, verdict_due)?;
+            Ok(reason.map_or(Writes::State, |reason| move_on(plan, release, now, &reason)))
+        }
+        Course::Copies => {
+            let Some(reason) = leave_step(plan, release, now, index, verdict_due)? else {
+                return Ok(Writes::State);
+            };
+            Ok(conclude(state, now, format!("on copies, {reason}")))
+        }
+        Course::Hand => Err(
+            "people set the weight (serin set-weight); serin promote gives it everybody".to_owned(),
+        ),
+        Course::Capacity => follow_up(plan, release, input, verdict_due),
+        Course::Contest(contest) => {
+            let ended = match contest.ends {
+                Ends::After(span) => now >= release.started + span,
+                Ends::At(at) => now >= at,
+            };
+            let sentence = release.evidence.conclusion_sentence(plan, contest);
+            let open = release.evidence.conclusion(plan, contest) == Conclusion::Open;
+            match (open, ended) {
+                (false, _) if verdict_due => Ok(conclude(state, now, sentence)),
+                (_, true) => Ok(conclude(
+                    state,
+                    now,
+                    format!("the test's time is over: {sentence}"),
+                )),
+                _ => Err(sentence),
+            }
+        }
+    }
+}
+
+/// Goes up with the endpoints, as far as the gate lets it; with all of them it is the new version's turn alone.
+fn follow_up(
+    plan: &Plan,
+    release: &mut Release,
+    input: &Input<'_>,
+    verdict_due: bool,
+) -> Result<Writes, String> {
+    let Some(wanted) = capacity::wanted(plan, release, input) else {
+        return Err(
+            "nobody knows how many endpoints are ready: see Envoy's cluster metrics in Prometheus"
+                .to_owned(),
+        );
+    };
+    let passed = release.evidence.passed(plan, 0);
+    if passed && wanted == BUCKETS {
+        if !verdict_due {
+            return Err("the gate has passed; waiting for the next verdict".to_owned());
+        }
+        let reason = release.evidence.passed_sentence(plan, 0);
+        let reason = format!("{reason}; every ready endpoint is the new version's");
+        return Ok(move_on(plan, release, input.now, &reason));
+    }
+    if wanted > release.table.share(CANARY) && !release.by_hand {
+        set_weight(release, wanted);
+        capacity::follow(release, input);
+        return Ok(Writes::Up);
+    }
+    Err(if passed {
+        "the gate has passed; the weight follows the ready endpoints".to_owned()
+    } else {
+        release.evidence.undecided_sentence(plan, 0)
+    })
+}
+
+/// The question is answered: everybody is on the live version, which has not changed.
+fn conclude(state: &mut RolloutState, now: Timestamp, message: String) -> Writes {
+    let Some(release) = state.in_progress_mut() else {
+        return Writes::Nothing;
+    };
+    set_weight(release, 0);
+    release.outcome = Some(Outcome::Concluded);
+    release.hold = None;
+    release.record(now, message);
+    Writes::Down
+}
+
+/// Why the step may be left; none while it now waits for somebody.
+///
+/// # Errors
+/// What it waits for.
 fn leave_step(
     plan: &Plan,
     release: &mut Release,
     now: Timestamp,
     index: usize,
     verdict_due: bool,
-) -> Result<Writes, String> {
+) -> Result<Option<String>, String> {
     let Some(step) = plan.steps.get(index) else {
-        return Ok(move_on(plan, release, now, "the step is gone"));
+        return Ok(Some("the step is gone".to_owned()));
     };
-    if !(verdict_due && release.evidence.passed(plan, index)) {
+    let so_far = if step.gated {
+        "the gate has passed; "
+    } else {
+        ""
+    };
+    if step.gated && !(verdict_due && release.evidence.passed(plan, index)) {
         return Err(release.evidence.undecided_sentence(plan, index));
     }
-    if release.routes.canary.sampled_confirmed == 0 {
-        return Err("the gate has passed; waiting for a canary request at this weight whose route was looked at".to_owned());
+    if step.weight() > 0 && release.routes.canary.sampled_confirmed == 0 {
+        return Err(format!(
+            "{so_far}waiting for a canary request at this weight whose route was looked at"
+        ));
     }
     if let Some(wait) = step.pause.duration
         && now < release.since + wait.0
+        && !release.skipped
     {
-        return Err(format!(
-            "the gate has passed; the step lasts at least {wait}"
-        ));
+        return Err(format!("{so_far}the step lasts at least {wait}"));
     }
-    if step.pause.approval && !release.approved {
-        let message = "the gate has passed; waiting for approval (serin promote)".to_owned();
+    if step.pause.approval && !release.approved && !release.skipped {
+        let message = format!("{so_far}waiting for approval (serin promote)");
         release.hold = Some(Hold {
             reason: HoldReason::Approval,
             message: message.clone(),
             since: now,
         });
         release.record(now, message);
-        return Ok(Writes::State);
+        return Ok(None);
     }
-    let reason = release.evidence.passed_sentence(plan, index);
-    Ok(move_on(plan, release, now, &reason))
+    Ok(Some(if step.gated {
+        release.evidence.passed_sentence(plan, index)
+    } else {
+        "the preview is over".to_owned()
+    }))
 }
 
 fn leave_soak(plan: &Plan, release: &mut Release, now: Timestamp) -> Result<Writes, String> {
-    if now < release.since + plan.soak {
+    if now < release.since + plan.soak && !release.skipped {
         return Err(format!(
             "soaking at 100 % for {}",
             humantime::format_duration(plan.soak)
@@ -244,19 +358,14 @@ fn leave_soak(plan: &Plan, release: &mut Release, now: Timestamp) -> Result<Writ
 }
 
 fn clean_routes(release: &Release) -> Result<(), String> {
+    let routes = &release.routes;
+    let arms = std::iter::once(&routes.canary)
+        .chain(&routes.others)
+        .zip(release.arms());
     // Stable gets no more requests at 100 %, so what was last seen of it would stand for ever.
-    let both = if matches!(release.stage, Stage::Step(_)) {
-        2
-    } else {
-        1
-    };
-    for (sample, variant) in [
-        (release.routes.canary, &release.canary),
-        (release.routes.stable, &release.stable),
-    ]
-    .into_iter()
-    .take(both)
-    {
+    let step = matches!(release.stage, Stage::Step(_));
+    let stable = step.then_some((&routes.stable, &release.stable));
+    for (sample, variant) in arms.chain(stable) {
         if sample.misrouted > 0 {
             return Err(format!(
                 "{} sampled requests of version {} did not reach '{}': check the routes that Envoy has",
@@ -303,9 +412,7 @@ pub(super) fn move_on(plan: &Plan, release: &mut Release, now: Timestamp, reason
         Stage::DropHeader => return Writes::Nothing,
     };
     match next {
-        Stage::Step(index) => {
-            set_weight(release, plan.steps.get(index).map_or(0, |step| step.weight));
-        }
+        Stage::Step(index) => set_step_weights(plan, release, index),
         Stage::Soak => set_weight(release, BUCKETS),
         Stage::MoveDefault | Stage::DropHeader => {}
     }

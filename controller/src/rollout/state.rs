@@ -13,7 +13,7 @@ use crate::validate::{Choice, RolloutName, VariantRef};
 
 /// Index of the stable variant in the bucket table and the plugin config.
 pub(super) const STABLE: u8 = 0;
-/// Index of the canary.
+/// Index of the first of the others.
 pub(super) const CANARY: u8 = 1;
 
 /// Releases that are remembered.
@@ -55,8 +55,11 @@ pub struct Release {
     pub rollout: ModelRollout,
     /// Version that was live at the start.
     pub stable: VariantRef,
-    /// The new version.
+    /// The new version; of several the first.
     pub canary: VariantRef,
+    /// The others of a test.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<VariantRef>,
     /// Attributes that make a user.
     pub key: Vec<Attribute>,
     /// Salt of the buckets.
@@ -84,6 +87,15 @@ pub struct Release {
     /// Somebody approved leaving the present step.
     #[serde(default)]
     pub approved: bool,
+    /// Somebody wants no more waiting in the present stage: no pause, no approval, no soak.
+    #[serde(default)]
+    pub skipped: bool,
+    /// The weight is one that somebody set, and not the step's.
+    #[serde(default)]
+    pub by_hand: bool,
+    /// Versions of a test that have no more users, by their position among the variants.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stopped: Vec<u8>,
     /// Somebody went on in spite of the comparison, or `onFail: alert` said it already. Guards are not waived.
     #[serde(default)]
     pub comparison_waived: bool,
@@ -93,6 +105,9 @@ pub struct Release {
     /// The deadline has been acted on.
     #[serde(default)]
     pub deadline_passed: bool,
+    /// Since when every proxy counts slow requests by the file's limits; `None`: not yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_counted: Option<Timestamp>,
     /// What the counts are worth so far.
     pub evidence: Evidence,
     /// Whether requests go where they are meant to.
@@ -124,6 +139,8 @@ pub enum Outcome {
     Succeeded,
     /// Everybody is on the version that was live before.
     RolledBack,
+    /// What was to be found out is found out; everybody is on the version that was live before.
+    Concluded,
 }
 
 /// Why a release stands still, and who said so.
@@ -206,7 +223,7 @@ pub struct PastRelease {
 }
 
 /// Whether requests go where they are meant to, in the present stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteWatch {
     /// When every expected proxy first reported the generation; `None` until then.
@@ -215,6 +232,9 @@ pub struct RouteWatch {
     pub canary: RouteSample,
     /// Stable's requests: also they may be sent astray.
     pub stable: RouteSample,
+    /// Those of a test's other versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<RouteSample>,
     /// Dropping the header is not tried again before this.
     pub retry_at: Option<Timestamp>,
 }
@@ -249,11 +269,16 @@ impl Release {
         f64::from(self.table.share(CANARY)) / 100.0
     }
 
+    /// Every version beside the stable one.
+    pub fn arms(&self) -> impl Iterator<Item = &VariantRef> + Clone {
+        std::iter::once(&self.canary).chain(&self.others)
+    }
+
     /// Phase as users see it.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match (self.outcome, &self.hold, self.stage) {
-            (Some(Outcome::Succeeded), ..) => Phase::Succeeded,
+            (Some(Outcome::Succeeded | Outcome::Concluded), ..) => Phase::Succeeded,
             (Some(Outcome::RolledBack), ..) => Phase::RolledBack,
             (None, Some(_), _) => Phase::Paused,
             (None, None, Stage::Step(_)) => Phase::Progressing,
@@ -273,7 +298,7 @@ impl Release {
     /// Whether the file's switches let the canary have users; if not, everybody is on the live version.
     #[must_use]
     pub fn switched_on(&self) -> bool {
-        self.choice.enabled && self.choice.canary_enabled
+        self.choice.all_on()
     }
 
     /// Adds a line to the story; the first lines are kept, the middle gives way.
@@ -296,7 +321,7 @@ impl Release {
     pub fn enter(&mut self, stage: Stage, now: Timestamp) {
         self.stage = stage;
         self.since = now;
-        self.approved = false;
+        (self.approved, self.skipped, self.by_hand) = (false, false, false);
         self.routes = RouteWatch::default();
     }
 }

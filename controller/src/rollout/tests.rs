@@ -24,6 +24,7 @@ fn action(id: &str, what: Do) -> Action {
         by: "ann".to_owned(),
         why: "test".to_owned(),
         seen: None,
+        weight: None,
     }
 }
 
@@ -38,6 +39,7 @@ struct Bench {
     reported: u64,
     down: Option<&'static str>,
     guard: GuardWindow,
+    ready: Option<Ready>,
     /// Sampled and misrouted requests of every cell.
     sampled: (u64, u64),
     writes: Writes,
@@ -59,6 +61,7 @@ impl Bench {
             reported: 1,
             down: None,
             guard: GuardWindow::default(),
+            ready: None,
             sampled: (10, 0),
             writes: Writes::Nothing,
             waiting_for: None,
@@ -77,7 +80,7 @@ impl Bench {
     /// One tick with one cell of (requests, bad) for canary and stable.
     fn tick(&mut self, canary: (u64, u64), stable: (u64, u64)) -> &mut Self {
         let mut cell = cell(self.next_cell, canary, stable);
-        (cell.canary.sampled, cell.canary.misrouted) = self.sampled;
+        (cell.arms[0].sampled, cell.arms[0].misrouted) = self.sampled;
         self.next_cell += 1;
         self.now += CELL;
         self.run(&[cell], &[])
@@ -98,7 +101,7 @@ impl Bench {
             generation: Some(self.reported),
             invalid: false,
         }];
-        let guards = vec![Some(self.guard); self.source.plan.guards.len()];
+        let guards = vec![vec![Some(self.guard); self.source.plan.guards.len()]];
         let input = Input {
             now: self.now,
             grid: grid(),
@@ -106,6 +109,7 @@ impl Bench {
             proxies: self.down.map_or(Ok(proxies.as_slice()), Err),
             generation: Some(self.generation),
             guards: &guards,
+            ready: self.ready,
             actions,
         };
         let transition = step(Some(&self.source.plan), &self.state, &input);

@@ -16,7 +16,7 @@ fn the_fixture_is_valid() {
             .plan
             .steps
             .iter()
-            .map(|step| step.weight)
+            .map(|step| step.weight())
             .collect::<Vec<_>>(),
         [1000, 2500, 5000]
     );

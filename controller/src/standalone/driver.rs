@@ -339,13 +339,14 @@ fn advance(
     now: Timestamp,
 ) {
     let plan = managed.plan.clone();
-    let cells = world.cells_for(&managed.state);
+    let cells = world.cells_for(plan.as_ref(), &managed.state);
     let guards = plan
         .as_ref()
         .map(|plan| world.guards_for(plan, &managed.state))
         .unwrap_or_default();
     if let Some(cell) = cells.last() {
-        managed.view.last_cell = Some((cell.canary.tally().total, cell.stable.tally().total));
+        let arms = std::iter::once(&cell.stable).chain(&cell.arms);
+        managed.view.last_cell = arms.map(|arm| arm.tally().total).collect();
         managed.view.fresh = Some(now);
     }
     let proxies = match &world.proxies {
@@ -360,6 +361,7 @@ fn advance(
         proxies,
         generation: managed.written_generation(),
         guards: &guards,
+        ready: world.ready_for(&managed.state),
         actions,
     };
     let transition = step(plan.as_ref(), &managed.state, &input);
@@ -370,7 +372,8 @@ fn advance(
     // An answer to a person says nothing about Prometheus.
     if world.proxies.is_some() || transition.next.in_progress().is_none() {
         managed.view.proxies.clone_from(&world.proxies);
-        managed.view.waiting_for = transition.waiting_for;
+        managed.view.refusal = plan.as_ref().and_then(|plan| world.refusal_for(plan));
+        managed.view.waiting_for = managed.view.refusal.clone().or(transition.waiting_for);
     }
     managed.change(transition.next, transition.writes);
 }

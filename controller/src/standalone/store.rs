@@ -88,7 +88,7 @@ pub struct ControllerFile {
 }
 
 /// An action and the rollout it is for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ActionFile {
     /// Which rollout.
@@ -409,6 +409,7 @@ mod tests {
             by: "ann".to_owned(),
             why: String::new(),
             seen: None,
+            weight: None,
         };
         let left = ActionFile { rollout, action };
         store.leave_action(&left).unwrap();

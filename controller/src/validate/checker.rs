@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Problem, VariantRef};
-use crate::api::{self, Canary, Key, Margin, ModelRollout};
-use crate::quantity::Span;
+use crate::api::{self, Deadline, Key, Margin, ModelRollout, Pause, Strategy};
+use crate::quantity::{Fraction, Span};
+
+/// What the buckets' table and the filter's tests are made for (product.md).
+const MOST_VARIANTS: usize = 16;
 
 /// Collects every mistake.
 #[derive(Default)]
@@ -115,10 +118,21 @@ impl Checker {
         }
     }
 
+    /// The stable variant and the others.
     pub(super) fn variants(
         &mut self,
         variants: &[api::Variant],
-    ) -> Option<(VariantRef, VariantRef)> {
+        strategy: &Strategy,
+    ) -> Option<(VariantRef, Vec<VariantRef>)> {
+        if variants.len() > MOST_VARIANTS {
+            self.add(
+                "spec.variants",
+                format!(
+                    "are {}, but at most {MOST_VARIANTS} can be told apart",
+                    variants.len()
+                ),
+            );
+        }
         for (i, variant) in variants.iter().enumerate() {
             self.label(&format!("spec.variants[{i}].name"), &variant.name);
             self.label(&format!("spec.variants[{i}].version"), &variant.version);
@@ -161,12 +175,21 @@ impl Checker {
             route: v.route.cluster.clone(),
         };
         let (stable, canaries): (Vec<_>, Vec<_>) = variants.iter().partition(|v| v.role.is_some());
+        let several = matches!(strategy, Strategy::AbTest(_));
         match (stable.as_slice(), canaries.as_slice()) {
-            ([stable], [canary]) => return Some((arm(stable), arm(canary))),
+            ([stable], [_]) => return Some((arm(stable), canaries.into_iter().map(arm).collect())),
+            ([stable], [_, _, ..]) if several => {
+                return Some((arm(stable), canaries.into_iter().map(arm).collect()));
+            }
             ([_], others) => self.add(
                 "spec.variants",
                 format!(
-                    "strategy canary wants one variant beside the stable one, but here are {}",
+                    "this strategy wants one variant beside the stable one{}, but here are {}",
+                    if several {
+                        " at least"
+                    } else {
+                        " (abTest takes more)"
+                    },
                     others.len()
                 ),
             ),
@@ -235,56 +258,27 @@ impl Checker {
     pub(super) fn shadow(&mut self, shadow: Option<&api::Shadow>) {
         let Some(shadow) = shadow else { return };
         self.label("spec.shadow.cluster", &shadow.cluster);
+        self.sample("spec.shadow.sample", shadow.sample);
+    }
+
+    pub(super) fn sample(&mut self, path: &str, sample: Fraction) {
         // The finest draw is one of 10 000.
-        if !(0.0001..=1.0).contains(&shadow.sample.0) {
-            self.add(
-                "spec.shadow.sample",
-                format!("must be 0.01% to 100%, but is {}", shadow.sample),
-            );
+        if !(0.0001..=1.0).contains(&sample.0) {
+            self.add(path, format!("must be 0.01% to 100%, but is {sample}"));
         }
     }
 
-    pub(super) fn canary(&mut self, canary: &Canary) {
-        let base = "spec.strategy.canary";
-        if canary.steps.is_empty() {
-            self.add(format!("{base}.steps"), "must hold at least one step");
+    pub(super) fn pause(&mut self, path: &str, pause: Option<&Pause>) {
+        if let Some(wait) = pause.and_then(|pause| pause.duration) {
+            self.span(&format!("{path}.for"), wait);
         }
-        let mut before = 0.0;
-        for (i, step) in canary.steps.iter().enumerate() {
-            let path = format!("{base}.steps[{i}].weight");
-            let hundredths = step.weight * 100.0;
-            if !(step.weight > 0.0 && step.weight < 100.0) {
-                self.add(path, format!("must be more than 0 and less than 100 per cent, but is {} (100 % comes after the last step)", step.weight));
-            } else if (hundredths - hundredths.round()).abs() > 1e-6 {
-                self.add(
-                    path,
-                    format!("is {}, but the finest weight is 0.01 per cent", step.weight),
-                );
-            } else if step.weight <= before {
-                self.add(
-                    path,
-                    format!(
-                        "must be larger than the step before ({before}), but is {}",
-                        step.weight
-                    ),
-                );
-            } else {
-                before = step.weight;
-            }
-            self.margin(&format!("{base}.steps[{i}].gate"), step.gate);
-        }
-        self.span(&format!("{base}.soak"), canary.soak);
-        for (i, step) in canary.steps.iter().enumerate() {
-            if let Some(wait) = step.pause.as_ref().and_then(|pause| pause.duration) {
-                self.span(&format!("{base}.steps[{i}].pause.for"), wait);
-            }
-        }
-        if let Some(deadline) = &canary.deadline {
-            self.span(&format!("{base}.deadline.after"), deadline.after);
-        }
-        if let Some(deadline) = &canary.deadline
-            && deadline.after.0.is_zero()
-        {
+    }
+
+    pub(super) fn ending(&mut self, base: &str, soak: Span, deadline: Option<&Deadline>) {
+        self.span(&format!("{base}.soak"), soak);
+        let Some(deadline) = deadline else { return };
+        self.span(&format!("{base}.deadline.after"), deadline.after);
+        if deadline.after.0.is_zero() {
             self.add(format!("{base}.deadline.after"), "must be longer than 0s");
         }
     }
@@ -297,10 +291,14 @@ impl Checker {
     }
 
     pub(super) fn margin(&mut self, path: &str, margin: Margin) {
-        if !(1.0..=100.0).contains(&margin.ratio) {
+        let absolute_alone = margin.ratio == 0.0 && margin.absolute.0 > 0.0;
+        if !(absolute_alone || (1.0..=100.0).contains(&margin.ratio)) {
             self.add(
                 format!("{path}.ratio"),
-                format!("must be 1 to 100, but is {}", margin.ratio),
+                format!(
+                    "must be 1 to 100, or 0 to compare with an 'absolute' alone, but is {}",
+                    margin.ratio
+                ),
             );
         }
         if !(0.0..=1.0).contains(&margin.absolute.0) {
@@ -322,19 +320,6 @@ impl Checker {
                     format!("must be a probability of 0.000001 to 0.5, but is {value}"),
                 );
             }
-        }
-        match analysis.metrics.as_slice() {
-            [metric] => {
-                self.label("spec.analysis.metrics[0].name", &metric.name);
-                self.margin("spec.analysis.metrics[0].tolerance", metric.tolerance);
-            }
-            metrics => self.add(
-                "spec.analysis.metrics",
-                format!(
-                    "this version judges exactly one metric, but here are {}",
-                    metrics.len()
-                ),
-            ),
         }
         for (i, guard) in analysis.guards.iter().enumerate() {
             let path = format!("spec.analysis.guards[{i}]");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serin_filter_core::config::{
     Attribute, ConditionConfig, CookieConfig, FuseConfig, OverrideConfig, RangeConfig, RuleConfig,
-    SecretConfig, ShadowConfig,
+    SecretConfig, ShadowConfig, SlowConfig,
 };
 use serin_filter_core::split::BUCKETS;
 
@@ -19,12 +19,12 @@ use crate::quantity::Fraction;
 pub struct Choice {
     /// Whether the rollout is there at all.
     pub enabled: bool,
-    /// Whether the canary is there at all.
-    pub canary_enabled: bool,
+    /// Whether each version beside the stable one is there at all.
+    pub arms_enabled: Vec<bool>,
     /// Issued to clients without a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<CookieConfig>,
-    /// Before the weights; 0 is the stable variant, 1 the canary.
+    /// Before the weights; 0 is the stable variant, 1 and more are the others.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<RuleConfig>,
     /// By which header trusted callers choose.
@@ -36,6 +36,9 @@ pub struct Choice {
     /// Which cluster gets copies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<ShadowConfig>,
+    /// Latency limits whose excesses are counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub slow: Vec<SlowConfig>,
 }
 
 impl Choice {
@@ -51,8 +54,12 @@ impl Choice {
         let overriding = assignment.overriding.as_ref();
         Self {
             enabled: spec.enabled,
-            // The stable variant cannot be switched off.
-            canary_enabled: spec.variants.iter().all(|variant| variant.enabled),
+            arms_enabled: spec
+                .variants
+                .iter()
+                .filter(|variant| variant.role.is_none())
+                .map(|variant| variant.enabled)
+                .collect(),
             cookie: assignment.cookie.as_ref().map(cookie),
             rules: rules.collect(),
             overriding: overriding.map(|it| OverrideConfig {
@@ -68,7 +75,22 @@ impl Choice {
                 cluster: it.cluster.clone(),
                 sample: sample(it.sample),
             }),
+            slow: spec.analysis.metrics.iter().filter_map(slow).collect(),
         }
+    }
+
+    /// Sends copies to a version.
+    pub(super) fn copy_to(&mut self, cluster: &str, share: Fraction) {
+        self.shadow = Some(ShadowConfig {
+            cluster: cluster.to_owned(),
+            sample: sample(share),
+        });
+    }
+
+    /// Whether the file's switches let every version have users.
+    #[must_use]
+    pub fn all_on(&self) -> bool {
+        self.enabled && self.arms_enabled.iter().all(|enabled| *enabled)
     }
 
     /// Name of the cookie that makes a user of a client without a key.
@@ -136,6 +158,21 @@ fn fuse(it: &api::Fuse) -> FuseConfig {
         pending_ms: it.pending.map(|span| millis(span.0)),
         slow_ms: it.slow.map(|span| millis(span.0)),
     }
+}
+
+/// Value of the label `serin_metric` of a latency metric.
+#[must_use]
+pub fn slow_label(name: &str, above: Duration) -> String {
+    format!("{name}-above-{}us", above.as_micros())
+}
+
+fn slow(metric: &api::Metric) -> Option<SlowConfig> {
+    let above = metric.latency?.above.0;
+    Some(SlowConfig {
+        // Counts under another limit are another counter's.
+        name: slow_label(&metric.name, above),
+        above_micros: u64::try_from(above.as_micros()).unwrap_or(u64::MAX),
+    })
 }
 
 fn millis(span: Duration) -> u64 {

@@ -41,12 +41,12 @@ fn path(field: &str, plan: &Plan, spec: &Spec) -> String {
 
 /// The file may have the variants in another order than the plan.
 fn variant(rest: &str, plan: &Plan, spec: &Spec) -> String {
-    let name = if rest.starts_with("[0]") {
-        &plan.stable.name
-    } else {
-        &plan.canary.name
-    };
-    let position = spec.variants.iter().position(|it| it.name == *name);
+    let number = rest
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']')?.0.parse::<usize>().ok());
+    let mut names = std::iter::once(&plan.stable).chain(plan.arms());
+    let arm = number.and_then(|number| names.nth(number));
+    let position = arm.and_then(|arm| spec.variants.iter().position(|it| it.name == arm.name));
     let (Some(position), Some((_, field))) = (position, rest.split_once('.')) else {
         return "spec.variants".to_owned();
     };

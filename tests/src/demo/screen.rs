@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use console::{Style, Term};
 use serin_controller::cli::{Palette, short, tree};
-use serin_controller::report::Status;
+use serin_controller::report::{ReleaseStatus, Status};
 
 use super::story::Glance;
 
@@ -125,17 +125,16 @@ impl Screen {
                 return Ok(());
             };
             let seen = release
+                .canary()
                 .observed_weight
                 .map_or_else(|| "-".to_owned(), |seen| format!("{seen:.1}"));
             self.terminal.write_line(&format!(
-                "  {:?} asked {:.0} % seen {seen} %; {} {:?}: {}; harm e = {} of {}; {}",
+                "  {:?} asked {:.0} % seen {seen} %; {}; harm e = {} of {}; {}",
                 status.phase,
-                release.weight,
-                release.metric.name,
-                release.metric.verdict,
-                release.metric.sentence,
-                short(release.metric.harm.e),
-                short(release.metric.harm.needed),
+                release.canary().weight,
+                verdicts(release),
+                short(release.harm.e),
+                short(release.harm.needed),
                 self.traffic(users)
             ))?;
         }
@@ -170,4 +169,11 @@ impl Screen {
             users.p99.as_secs_f64() * 1e3
         )
     }
+}
+
+/// What each metric says.
+pub(super) fn verdicts(release: &ReleaseStatus) -> String {
+    let each = release.metrics.iter();
+    let said = each.map(|it| format!("{} {:?}: {}", it.name, it.verdict, it.sentence));
+    said.collect::<Vec<_>>().join("; ")
 }

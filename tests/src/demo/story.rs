@@ -8,7 +8,7 @@ use serin_controller::rollout::{Phase, Record};
 
 use super::fleet::cluster;
 use super::population::{HOST, PATH};
-use super::screen::Screen;
+use super::screen::{Screen, verdicts};
 use crate::installation::Installation;
 use crate::tally::Tally;
 use crate::traffic::Traffic;
@@ -77,7 +77,8 @@ spec:
     falseRollback: 0.01
     falsePromotion: 0.05
     metrics:
-      - {{name: errors, errorRate: {{}}, tolerance: {{ratio: 1.1, absolute: 0.05pp}}}}
+      - {{name: errors, errorRate: {{}}, tolerance: {{ratio: 1.1, absolute: 0.05pp}}, weight: 0.7}}
+      - {{name: slow, latency: {{above: 250ms}}, tolerance: {{ratio: 1.2, absolute: 0.5pp}}, weight: 0.3}}
 ",
         cluster(stable),
         cluster(canary)
@@ -113,7 +114,7 @@ pub async fn release(
             Ok(status) => match status
                 .release
                 .as_ref()
-                .filter(|it| it.canary.version == canary.to_string())
+                .filter(|it| it.canary().variant.version == canary.to_string())
             {
                 None => (
                     format!(
@@ -133,15 +134,12 @@ pub async fn release(
                             tally: traffic.snapshot(),
                         });
                     }
-                    let metric = &release.metric;
                     let why = format!(
-                        "it is {:?} at {:.0} %: {}; {} {:?}: {}",
+                        "it is {:?} at {:.0} %: {}; {}",
                         status.phase,
-                        release.weight,
+                        release.canary().weight,
                         status.message,
-                        metric.name,
-                        metric.verdict,
-                        metric.sentence
+                        verdicts(release)
                     );
                     (why, LIMIT)
                 }

@@ -146,7 +146,7 @@ fn canary_requests(status: &Status) -> u64 {
     status
         .release
         .as_ref()
-        .map_or(0, |release| release.metric.canary.total)
+        .map_or(0, |release| release.canary().requests.total)
 }
 
 fn weight(status: &Status) -> f64 {

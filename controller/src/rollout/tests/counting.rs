@@ -55,7 +55,7 @@ fn a_cell_is_consumed_exactly_once() {
         .collect();
     bench.run(&cells, &[]);
     let once = bench.release().evidence.clone();
-    assert_eq!(once.canary.total, 1000);
+    assert_eq!(once.canary.requests.total, 1000);
     bench.run(&cells, &[]);
     assert_eq!(
         bench.release().evidence,

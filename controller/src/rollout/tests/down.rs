@@ -242,11 +242,14 @@ fn the_limit_of_the_soak_waits_for_cells_that_are_still_unread() {
         bench.act(Do::Promote);
     }
     assert_eq!(
-        (bench.release().stage, bench.release().evidence.limit),
+        (
+            bench.release().stage,
+            bench.release().evidence.canary.metrics[0].limit
+        ),
         (Stage::Soak, None)
     );
     // The last cells of the comparison come late.
     bench.tick((200, 0), (1800, 9)).tick((200, 0), (1800, 9));
-    let limit = bench.release().evidence.limit.unwrap();
+    let limit = bench.release().evidence.canary.metrics[0].limit.unwrap();
     assert!((limit - (1.25 * 0.005 + 0.002)).abs() < 1e-12, "{limit}");
 }

@@ -59,7 +59,7 @@ fn what_makes_a_user_begins_anew() {
         bench.healthy_until(at(Stage::Step(1)));
         bench.edit(&changed);
         assert_eq!(bench.release().stage, Stage::Step(0));
-        assert_eq!(bench.release().evidence.canary.total, 0);
+        assert_eq!(bench.release().evidence.canary.requests.total, 0);
     }
 }
 

@@ -27,7 +27,7 @@ fn a_new_version_in_mid_rollout_begins_at_the_first_step_with_stable_unchanged()
         (Stage::Step(0), 10.0)
     );
     assert_eq!(
-        bench.release().evidence.canary.total,
+        bench.release().evidence.canary.requests.total,
         0,
         "another version has its own evidence"
     );

@@ -6,8 +6,8 @@ impl Bench {
     /// One tick in which fuses opened so often, and sent so many requests home.
     fn fused(&mut self, trips: u64, fused: u64, stable: (u64, u64)) -> &mut Self {
         let mut cell = cell(self.next_cell, (trips, trips), stable);
-        cell.canary.fuse_trips = trips;
-        cell.canary.fused[5] = fused;
+        cell.arms[0].fuse_trips = trips;
+        cell.arms[0].fused[5] = fused;
         self.next_cell += 1;
         self.now += CELL;
         self.run(&[cell], &[])
@@ -42,13 +42,13 @@ fn one_broken_client_opens_fuses_and_ends_no_release() {
     bench.ticks(5, (200, 0), (1800, 1));
     for _ in 0..10 {
         let mut broken = cell(bench.next_cell, (200, 0), (1800, 1));
-        broken.canary.groups[7].bad = 5;
-        broken.canary.fuse_trips = 1;
+        broken.arms[0].requests.groups[7].bad = 5;
+        broken.arms[0].fuse_trips = 1;
         bench.next_cell += 1;
         bench.now += CELL;
         bench.run(&[broken], &[]);
     }
-    assert_eq!(bench.release().evidence.trip_sources(), 1);
+    assert_eq!(bench.release().evidence.canary.trip_sources(), 1);
     assert_ne!(bench.phase(), Phase::RolledBack, "{}", bench.last());
 }
 
@@ -66,8 +66,8 @@ fn requests_that_hang_end_in_the_cell_after_the_trip_and_count_with_it() {
     bench.ticks(5, (200, 0), (1800, 1));
     for _ in 0..3 {
         let mut tripped = cell(bench.next_cell, (0, 0), (1800, 1));
-        tripped.canary.fuse_trips = 1;
-        tripped.canary.fused[5] = 100;
+        tripped.arms[0].fuse_trips = 1;
+        tripped.arms[0].fused[5] = 100;
         let ended = cell(bench.next_cell + 1, (2, 2), (1800, 1));
         bench.next_cell += 2;
         bench.now += 2 * CELL;
@@ -88,7 +88,7 @@ fn trips_are_counted_once_whatever_happens_to_the_controller() {
     bench.next_cell -= 2;
     bench.fused(1, 100, (1800, 1)).fused(1, 100, (1800, 1));
     assert_eq!(bench.phase(), Phase::Progressing, "{}", bench.last());
-    assert_eq!(bench.release().evidence.fused, 200);
+    assert_eq!(bench.release().evidence.canary.fused, 200);
     bench.fused(1, 100, (1800, 1));
     assert_eq!(bench.phase(), Phase::RolledBack);
     assert!(
@@ -119,8 +119,8 @@ fn a_soak_that_the_fuse_interrupts_does_not_end() {
     bench.healthy_until(at(Stage::Soak));
     let soak = |bench: &mut Bench, fused: u64| {
         let mut cell = cell(bench.next_cell, (2000 - fused, 0), (fused, 0));
-        cell.canary.fused[3] = fused;
-        (cell.canary.sampled, cell.canary.misrouted) = bench.sampled;
+        cell.arms[0].fused[3] = fused;
+        (cell.arms[0].sampled, cell.arms[0].misrouted) = bench.sampled;
         bench.next_cell += 1;
         bench.now += CELL;
         bench.run(&[cell], &[]);
@@ -170,7 +170,7 @@ fn trips_that_are_far_apart_are_accidents() {
         bench.ticks(60, (200, 0), (1800, 1));
         bench.fused(1, 0, (1800, 1));
     }
-    assert_eq!(bench.release().evidence.trips.len(), 3);
+    assert_eq!(bench.release().evidence.canary.trips.len(), 3);
     assert_eq!(bench.phase(), Phase::Progressing);
 }
 
@@ -181,8 +181,8 @@ fn what_the_fuse_sent_home_counts_against_the_promotion_and_not_for_the_rollback
     let dead_at_times = |bench: &mut Bench| {
         let mut cell = cell(bench.next_cell, (180, 0), (1800, 1));
         let turn = usize::try_from(bench.next_cell).unwrap() % 16;
-        cell.canary.fused[turn] = 20;
-        (cell.canary.sampled, cell.canary.misrouted) = bench.sampled;
+        cell.arms[0].fused[turn] = 20;
+        (cell.arms[0].sampled, cell.arms[0].misrouted) = bench.sampled;
         bench.next_cell += 1;
         bench.now += CELL;
         bench.run(&[cell], &[]);
@@ -194,8 +194,8 @@ fn what_the_fuse_sent_home_counts_against_the_promotion_and_not_for_the_rollback
         (bench.phase(), bench.release().stage),
         (Phase::Progressing, Stage::Step(0))
     );
-    assert_eq!(bench.release().evidence.canary.bad, 0);
-    assert_eq!(bench.release().evidence.fused, 4_000);
+    assert_eq!(bench.release().evidence.canary.requests.bad, 0);
+    assert_eq!(bench.release().evidence.canary.fused, 4_000);
     let waiting = bench.waiting_for.clone().unwrap();
     assert!(
         waiting.contains("4 000 requests that the fuse sent home count as bad"),

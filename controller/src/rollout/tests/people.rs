@@ -164,6 +164,7 @@ fn without_a_plan_people_are_answered_and_an_abort_aborts() {
         proxies: Err("not asked"),
         generation: None,
         guards: &[],
+        ready: None,
         actions: &asked,
     };
     let transition = step(None, &bench.state, &input);

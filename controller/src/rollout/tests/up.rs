@@ -97,8 +97,8 @@ fn the_misrouting_of_a_small_canary_is_not_forgotten_for_stables_sake() {
     let mut bench = Bench::new(&text());
     let mut wrong = cell(FIRST, (20, 0), (1980, 1));
     (
-        wrong.canary.sampled,
-        wrong.canary.misrouted,
+        wrong.arms[0].sampled,
+        wrong.arms[0].misrouted,
         wrong.stable.sampled,
     ) = (1, 1, 30);
     bench.next_cell += 1;
@@ -141,7 +141,7 @@ fn without_any_stable_request_there_is_no_limit_for_the_soak() {
         bench.act(Do::Promote);
     }
     assert_eq!(bench.release().stage, Stage::Soak);
-    assert_eq!(bench.release().evidence.limit, None);
+    assert_eq!(bench.release().evidence.canary.metrics[0].limit, None);
 }
 
 #[test]

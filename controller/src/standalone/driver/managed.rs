@@ -64,8 +64,8 @@ impl Managed {
         });
         let live = match routed {
             None => plan.stable.clone(),
-            Some(route) => [&plan.stable, &plan.canary]
-                .into_iter()
+            Some(route) => std::iter::once(&plan.stable)
+                .chain(plan.arms())
                 .find(|variant| variant.route == route)
                 .cloned()
                 .unwrap_or_else(|| VariantRef {
@@ -108,7 +108,7 @@ impl Managed {
         if before.is_none() {
             // Another release has its own evidence, and its own weight to be seen.
             self.view.trail.clear();
-            self.view.last_cell = None;
+            self.view.last_cell.clear();
         }
         let told = before
             .and_then(|(release, _)| release.records.last())
@@ -171,7 +171,7 @@ impl Managed {
         if self.view.trail.len() >= TRAIL {
             self.view.trail.remove(0);
         }
-        self.view.trail.push(release.evidence.harm(plan).0);
+        self.view.trail.push(release.evidence.canary.harm(plan));
     }
 
     /// Says what is wrong with the file, once.

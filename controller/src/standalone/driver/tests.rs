@@ -116,6 +116,7 @@ impl Bench {
             by: "ann".to_owned(),
             why: String::new(),
             seen: None,
+            weight: None,
         };
         self.driver
             .store

@@ -1,19 +1,21 @@
 //! What Prometheus says in this tick: a constant number of queries for all rollouts together, and one more for each
 //! cell that is still to be read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::managed::Managed;
 use super::{Settings, chain};
-use crate::observation::{Cell, Proxy};
+use crate::api::PrometheusCounters;
+use crate::observation::{ArmCounts, Cell, Grouped, Proxy};
 use crate::prometheus::{
-    Client, QueryError, RolloutCounts, cell_query, counts, guard_query, proxies, proxies_query,
+    Client, QueryError, RolloutCounts, Tallies, answers, answers_query, cell_query, counts, custom,
+    custom_query, guard_query, proxies, proxies_query, ready, ready_query,
 };
-use crate::rollout::{GuardWindow, Release, RolloutState};
-use crate::validate::Plan;
+use crate::rollout::{GuardWindow, Ready, Release, RolloutState};
+use crate::validate::{Course, Plan, Source, VariantRef};
 
 /// Cells caught up in one tick at most, and the time that it may take: after a long gap the guards go on being asked.
 const CATCH_UP: usize = 60;
@@ -21,10 +23,52 @@ const CATCH_UP_TIME: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(super) struct World {
-    cells: BTreeMap<i64, RolloutCounts>,
+    cells: BTreeMap<i64, CellCounts>,
     windows: BTreeMap<Duration, RolloutCounts>,
+    ready: HashMap<String, u64>,
     /// `None` when no release is in progress: nobody needs to know.
     pub(super) proxies: Option<Result<Vec<Proxy>, String>>,
+}
+
+/// What was read of one cell.
+#[derive(Debug, Default)]
+struct CellCounts {
+    proxies: RolloutCounts,
+    /// Of somebody else's counters, or why Prometheus does not want to say.
+    custom: BTreeMap<PrometheusCounters, Result<Tallies, String>>,
+    /// By cluster.
+    answers: Tallies,
+}
+
+/// What the releases in progress need beside what all need.
+#[derive(Debug, Default)]
+struct Needs {
+    custom: BTreeSet<PrometheusCounters>,
+    answers: bool,
+    ready: bool,
+}
+
+impl Needs {
+    fn of(active: &[(&Release, &Plan)]) -> Self {
+        let mut needs = Self::default();
+        for (_, plan) in active {
+            needs
+                .custom
+                .extend(counters(plan).map(|(_, it)| it.clone()));
+            needs.answers |= plan.course == Course::Copies;
+            needs.ready |= plan.course == Course::Capacity;
+        }
+        needs
+    }
+}
+
+fn counters(plan: &Plan) -> impl Iterator<Item = (&str, &PrometheusCounters)> {
+    plan.metrics
+        .iter()
+        .filter_map(|metric| match &metric.source {
+            Source::Custom(counters) => Some((metric.name.as_str(), counters)),
+            _ => None,
+        })
 }
 
 impl World {
@@ -53,23 +97,21 @@ impl World {
         active: &[(&Release, &Plan)],
         now: Timestamp,
     ) -> Result<Vec<Proxy>, QueryError> {
+        let selectors = &settings.selectors;
         let guards = active.iter().flat_map(|(_, plan)| &plan.guards);
         for window in guards.map(|guard| guard.over.0).collect::<BTreeSet<_>>() {
-            let rows = client
-                .query(&guard_query(&settings.selectors, window), now)
-                .await?;
+            let rows = client.query(&guard_query(selectors, window), now).await?;
             self.windows.insert(window, counts(&rows));
         }
-        let found = proxies(
-            &client
-                .query(&proxies_query(&settings.selectors), now)
-                .await?,
-        );
-        let query = cell_query(&settings.selectors, settings.grid.cell());
+        let found = proxies(&client.query(&proxies_query(selectors), now).await?);
+        let needs = Needs::of(active);
+        if needs.ready {
+            self.ready = ready(&client.query(&ready_query(selectors), now).await?);
+        }
         let begun = Instant::now();
         for index in wanted(active, settings.grid.readable_until(now)) {
-            let rows = client.query(&query, settings.grid.end(index)).await?;
-            self.cells.insert(index, counts(&rows));
+            let cell = read(client, settings, &needs, index).await?;
+            self.cells.insert(index, cell);
             if begun.elapsed() > CATCH_UP_TIME {
                 break;
             }
@@ -77,40 +119,126 @@ impl World {
         Ok(found)
     }
 
-    /// The rollout's cells that were read.
-    pub(super) fn cells_for(&self, state: &RolloutState) -> Vec<Cell> {
-        let Some(release) = state.in_progress() else {
+    /// The rollout's cells that were read, up to the first one in which something that it needs was not.
+    pub(super) fn cells_for(&self, plan: Option<&Plan>, state: &RolloutState) -> Vec<Cell> {
+        let (Some(plan), Some(release)) = (plan, state.in_progress()) else {
             return Vec::new();
         };
         let name = state.name.to_string();
-        let cell = |(index, counts): (&i64, &RolloutCounts)| Cell {
-            index: *index,
-            canary: counts.of(&name, &release.canary.version),
-            stable: counts.of(&name, &release.stable.version),
-        };
         self.cells
             .range(release.evidence.next_cell..)
-            .map(cell)
+            .map_while(|(index, counts)| {
+                let arm = |variant| counts.arm(plan, &name, variant);
+                Some(Cell {
+                    index: *index,
+                    stable: arm(&release.stable)?,
+                    arms: release.arms().map(arm).collect::<Option<_>>()?,
+                })
+            })
             .collect()
     }
 
-    /// The rollout's guard windows, in the order of the plan.
-    pub(super) fn guards_for(&self, plan: &Plan, state: &RolloutState) -> Vec<Option<GuardWindow>> {
+    /// Why Prometheus does not say what a metric of the rollout needs.
+    pub(super) fn refusal_for(&self, plan: &Plan) -> Option<String> {
+        self.cells.values().find_map(|cell| {
+            counters(plan).find_map(|(name, counters)| {
+                let reason = cell.custom.get(counters)?.as_ref().err()?;
+                Some(format!("metric {name} cannot be read: {reason}"))
+            })
+        })
+    }
+
+    /// The rollout's guard windows, by version and then in the order of the plan.
+    pub(super) fn guards_for(
+        &self,
+        plan: &Plan,
+        state: &RolloutState,
+    ) -> Vec<Vec<Option<GuardWindow>>> {
         let Some(release) = state.in_progress() else {
             return Vec::new();
         };
         let name = state.name.to_string();
-        let window = |over| {
-            let arm = self.windows.get(over)?.of(&name, &release.canary.version);
+        let window = |over: &Duration, version: &str| {
+            let arm = self.windows.get(over)?.of(&name, version);
             Some(GuardWindow {
                 canary: arm.tally(),
                 bad_sources: arm.bad_sources(),
             })
         };
-        plan.guards
-            .iter()
-            .map(|guard| window(&guard.over.0))
-            .collect()
+        let windows = |variant: &VariantRef| {
+            let guards = plan.guards.iter();
+            guards
+                .map(|guard| window(&guard.over.0, &variant.version))
+                .collect()
+        };
+        release.arms().map(windows).collect()
+    }
+
+    /// The rollout's ready endpoints.
+    pub(super) fn ready_for(&self, state: &RolloutState) -> Option<Ready> {
+        let release = state.in_progress()?;
+        let of = |variant: &VariantRef| self.ready.get(&variant.route).copied();
+        let (canary, stable) = (of(&release.canary), of(&release.stable));
+        // A cluster that no proxy knows (yet) has no endpoint; if none is known, nothing is.
+        canary.or(stable).map(|_| Ready {
+            canary: canary.unwrap_or(0),
+            stable: stable.unwrap_or(0),
+        })
+    }
+}
+
+/// Reads one cell.
+async fn read(
+    client: &Client,
+    settings: &Settings,
+    needs: &Needs,
+    index: i64,
+) -> Result<CellCounts, QueryError> {
+    let (selectors, cell) = (&settings.selectors, settings.grid.cell());
+    let end = settings.grid.end(index);
+    let rows = client.query(&cell_query(selectors, cell), end).await?;
+    let mut found = CellCounts {
+        proxies: counts(&rows),
+        ..CellCounts::default()
+    };
+    if needs.answers {
+        let rows = client.query(&answers_query(selectors, cell), end).await?;
+        found.answers = answers(&rows);
+    }
+    for counters in &needs.custom {
+        let query = custom_query(selectors, counters, cell);
+        let read = match client.query(&query, end).await {
+            Ok(rows) => Ok(custom(&rows, &counters.version_label)),
+            // Somebody's selector is wrong; the other rollouts need not wait for that.
+            Err(error @ (QueryError::Refused(_) | QueryError::Partial(_))) => Err(chain(&error)),
+            Err(error) => return Err(error),
+        };
+        found.custom.insert(counters.clone(), read);
+    }
+    Ok(found)
+}
+
+impl CellCounts {
+    /// Counts of one version; none where something was not read.
+    fn arm(&self, plan: &Plan, rollout: &str, variant: &VariantRef) -> Option<ArmCounts> {
+        let mut arm = self.proxies.of(rollout, &variant.version);
+        if plan.course == Course::Copies {
+            // Answers to copies have no users; of those to requests only the same is used.
+            arm.requests = Grouped {
+                ungrouped: self
+                    .answers
+                    .get(&variant.route)
+                    .copied()
+                    .unwrap_or_default(),
+                ..Grouped::default()
+            };
+        }
+        for (name, counters) in counters(plan) {
+            let tallies = self.custom.get(counters)?.as_ref().ok()?;
+            let tally = tallies.get(&variant.version).copied().unwrap_or_default();
+            arm.custom.insert(name.to_owned(), tally);
+        }
+        Some(arm)
     }
 }
 

@@ -90,10 +90,10 @@ fn a_fuse_is_there_unless_it_is_switched_off() {
 #[test]
 fn switches_and_shadows_are_handed_on() {
     let choice = |text: &str| source(text).plan.choice;
-    assert!(choice(&text()).enabled && choice(&text()).canary_enabled);
+    assert!(choice(&text()).enabled && choice(&text()).arms_enabled[0]);
     assert!(!choice(&edited(ANALYSIS, &spec("enabled: false"))).enabled);
     let off = "route: {cluster: fraud-v8}, enabled: false}";
-    assert!(!choice(&edited("route: {cluster: fraud-v8}}", off)).canary_enabled);
+    assert!(!choice(&edited("route: {cluster: fraud-v8}}", off)).arms_enabled[0]);
     let shadow = choice(&edited(
         ANALYSIS,
         &spec("shadow: {cluster: fraud-v9, sample: 2.5%}"),

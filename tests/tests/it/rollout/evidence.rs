@@ -22,10 +22,12 @@ pub(super) async fn recomputed(installation: &Installation, release: &Release) -
         let counts = counts(&client.query(&query, grid.end(index)).await.unwrap());
         let cell = Cell {
             index,
-            canary: counts.of("ml/fraud", "8"),
             stable: counts.of("ml/fraud", "7"),
+            arms: vec![counts.of("ml/fraud", "8")],
         };
-        evidence.consume(&plan, &cell);
+        let counted = release.slow_counted;
+        let slow_counted = counted.is_some_and(|since| grid.begin(index) >= since);
+        evidence.consume(&plan, &cell, slow_counted);
     }
     evidence
 }
@@ -61,7 +63,7 @@ pub(super) async fn check_exactly_once(installation: &Installation) -> Release {
         "the evidence is not that of its cells"
     );
     for (version, tally) in [
-        ("8", release.evidence.canary),
+        ("8", release.evidence.canary.requests),
         ("7", release.evidence.stable),
     ] {
         assert_eq!(
@@ -104,7 +106,7 @@ async fn a_killed_controller_goes_on_at_the_same_step_and_counts_nothing_twice()
     bench.installation.kill_controller().await.unwrap();
     let on_disk = bench.installation.state().unwrap().state.release.unwrap();
     assert!(
-        on_disk.evidence.canary.total < killed_at,
+        on_disk.evidence.canary.requests.total < killed_at,
         "the kill must lose something for this test to mean anything"
     );
 

@@ -31,7 +31,7 @@ async fn a_canary_that_dies_is_rolled_back_for_its_fuses_although_a_controller_d
     });
     let fused = |status: &serin_controller::report::Status| {
         let release = status.release.as_ref();
-        release.map_or(0, |release| release.metric.fused)
+        release.map_or(0, |release| release.canary().fused)
     };
     bench
         .until("users sent home", |status| fused(status) > 0)
@@ -59,13 +59,13 @@ async fn a_canary_that_dies_is_rolled_back_for_its_fuses_although_a_controller_d
 
     let release = bench.installation.state().unwrap().state.release.unwrap();
     assert_eq!(release.outcome, Some(Outcome::RolledBack));
-    assert_eq!(release.evidence.trips.len(), 3);
+    assert_eq!(release.evidence.canary.trips.len(), 3);
     assert_eq!(
         release.evidence,
         recomputed(&bench.installation, &release).await,
         "trips or requests sent home were lost, or counted twice"
     );
-    assert_eq!(fused(&status), release.evidence.fused);
+    assert_eq!(fused(&status), release.evidence.canary.fused);
 
     // Five in a row and then single probes, in each of two workers; without fuses there would be 125 a second.
     let bad = bench.stop().await.total().bad;
