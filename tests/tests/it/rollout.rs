@@ -153,5 +153,5 @@ fn weight(status: &Status) -> f64 {
     status
         .release
         .as_ref()
-        .map_or(0.0, |release| release.weight)
+        .map_or(0.0, |release| release.canary().weight)
 }
