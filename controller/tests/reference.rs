@@ -40,19 +40,49 @@ spec:
     interval: 10s
     falseRollback: 0.02
     falsePromotion: 0.06
-    metrics: [{name: a, errorRate: {}, tolerance: {ratio: 2, absolute: 1pp}}]
+    metrics:
+      - {name: a, errorRate: {}, tolerance: {ratio: 2, absolute: 1pp}, weight: 1, dispersion: 2, gates: [{ratio: 2, absolute: 1pp}]}
+      - {name: b, latency: {above: 1s}}
+      - {name: c, prometheus: {bad: b, total: t, versionLabel: v}}
     guards: [{name: a, errorRate: {above: 10%}, minRequests: 5, over: 10s}]
     onFail: hold
     onNoData: hold
     onError: hold
   fuse: {enabled: false, consecutiveErrors: 2, errorRatio: 10%, minRequests: 5, window: 2s, cooldown: 2s, pending: 2s, slow: 2s}
   shadow: {cluster: a, sample: 10%}
+  rollbackWindow: 1h
 ";
 
+/// The other strategies, with every field.
+const STRATEGIES: [&str; 7] = [
+    "linear: {stepWeight: 10, maxWeight: 40, gate: {ratio: 2, absolute: 1pp}, every: 1m, soak: 1m, deadline: {after: 1h, then: promote}}",
+    "blueGreen: {preview: {approval: true, for: 1m}, limit: {ratio: 2, absolute: 1pp}, soak: 1m, deadline: {after: 1h, then: promote}}",
+    "rolling: {maxWeight: 40, gate: {ratio: 2, absolute: 1pp}, soak: 1m, deadline: {after: 1h, then: promote}}",
+    "manual: {weight: 5, soak: 1m, deadline: {after: 1h, then: promote}}",
+    "abTest: {weights: {a: 5}, difference: 1pp, for: 1h}",
+    "abTest: {weights: {a: 5}, difference: 1pp, until: 2027-01-31T00:00:00Z}",
+    "shadow: {sample: 10%, gate: {ratio: 2, absolute: 1pp}, for: 1m, deadline: {after: 1h, then: promote}}",
+];
+
+/// [`EVERYTHING`], once with each strategy.
+fn everything() -> Vec<Value> {
+    let (head, rest) = EVERYTHING.split_once("    canary:\n").unwrap();
+    let (_, tail) = rest.split_once("  analysis:\n").unwrap();
+    let others = STRATEGIES.map(|strategy| format!("{head}    {strategy}\n  analysis:\n{tail}"));
+    let texts = [EVERYTHING.to_owned()].into_iter().chain(others);
+    texts
+        .map(|text| {
+            let rollout: ModelRollout = serde_saphyr::from_str(&text).unwrap();
+            serde_json::to_value(&rollout).unwrap()
+        })
+        .collect()
+}
+
 /// Sections of the reference whose fields are written without what they have in common.
-const SECTIONS: [&str; 4] = [
+const SECTIONS: [&str; 5] = [
     "spec.assignment.",
     "spec.strategy.canary.",
+    "spec.strategy.",
     "spec.analysis.",
     "spec.fuse.",
 ];
@@ -91,9 +121,12 @@ fn fields(path: &str, value: &Value, found: &mut BTreeSet<String>) {
 
 #[test]
 fn the_reference_names_every_field_of_the_schema() {
-    let rollout: ModelRollout = serde_saphyr::from_str(EVERYTHING).unwrap();
     let mut found = BTreeSet::new();
-    fields("", &serde_json::to_value(&rollout).unwrap(), &mut found);
+    for json in everything() {
+        fields("", &json, &mut found);
+    }
+    // Its fields are names of variants.
+    found.remove("spec.strategy.abTest.weights.a");
     assert!(found.len() > 70, "only {} fields", found.len());
     let reference = text("README.md");
     let missing: Vec<_> = found
@@ -136,14 +169,16 @@ fn objects(at: &str, value: &Value, found: &mut Vec<String>) {
 
 #[test]
 fn everything_is_every_field_that_the_schema_knows() {
-    let rollout: ModelRollout = serde_saphyr::from_str(EVERYTHING).unwrap();
-    let json = serde_json::to_value(&rollout).unwrap();
-    let mut structs = Vec::new();
-    objects("", &json, &mut structs);
     let (mut known, mut used) = (BTreeSet::new(), BTreeSet::new());
-    for at in &structs {
+    let files = everything();
+    let places = files.iter().flat_map(|json| {
+        let mut structs = Vec::new();
+        objects("", json, &mut structs);
+        structs.into_iter().map(move |at| (json, at))
+    });
+    for (json, at) in places {
         let mut odd = json.clone();
-        let object = odd.pointer_mut(at).and_then(Value::as_object_mut).unwrap();
+        let object = odd.pointer_mut(&at).and_then(Value::as_object_mut).unwrap();
         let names: Vec<_> = object.keys().cloned().collect();
         object.insert("zzz".to_owned(), Value::Null);
         // An unknown field is refused by a list of those that are known.

@@ -53,6 +53,25 @@ impl Route {
     }
 }
 
+/// Writes the endpoints of a cluster, as many as wanted: 127.0.0.1, 127.0.0.2 and so on, all with the same port. They
+/// are all ready.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_endpoints(path: &Path, cluster: &str, port: u16, count: u8) -> Result<()> {
+    let endpoint = |number| {
+        let address = json!({"address": format!("127.0.0.{number}"), "port_value": port});
+        json!({"endpoint": {"address": {"socket_address": address}}})
+    };
+    let endpoints: Vec<Value> = (1..=count).map(endpoint).collect();
+    let resources = json!({"resources": [{
+        "@type": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": cluster,
+        "endpoints": [{"lb_endpoints": endpoints}],
+    }]});
+    replace(path, resources.to_string().as_bytes())
+}
+
 /// Writes the plugin's configuration, any text, as the ECDS resource that loads `wasm`.
 ///
 /// # Errors

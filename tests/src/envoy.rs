@@ -35,6 +35,8 @@ pub struct Setup {
     pub plugin: PathBuf,
     /// The file with the routes; it must exist when Envoy starts.
     pub routes: PathBuf,
+    /// A folder with the endpoints of each cluster, for a test that changes them (see [`discovery::write_endpoints`]).
+    pub endpoints: Option<PathBuf>,
 }
 
 /// A running Envoy.
@@ -135,6 +137,12 @@ impl Envoy {
     #[must_use]
     pub fn admin_address(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.admin))
+    }
+
+    /// What it was started with.
+    #[must_use]
+    pub fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     /// The process.
@@ -248,7 +256,10 @@ fn bootstrap(setup: &Setup, filters: &[Value], listener: u16, admin: u16) -> Val
     let clusters: Vec<Value> = setup
         .clusters
         .iter()
-        .map(|(name, port)| cluster(name, *port))
+        .map(|(name, port)| match &setup.endpoints {
+            Some(folder) => discovered(name, &folder.join(name)),
+            None => cluster(name, *port),
+        })
         .collect();
     let tags: Vec<Value> = LABELS
         .iter()
@@ -302,6 +313,16 @@ pub fn cluster(name: &str, port: u16) -> Value {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(port)}}]}],
         },
+    })
+}
+
+/// A cluster whose endpoints are in a file.
+fn discovered(name: &str, file: &Path) -> Value {
+    json!({
+        "name": name,
+        "type": "EDS",
+        "connect_timeout": "1s",
+        "eds_cluster_config": {"eds_config": watched(file)},
     })
 }
 

@@ -70,10 +70,15 @@ impl Installation {
             store.rds().exists() && store.ecds().exists()
         })
         .await?;
+        let endpoints = world.folder("endpoints")?;
+        for (cluster, port) in &clusters {
+            discovery::write_endpoints(&endpoints.join(cluster), cluster, *port, 1)?;
+        }
         let setup = Setup {
             name: "envoy".to_owned(),
             workers,
             clusters,
+            endpoints: Some(endpoints),
             plugin: store.ecds(),
             routes: store.rds(),
         };
@@ -117,6 +122,20 @@ impl Installation {
     /// When it cannot be written.
     pub fn write_rollout(&self, file: &str, text: &str) -> Result<()> {
         discovery::replace(&self.folder.join(file), text.as_bytes())
+    }
+
+    /// Gives a cluster so many ready endpoints.
+    ///
+    /// # Errors
+    /// When there is no such cluster, or its file cannot be written.
+    pub fn set_endpoints(&self, cluster: &str, count: u8) -> Result<()> {
+        let setup = self.envoy.setup();
+        let port = setup.clusters.get(cluster).context("no such cluster")?;
+        let folder = setup
+            .endpoints
+            .as_ref()
+            .context("the endpoints are fixed")?;
+        discovery::write_endpoints(&folder.join(cluster), cluster, *port, count)
     }
 
     /// What the controller's endpoint says.

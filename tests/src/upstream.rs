@@ -83,17 +83,19 @@ struct State {
 }
 
 impl Upstream {
-    /// Starts it on a port of its own, in the runtime of the caller.
+    /// Starts it on a port of its own, of all addresses of this machine, in the runtime of the caller.
     ///
     /// # Errors
     /// When it cannot listen.
     pub async fn start(name: &str) -> Result<Upstream> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0))
             .await
             .context("failed to listen")?;
-        let address = listener
+        let port = listener
             .local_addr()
-            .context("failed to learn the port of an upstream")?;
+            .context("failed to learn the port of an upstream")?
+            .port();
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let state = Arc::new(State {
             name: name.to_owned(),
             behaviour: RwLock::default(),

@@ -93,23 +93,29 @@ impl Ranking {
         }
     }
 
-    /// What is proven. A winner has to beat every other version, the best of them included, so that of the others any
+    /// What is proven of the versions that are not `out` of the test. A winner has to beat every other version, the best of them included, so that of the others any
     /// one may be named wrongly: they share `falsePromotion`. For "no difference" all pairs must be close, which needs
     /// no correction.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "at most 16 versions")]
-    pub fn conclusion(&self, plan: &Plan, _contest: &Contest) -> Conclusion {
+    pub fn conclusion(&self, plan: &Plan, out: &[u8]) -> Conclusion {
         let level = plan.gate_level();
         let rivals = self.totals.len().saturating_sub(1).max(1) as f64;
-        let beats_all = |row: &Vec<Option<Duel>>| {
-            let mut duels = row.iter().flatten();
-            duels.all(|duel| reaches(duel.better.log_e_max(), level / rivals))
+        let present = |version: usize| !out.iter().any(|out| usize::from(*out) == version);
+        let all = |row: &[Option<Duel>], proven: &dyn Fn(&Duel) -> bool| {
+            let mut duels = row.iter().enumerate().filter(|(other, _)| present(*other));
+            duels.all(|(_, duel)| duel.as_ref().is_none_or(proven))
         };
-        if let Some(winner) = self.pairs.iter().position(beats_all) {
+        let rows = || {
+            let rows = self.pairs.iter().enumerate();
+            rows.filter(|(version, _)| present(*version))
+        };
+        let beats = |duel: &Duel| reaches(duel.better.log_e_max(), level / rivals);
+        if let Some((winner, _)) = rows().find(|(_, row)| all(row, &beats)) {
             return Conclusion::Winner(winner);
         }
-        let mut duels = self.pairs.iter().flatten().flatten();
-        if duels.all(|duel| reaches(duel.close.log_e_max(), level)) {
+        let close = |duel: &Duel| reaches(duel.close.log_e_max(), level);
+        if rows().all(|(_, row)| all(row, &close)) {
             Conclusion::NoDifference
         } else {
             Conclusion::Open

@@ -87,7 +87,7 @@ impl Evidence {
 
     /// What a test has come to, with every version's rate.
     #[must_use]
-    pub fn conclusion_sentence(&self, plan: &Plan, contest: &Contest) -> String {
+    pub fn conclusion_sentence(&self, plan: &Plan, contest: &Contest, out: &[u8]) -> String {
         let names: Vec<_> = std::iter::once(&plan.stable).chain(plan.arms()).collect();
         let metric = plan.metrics.first().map_or("", |metric| &metric.name);
         let rates = names.iter().enumerate().map(|(at, variant)| {
@@ -95,7 +95,7 @@ impl Evidence {
             format!("{} {}", variant.name, percent(tally.unwrap_or_default()))
         });
         let rates = rates.collect::<Vec<_>>().join(", ");
-        let verdict = match self.conclusion(plan, contest) {
+        let verdict = match self.conclusion(plan, out) {
             Conclusion::Winner(at) => {
                 let best = names.get(at);
                 let (name, version) =

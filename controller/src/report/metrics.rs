@@ -108,7 +108,9 @@ impl Subject<'_> {
             return (Verdict::NoData, sentence);
         }
         if let Course::Contest(contest) = &plan.course {
-            let sentence = release.evidence.conclusion_sentence(plan, contest);
+            let sentence = release
+                .evidence
+                .conclusion_sentence(plan, contest, &release.stopped);
             return (Verdict::Undecided, sentence);
         }
         match self

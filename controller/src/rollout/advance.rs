@@ -230,8 +230,10 @@ fn in_step(
                 Ends::After(span) => now >= release.started + span,
                 Ends::At(at) => now >= at,
             };
-            let sentence = release.evidence.conclusion_sentence(plan, contest);
-            let open = release.evidence.conclusion(plan, contest) == Conclusion::Open;
+            let sentence = release
+                .evidence
+                .conclusion_sentence(plan, contest, &release.stopped);
+            let open = release.evidence.conclusion(plan, &release.stopped) == Conclusion::Open;
             match (open, ended) {
                 (false, _) if verdict_due => Ok(conclude(state, now, sentence)),
                 (_, true) => Ok(conclude(

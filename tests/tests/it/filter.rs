@@ -100,6 +100,7 @@ impl Rig {
             Upstream::start("8").await.unwrap(),
         );
         let setup = Setup {
+            endpoints: None,
             name: "envoy".to_owned(),
             workers,
             clusters: BTreeMap::from([

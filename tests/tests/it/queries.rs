@@ -205,7 +205,13 @@ fn proxies_of_both_encodings_are_read_side_by_side() {
     let rows: Vec<_> = expected.iter().map(row).collect();
     let canary = counts(&rows).of("ml/fraud", "8");
     assert_eq!((canary.tally().total, canary.tally().bad), (12, 1));
-    assert_eq!((canary.requests.groups[1].total, canary.requests.groups[1].bad), (12, 1));
+    assert_eq!(
+        (
+            canary.requests.groups[1].total,
+            canary.requests.groups[1].bad
+        ),
+        (12, 1)
+    );
 }
 
 /// A row of [`check_rows`] as Prometheus' API sends it.

@@ -6,6 +6,7 @@ mod evidence;
 mod fuse;
 mod outage;
 mod release;
+mod strategies;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

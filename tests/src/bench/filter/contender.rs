@@ -189,6 +189,7 @@ impl Contender {
     ) -> Result<Contender> {
         let name = format!("envoy-{number}");
         let setup = Setup {
+            endpoints: None,
             workers: 1,
             clusters: BTreeMap::from([
                 (LIVE.to_owned(), live.address().port()),

@@ -106,6 +106,7 @@ impl Proxy {
         let clusters = VERSIONS.iter().zip(&upstreams);
         let clusters = clusters.map(|(name, it)| ((*name).to_owned(), it.address().port()));
         let setup = Setup {
+            endpoints: None,
             name: "envoy".to_owned(),
             workers,
             clusters: BTreeMap::from_iter(clusters),

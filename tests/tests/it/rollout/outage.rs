@@ -40,10 +40,7 @@ async fn without_prometheus_the_weight_holds_and_the_evidence_goes_on_afterwards
         "{}",
         status.message
     );
-    assert_eq!(
-        status.release.as_ref().unwrap().verdict,
-        Verdict::Error
-    );
+    assert_eq!(status.release.as_ref().unwrap().verdict, Verdict::Error);
     let counted = canary_requests(&status);
     let begun = Instant::now();
     // Not a wait for luck: the condition must hold all through the outage.
