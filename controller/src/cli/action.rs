@@ -75,6 +75,7 @@ async fn leave(args: ActionArgs, what: Do, weight: Option<f64>) -> anyhow::Resul
     );
     let rollout = status.name.clone();
     let seen = status.release.as_ref().map(|release| release.stage);
+    let began = status.release.as_ref().map(|release| release.started);
     let told = status
         .release
         .as_ref()
@@ -119,9 +120,11 @@ async fn leave(args: ActionArgs, what: Do, weight: Option<f64>) -> anyhow::Resul
             "recorded, but the controller has not answered within {PATIENCE:?}: see its log"
         );
     };
+    // A release that began again tells its story from the start.
+    let same = status.release.as_ref().map(|it| it.started) == began;
     let records = status.release.iter().flat_map(|release| &release.records);
     let said: Vec<_> = records
-        .filter(|record| record.number > told)
+        .filter(|record| !same || record.number > told)
         .map(|record| record.message.as_str())
         .collect();
     say!(
