@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::observation::{ArmCounts, Cell, Tally};
 use crate::stats::poisson::{Counts, Direction, EProcess, Line};
 use crate::stats::ratio::{RatioInterval, RatioSequence};
-use crate::stats::user_mix::{GROUPS, GroupCount, GroupTotals, UserMix, t_quantile};
+use crate::stats::user_mix::{GROUPS, GroupCount, GroupTotals, MarginLevel, UserMix};
 use crate::validate::Plan;
 
 /// Requests come one by one: the sticky part of their dependence is the margin's business, bursts are issue 5's.
@@ -182,7 +182,7 @@ impl Evidence {
         let margin = margin(
             &self.user_mix,
             Direction::Harm,
-            plan.false_rollback,
+            plan.rollback_margin,
             harm_line.theta,
         );
         let judged = bet(&mut self.harm, counts, harm_line, margin);
@@ -205,7 +205,7 @@ impl Evidence {
                 margin(
                     &self.gate_mix,
                     Direction::Success,
-                    plan.false_promotion,
+                    plan.promotion_margin,
                     theta,
                 )
             })
@@ -296,8 +296,13 @@ impl Evidence {
 }
 
 /// How far luck in the draw of users reaches, from the cells so far; `None` before both arms have a past.
-fn margin(mix: &UserMix, direction: Direction, error_probability: f64, theta: f64) -> Option<f64> {
-    mix.margin(direction, t_quantile(error_probability * HALF)?, theta)
+fn margin(
+    mix: &UserMix,
+    direction: Direction,
+    level: Option<MarginLevel>,
+    theta: f64,
+) -> Option<f64> {
+    mix.margin(direction, level?, theta)
 }
 
 /// Bets against the line after luck has been allowed for; without a margin the cell is carried, not judged.

@@ -14,6 +14,7 @@ use serin_filter_core::split::BUCKETS;
 use crate::api::{self, Deadline, Guard, Margin, ModelRollout, OnFail, Pause, Strategy};
 use crate::paths::Paths;
 use crate::stats::poisson::Line;
+use crate::stats::user_mix::MarginLevel;
 use checker::Checker;
 pub use choice::Choice;
 
@@ -85,6 +86,10 @@ pub struct Plan {
     pub false_rollback: f64,
     /// Bound on false promotions.
     pub false_promotion: f64,
+    /// What half of `false_rollback` buys of the margin for the user mix (statistics 7.9).
+    pub rollback_margin: Option<MarginLevel>,
+    /// The same of `false_promotion`.
+    pub promotion_margin: Option<MarginLevel>,
     /// Name of the error metric.
     pub metric: String,
     /// A canary within this line is healthy.
@@ -160,6 +165,8 @@ pub fn validate(rollout: &ModelRollout) -> Result<Plan, Vec<Problem>> {
         interval: spec.analysis.interval.map(|interval| interval.0),
         false_rollback: spec.analysis.false_rollback,
         false_promotion: spec.analysis.false_promotion,
+        rollback_margin: MarginLevel::new(spec.analysis.false_rollback / 2.0),
+        promotion_margin: MarginLevel::new(spec.analysis.false_promotion / 2.0),
         metric: metric.name.clone(),
         tolerance: line(metric.tolerance),
         guards: spec.analysis.guards.clone(),
