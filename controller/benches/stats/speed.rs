@@ -1,16 +1,21 @@
 //! What the evidence of a metric costs: time of a cell, and memory.
 
+use std::fs;
 use std::hint::black_box;
+use std::path::{Path, PathBuf};
 
 use criterion::Criterion;
+use serde_json::Value;
 use serin_controller::stats::poisson::{Counts, Direction, EProcess, Line};
 use serin_controller::stats::ratio::RatioSequence;
 use serin_controller::stats::user_mix::{Fused, GroupCount, GroupTotals, MarginLevel, UserMix};
 
-pub(crate) const GROUP: &str = "stats";
-pub(crate) const TICK: &str = "one tick of one metric: harm, four gates, margins, ratio";
-pub(crate) const INTERVAL: &str = "the interval of the ratio, for people";
-pub(crate) const ALL: &str = "10 000 rollouts x 3 metrics judged, one core";
+use crate::report::Report;
+
+const GROUP: &str = "stats";
+const TICK: &str = "one tick of one metric: harm, four gates, margins, ratio";
+const INTERVAL: &str = "the interval of the ratio, for people";
+const ALL: &str = "10 000 rollouts x 3 metrics judged, one core";
 const ROLLOUTS: usize = 10_000;
 const METRICS: usize = 3;
 
@@ -155,11 +160,6 @@ fn bet(process: &mut EProcess, line: Line, counts: Counts, margin: Option<f64>) 
     }
 }
 
-/// Bytes of one metric's evidence; it owns no heap.
-pub(crate) fn bytes() -> usize {
-    size_of::<Metric>()
-}
-
 pub(crate) fn measure(criterion: &mut Criterion) {
     let (levels, cells) = (Levels::new(), Cell::several());
     let mut group = criterion.benchmark_group(GROUP);
@@ -180,4 +180,36 @@ pub(crate) fn measure(criterion: &mut Criterion) {
             judged.filter(|failed| *failed).count()
         });
     });
+}
+
+/// Reads what criterion found, in nanoseconds: it names folders after the row.
+fn median(folder: &Path, row: &str) -> Option<f64> {
+    let rows = fs::read_dir(folder.join(GROUP)).ok()?;
+    let read =
+        |path: PathBuf| -> Option<Value> { serde_json::from_slice(&fs::read(path).ok()?).ok() };
+    let mut news = rows
+        .filter_map(Result::ok)
+        .map(|entry| entry.path().join("new"));
+    let new = news
+        .find(|new| read(new.join("benchmark.json")).is_some_and(|it| it["function_id"] == row))?;
+    read(new.join("estimates.json"))?["median"]["point_estimate"].as_f64()
+}
+
+/// What was measured, beside what was promised.
+pub(crate) fn tell(folder: &Path, report: &mut Report) {
+    if let Some(tick) = median(folder, TICK) {
+        report.time(TICK, tick / 1e3, 4.0, "us");
+    }
+    if let Some(all) = median(folder, ALL) {
+        report.time(ALL, all / 1e6, 150.0, "ms");
+    }
+    if let Some(interval) = median(folder, INTERVAL) {
+        report.row(INTERVAL, interval / 1e3, "us");
+    }
+    report.bound(
+        "evidence of one metric",
+        size_of::<Metric>() as f64,
+        2048.0,
+        "bytes",
+    );
 }
