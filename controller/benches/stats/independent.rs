@@ -113,7 +113,7 @@ pub(crate) fn published_table(size: Size, report: &mut Report) {
         for ((ours, published), (worst, alpha)) in
             ours.zip(row.found).zip(worst.iter_mut().zip([0.05, 0.01]))
         {
-            let difference = difference(ours, requests(ours), published, row.rpm);
+            let difference = difference(ours, published, row.rpm);
             marks.push(format!("{difference:+.1}"));
             differences.push(difference);
             if row.ratio == 1.0 {
@@ -185,31 +185,34 @@ pub(crate) fn published_table(size: Size, report: &mut Report) {
     }
 }
 
-/// How far ours is from the published share, in standard errors of the difference; where the median is off by more than
-/// a look, or a tenth, at least that many looks are reported.
-fn difference(ours: &Decided, requests: Option<f64>, published: Found, rpm: f64) -> f64 {
+/// How far ours is from the published share and median, whichever is farther, in standard errors of the difference.
+fn difference(ours: &Decided, published: Found, rpm: f64) -> f64 {
     let runs = ours.0.len() as f64;
-    let pooled =
-        (ours.hits() as f64 + published.share * published::RUNS) / (runs + published::RUNS);
-    let variance = pooled.max(1.0 / runs) * (1.0 - pooled).max(1.0 / runs);
+    let standard = |p: f64| {
+        let variance = (p * (1.0 - p)).max(1.0 / published::RUNS);
+        (variance * (1.0 / runs + 1.0 / published::RUNS)).sqrt()
+    };
     // Two or three digits were printed.
-    let digits: f64 = if published.share < 0.02 {
+    let digits = if published.share < 0.02 {
         0.0005
     } else {
         0.005
     };
-    let standard = (variance * (1.0 / runs + 1.0 / published::RUNS) + digits * digits / 3.0).sqrt();
-    let share = (ours.share() - published.share) / standard;
-    match (requests, published.requests) {
-        (Some(ours), Some(published)) if (ours - published).abs() > rpm.max(0.1 * published) => {
-            let looks = (ours - published) / rpm;
-            if looks.abs() > share.abs() {
-                looks
-            } else {
-                share
-            }
-        }
-        _ => share,
+    let off = ours.share() - published.share;
+    let off = off.signum() * (off.abs() - digits).max(0.0);
+    let share = off / standard(published.share);
+    let Some(requests) = published.requests else {
+        return share;
+    };
+    // Half of the runs are decided at the median look, and not at the look before.
+    let look = requests / rpm;
+    let late = (ours.until(look.ceil()) - 0.5).min(0.0);
+    let early = (ours.until(look.floor() - 1.0) - 0.5).max(0.0);
+    let median = (late + early) / standard(0.5);
+    if median.abs() > share.abs() {
+        median
+    } else {
+        share
     }
 }
 

@@ -42,6 +42,13 @@ impl Decided {
         self.0.iter().flatten().count()
     }
 
+    /// Share of the runs that were decided at this look or before.
+    pub(crate) fn until(&self, look: f64) -> f64 {
+        let looks = self.0.iter().flatten();
+        let until = looks.filter(|at| f64::from(**at) <= look).count();
+        until as f64 / self.0.len().max(1) as f64
+    }
+
     /// The median look over all runs; none where less than half were decided.
     pub(crate) fn median(&self) -> Option<u32> {
         let mut looks: Vec<u32> = self.0.iter().map(|look| look.unwrap_or(u32::MAX)).collect();
