@@ -48,6 +48,10 @@ bench-updates: setup wasm ## Time until a new configuration is in use, and what 
 bench-decide: ## Time of a decision at one rollout and at 10 000, outside the proxy
 	@cargo bench --quiet -p serin-filter-core --bench decide
 
+.PHONY: bench-stats
+bench-stats: ## Error rates of the decision engine beside those of other tools, and its speed (QUICK=1: a rough look)
+	@cargo bench --quiet -p serin-controller --bench stats
+
 .PHONY: fuzz
 fuzz: ## Fuzz what strangers write (FUZZ_SECONDS=300 for each target; FUZZ_TARGETS: some of them)
 	@tests/setup/fuzz.sh $(or $(FUZZ_SECONDS),300) $(FUZZ_TARGETS)

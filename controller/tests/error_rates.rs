@@ -13,7 +13,7 @@ mod population;
 
 use population::{Population, Release};
 use serin_controller::stats::poisson::{Counts, Direction, EProcess, Line};
-use serin_controller::stats::user_mix::{GroupTotals, UserMix, t_quantile};
+use serin_controller::stats::user_mix::{GroupTotals, MarginLevel, UserMix};
 
 const TOLERANCE: Line = Line {
     theta: 1.1,
@@ -77,13 +77,13 @@ fn by_request(release: &mut Release, direction: Direction, line: Line, alpha: f6
 
 /// The judge of 7.9: half of alpha for the margin, from past looks only, so that the first is not judged.
 fn with_margin(release: &mut Release, direction: Direction, line: Line, alpha: f64) -> Option<u32> {
-    let t = t_quantile(alpha / 2.0).expect("in range");
+    let level = MarginLevel::new(alpha / 2.0).expect("in range");
     let mut process = EProcess::start(direction);
     let mut mix = UserMix::default();
     (1..=LOOKS).find(|look| {
         let (canary, stable) = release.look();
         let counts = counts(&canary, &stable);
-        match mix.margin(direction, t, line.theta) {
+        match mix.margin(direction, level, line.theta) {
             Some(margin) => drop(
                 process
                     .update(counts, line.with_margin(direction, margin), 1.0)

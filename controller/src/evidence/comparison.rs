@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::observation::{Grouped, Tally};
 use crate::stats::poisson::{Counts, Direction, EProcess, Line};
 use crate::stats::ratio::{RatioInterval, RatioSequence};
-use crate::stats::user_mix::{GROUPS, GroupCount, GroupTotals, UserMix};
+use crate::stats::user_mix::{Fused, GROUPS, GroupCount, GroupTotals, UserMix};
 use crate::validate::PlannedMetric;
 
 /// What one metric of one version is worth so far.
@@ -30,10 +30,8 @@ pub struct Comparison {
     harm: EProcess,
     /// Against "at least as bad as the gate", one per step with a gate.
     gates: Vec<Option<EProcess>>,
-    /// Both versions by hash group.
+    /// Both versions by hash group, and what the fuse sent home, which the gates count.
     user_mix: UserMix,
-    /// The same for the gates, which count what the fuse sent home.
-    gate_mix: UserMix,
     /// Ratio of the rates, for people.
     ratio: RatioSequence,
 }
@@ -59,7 +57,6 @@ impl Comparison {
             harm: EProcess::start(Direction::Harm),
             gates: metric.gates.iter().map(gate).collect(),
             user_mix: UserMix::default(),
-            gate_mix: UserMix::default(),
             ratio: RatioSequence::default(),
         }
     }
@@ -77,9 +74,8 @@ impl Comparison {
             let _ = self.ratio.update(counts(canary.tally(), stable.tally()));
         }
         // The counts are whole, and bad ones never exceed all (prometheus::counts), so nothing here can be refused.
-        let of_stable = groups(stable);
-        let _ = self.user_mix.add(&groups(canary), &of_stable);
-        let _ = self.gate_mix.add(&groups(promoted), &of_stable);
+        let _ = self.user_mix.add(&groups(canary), &groups(stable));
+        let _ = self.user_mix.add_fused(&fused(canary, promoted));
         if frozen {
             self.soak.add(promoted.tally());
         }
@@ -104,20 +100,19 @@ impl Comparison {
         };
         let margin = self
             .user_mix
-            .margin(Direction::Harm, metric.harm_t, line.theta);
+            .margin(Direction::Harm, metric.harm_margin, line.theta);
         let judged = bet(&mut self.harm, counts, line, margin, metric.dispersion);
         judged && counts.total_canary > 0.0
     }
 
     fn judge_gates(&mut self, metric: &PlannedMetric, counts: Counts) {
+        let spread = self.user_mix.spread(Direction::Success);
         let lines = metric.gates.iter();
         for (gate, line) in self.gates.iter_mut().zip(lines) {
             let (Some(gate), Some(line)) = (gate, line) else {
                 continue;
             };
-            let margin = self
-                .gate_mix
-                .margin(Direction::Success, metric.gate_t, line.theta);
+            let margin = spread.margin(metric.gate_margin, line.theta);
             bet(gate, counts, *line, margin, metric.dispersion);
         }
     }
@@ -213,4 +208,19 @@ pub(super) fn groups(counts: &Grouped) -> GroupTotals {
         groups,
         ungrouped: count(&counts.ungrouped),
     }
+}
+
+/// What promotion counts beyond the requests themselves.
+#[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
+fn fused(canary: &Grouped, promoted: &Grouped) -> Fused {
+    let tallies = |counts: &Grouped| {
+        let groups = counts.groups.into_iter();
+        groups.chain([counts.ungrouped]).map(|tally| tally.total)
+    };
+    let mut fused = Fused::default();
+    let both = tallies(canary).zip(tallies(promoted));
+    for (place, (canary, promoted)) in fused.iter_mut().zip(both) {
+        *place = promoted.saturating_sub(canary) as f64;
+    }
+    fused
 }

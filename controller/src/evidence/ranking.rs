@@ -82,7 +82,7 @@ impl Ranking {
                 let Some(duel) = duel else { continue };
                 let mut past = UserMix::default();
                 let _ = past.add(my_past, their_past);
-                let margin = past.margin(Direction::Success, metric.gate_t, 1.0);
+                let margin = past.margin(Direction::Success, metric.gate_margin, 1.0);
                 let counts = counts(mine.tally(), theirs.tally());
                 bet(&mut duel.better, counts, better, margin, metric.dispersion);
                 bet(&mut duel.close, counts, close, margin, metric.dispersion);

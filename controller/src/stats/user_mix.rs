@@ -6,14 +6,14 @@
 //! far luck reaches. The tolerance line is widened by that ([`super::poisson::Line::with_margin`]).
 //!
 //! The caller's part, in this order for each interval:
-//! 1. **Past intervals only.** Take [`UserMix::margin`] *before* adding the interval, for a margin that has seen the
+//! 1. **Past intervals only.** Take [`UserMix::spread`] *before* adding the interval, for a margin that has seen the
 //!    outcomes it judges is not predictable, and the guarantee falls with it.
 //! 2. **The first interval is not judged.** Where the margin is none, there is no past to take one from: give the
 //!    interval to [`super::poisson::EProcess::carry`]. (Judging it gave false alarms up to 0.29 in large cells.)
 //!    Otherwise judge against the widened line.
 //! 3. Add the interval's groups with [`UserMix::add`].
 //!
-//! Half of alpha pays for the margin, `t = t_quantile(alpha / 2)`, and the other half is the e-process's level.
+//! Half of alpha pays for the margin, `MarginLevel::new(alpha / 2)`, and the other half is the e-process's level.
 //! Requests without a key are no one's luck: with none at all but such, the margin is 0.
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,10 @@ impl GroupTotals {
     /// None where the arm has no requests, or more than a float can hold.
     #[must_use]
     pub fn variance(&self) -> Option<f64> {
+        Some(self.spread()?.variance)
+    }
+
+    fn spread(&self) -> Option<ArmSpread> {
         let keyed = self.keyed();
         let all = keyed.plus(self.ungrouped);
         if !(all.total > 0.0 && all.total.is_finite()) {
@@ -78,7 +82,11 @@ impl GroupTotals {
             .map(|deviation| (deviation - mean).powi(2))
             .sum();
         let jackknife = squares * GROUPS as f64 / (GROUPS - 1) as f64;
-        Some((jackknife - keyed.bad / all.total / all.total).max(0.0))
+        let variance = (jackknife - keyed.bad / all.total / all.total).max(0.0);
+        Some(ArmSpread {
+            variance,
+            requests: all.total,
+        })
     }
 
     /// Requests of the arm, with and without a key.
@@ -122,12 +130,19 @@ impl GroupTotals {
 }
 
 /// Both arms' counts by group of users over all past intervals. Serialized, it is a checkpoint.
+///
+/// What a fuse sent home from the canary is kept beside them, so that one state serves both directions: harm does not
+/// count those requests, and for success each is a bad one of the canary. Stable's are the same for both.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", try_from = "Totals")]
 pub struct UserMix {
     canary: GroupTotals,
     stable: GroupTotals,
+    fused: Fused,
 }
+
+/// Requests that a fuse sent home from the canary, by group; the last place is of those without a key.
+pub type Fused = [f64; GROUPS + 1];
 
 impl UserMix {
     /// Adds one interval of both arms.
@@ -138,41 +153,67 @@ impl UserMix {
         *self = Self {
             canary: self.canary.plus("canary", canary)?,
             stable: self.stable.plus("stable", stable)?,
+            fused: self.fused,
         };
         Ok(())
     }
 
-    /// How far luck in the draw of users reaches: `t * sqrt(V_c + theta^2 V_s)` in units of a probability.
+    /// Adds what a fuse sent home in one interval.
     ///
-    /// For success `V_c` is at least `theta^2 V_s N_s / N_c`, the spread that users like stable's would have among as
-    /// few as the canary's. A canary that drew few of the users who fail shows little spread *because* it was lucky,
-    /// and its own spread alone passed a release that lies on a gate of 1.25 and 0.2 pp with probability 0.36 at weight
-    /// 1 % and 0.89 with 1 000 users (promised: 0.05); with the floor it was 0.02 at most (`tests/error_rates.rs`).
-    /// Harm needs no floor: there luck against the canary raises its spread.
-    ///
-    /// None while there is no past to take it from, which is when an arm has had no requests; where `theta` is 0 only
-    /// the canary's count. `t` is [`t_quantile`] of the half of alpha that pays for the margin.
+    /// # Errors
+    /// A number is no count, or the sum is none; nothing is added then.
+    pub fn add_fused(&mut self, fused: &Fused) -> Result<(), CountError> {
+        let mut sum = self.fused;
+        for (sum, more) in sum.iter_mut().zip(fused) {
+            check_arm("canary", *more, *more)?;
+            *sum += more;
+            check_arm("canary", *sum, *sum)?;
+        }
+        self.fused = sum;
+        Ok(())
+    }
+
+    /// How far the users of both arms differ: once an interval, for the margins of every line for `direction`.
     #[must_use]
-    pub fn margin(&self, direction: Direction, t: f64, theta: f64) -> Option<f64> {
-        let canary = self.canary.variance()?;
-        let stable = if theta == 0.0 {
-            0.0
+    pub fn spread(&self, direction: Direction) -> Spread {
+        let fused = match direction {
+            Direction::Harm => false,
+            Direction::Success => self.fused.iter().any(|fused| *fused > 0.0),
+        };
+        let canary = if fused {
+            self.canary_for_promotion().spread()
         } else {
-            self.stable.variance()?
+            self.canary.spread()
         };
-        let floor = match direction {
-            Direction::Harm => 0.0,
-            Direction::Success => {
-                theta * theta * stable * self.stable.requests() / self.canary.requests()
-            }
-        };
-        Some(margin(t, theta, canary.max(floor), stable))
+        Spread {
+            direction,
+            canary,
+            stable: self.stable.spread(),
+        }
+    }
+
+    /// [`Spread::margin`] of a single line.
+    #[must_use]
+    pub fn margin(&self, direction: Direction, level: MarginLevel, theta: f64) -> Option<f64> {
+        self.spread(direction).margin(level, theta)
     }
 
     /// The canary's counts so far.
     #[must_use]
     pub fn canary(&self) -> &GroupTotals {
         &self.canary
+    }
+
+    /// The canary's counts so far with each request that a fuse sent home as a bad one.
+    #[must_use]
+    pub fn canary_for_promotion(&self) -> GroupTotals {
+        let mut canary = self.canary.clone();
+        let places = canary.groups.iter_mut().chain([&mut canary.ungrouped]);
+        for (place, fused) in places.zip(self.fused) {
+            place.bad += fused;
+            place.total += fused;
+        }
+        canary
     }
 
     /// Stable's counts so far.
@@ -182,12 +223,78 @@ impl UserMix {
     }
 }
 
+/// How far the users of both arms differ after the intervals so far, for one direction.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    direction: Direction,
+    canary: Option<ArmSpread>,
+    stable: Option<ArmSpread>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct ArmSpread {
+    variance: f64,
+    requests: f64,
+}
+
+impl Spread {
+    /// How far luck in the draw of users reaches: `t * sqrt(V_c + theta^2 V_s)` in units of a probability.
+    ///
+    /// For success `V_c` is at least `theta^2 V_s N_s / N_c`, the spread that users like stable's would have among as
+    /// few as the canary's. A canary that drew few of the users who fail shows little spread *because* it was lucky,
+    /// and its own spread alone passed a release that lies on a gate of 1.25 and 0.2 pp with probability 0.36 at weight
+    /// 1 % and 0.89 with 1 000 users (promised: 0.05); with the floor it was 0.02 at most (`tests/error_rates.rs`).
+    /// Harm needs no floor: there luck against the canary raises its spread.
+    ///
+    /// None while there is no past to take it from, which is when an arm has had no requests; where `theta` is 0 only
+    /// the canary's count.
+    #[must_use]
+    pub fn margin(&self, level: MarginLevel, theta: f64) -> Option<f64> {
+        let canary = self.canary?;
+        let stable = if theta == 0.0 {
+            0.0
+        } else {
+            self.stable?.variance
+        };
+        let floor = match (self.direction, self.stable) {
+            (Direction::Success, Some(of)) => {
+                theta * theta * stable * of.requests / canary.requests
+            }
+            _ => 0.0,
+        };
+        Some(margin(level.t, theta, canary.variance.max(floor), stable))
+    }
+}
+
+/// What half of an error probability buys: the quantile of [`t_quantile`], which is found by iteration and so is to be
+/// computed once for a plan and not for each interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MarginLevel {
+    t: f64,
+}
+
+impl MarginLevel {
+    /// The level at which luck exceeds the margin with probability `tail`: `alpha / 2` for a whole error probability of
+    /// `alpha`, or a metric's share of that.
+    ///
+    /// None where `tail` is outside (0, 0.5].
+    #[must_use]
+    pub fn new(tail: f64) -> Option<Self> {
+        Some(Self {
+            t: t_quantile(tail)?,
+        })
+    }
+}
+
 /// The wire form of [`UserMix`], not yet trusted.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Totals {
     canary: GroupTotals,
     stable: GroupTotals,
+    // Checkpoints of before know nothing of fuses.
+    #[serde(default)]
+    fused: Fused,
 }
 
 impl TryFrom<Totals> for UserMix {
@@ -196,10 +303,13 @@ impl TryFrom<Totals> for UserMix {
     fn try_from(from: Totals) -> Result<Self, CountError> {
         from.canary.check("canary")?;
         from.stable.check("stable")?;
-        Ok(Self {
+        let mut mix = Self {
             canary: from.canary,
             stable: from.stable,
-        })
+            fused: Fused::default(),
+        };
+        mix.add_fused(&from.fused)?;
+        Ok(mix)
     }
 }
 

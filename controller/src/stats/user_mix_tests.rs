@@ -11,6 +11,10 @@ fn arm(bad: impl Fn(usize) -> f64, total: impl Fn(usize) -> f64) -> GroupTotals 
     }
 }
 
+fn level(t: f64) -> MarginLevel {
+    MarginLevel { t }
+}
+
 #[track_caller]
 fn check(actual: f64, expected: f64) {
     assert!(
@@ -104,22 +108,22 @@ fn requests_without_a_key_dilute_the_spread_and_add_none() {
 fn no_margin_is_taken_without_a_past() {
     let some = arm(|_| 1.0, |_| 10.0);
     let mut mix = UserMix::default();
-    assert_eq!(mix.margin(Direction::Harm, 2.0, 1.1), None);
+    assert_eq!(mix.margin(Direction::Harm, level(2.0), 1.1), None);
     mix.add(&GroupTotals::default(), &some).expect("counts");
     assert_eq!(
-        mix.margin(Direction::Harm, 2.0, 1.1),
+        mix.margin(Direction::Harm, level(2.0), 1.1),
         None,
         "the canary has had no requests"
     );
     let mut mix = UserMix::default();
     mix.add(&some, &GroupTotals::default()).expect("counts");
     assert_eq!(
-        mix.margin(Direction::Harm, 2.0, 1.1),
+        mix.margin(Direction::Harm, level(2.0), 1.1),
         None,
         "stable has had no requests"
     );
     assert_eq!(
-        mix.margin(Direction::Harm, 2.0, 0.0),
+        mix.margin(Direction::Harm, level(2.0), 0.0),
         Some(0.0),
         "an absolute limit does not need stable"
     );
@@ -132,11 +136,13 @@ fn the_margin_adds_both_arms_in_quadrature() {
     let mut mix = UserMix::default();
     mix.add(&uneven, &uneven).expect("counts");
     check(
-        mix.margin(Direction::Harm, 3.0, 2.0).expect("has a past"),
+        mix.margin(Direction::Harm, level(3.0), 2.0)
+            .expect("has a past"),
         3.0 * (5.0 * variance).sqrt(),
     );
     check(
-        mix.margin(Direction::Harm, 3.0, 0.0).expect("has a past"),
+        mix.margin(Direction::Harm, level(3.0), 0.0)
+            .expect("has a past"),
         3.0 * variance.sqrt(),
     );
 }
@@ -148,20 +154,62 @@ fn for_success_the_canary_is_not_thought_more_even_than_stable() {
     let variance = uneven.variance().expect("has requests");
     let mut mix = UserMix::default();
     mix.add(&even, &uneven).expect("counts");
-    let margin = |mix: &UserMix, direction| mix.margin(direction, 3.0, 2.0).expect("has a past");
+    let margin =
+        |mix: &UserMix, direction| mix.margin(direction, level(3.0), 2.0).expect("has a past");
     check(margin(&mix, Direction::Harm), 3.0 * (4.0 * variance).sqrt());
     check(
         margin(&mix, Direction::Success),
         3.0 * (4.0 * variance * 100.0 + 4.0 * variance).sqrt(),
     );
     assert_eq!(
-        mix.margin(Direction::Success, 3.0, 0.0),
+        mix.margin(Direction::Success, level(3.0), 0.0),
         Some(0.0),
         "an absolute limit does not look at stable"
     );
     let mut mix = UserMix::default();
     mix.add(&uneven, &even).expect("counts");
     check(margin(&mix, Direction::Success), 3.0 * variance.sqrt());
+}
+
+#[test]
+fn what_a_fuse_sent_home_counts_for_success_alone_and_as_bad() {
+    let (some, fused) = (arm(|_| 1.0, |_| 100.0), {
+        let mut fused = Fused::default();
+        (fused[3], fused[16]) = (40.0, 7.0);
+        fused
+    });
+    let (mut mix, mut without) = (UserMix::default(), UserMix::default());
+    mix.add(&some, &some).expect("counts");
+    without.add(&some, &some).expect("counts");
+    mix.add_fused(&fused).expect("counts");
+    assert_eq!(
+        mix.spread(Direction::Harm),
+        without.spread(Direction::Harm),
+        "nobody was harmed by them"
+    );
+    let mut promoted = some.clone();
+    promoted.groups[3] = GroupCount {
+        bad: 41.0,
+        total: 140.0,
+    };
+    promoted.ungrouped = GroupCount {
+        bad: 7.0,
+        total: 7.0,
+    };
+    assert_eq!(mix.canary_for_promotion(), promoted);
+    let mut whole = UserMix::default();
+    whole.add(&promoted, &some).expect("counts");
+    assert_eq!(
+        mix.spread(Direction::Success),
+        whole.spread(Direction::Success)
+    );
+    let before = mix.clone();
+    for bad in [-1.0, f64::NAN, f64::INFINITY] {
+        let mut fused = fused;
+        fused[5] = bad;
+        assert!(mix.add_fused(&fused).is_err());
+        assert_eq!(mix, before);
+    }
 }
 
 #[test]
@@ -187,7 +235,7 @@ fn intervals_add_up_and_a_bad_one_adds_nothing() {
     mix.add(&huge, &good).expect("finite by itself");
     assert!(mix.add(&huge, &good).is_err(), "the sum is not");
     assert_eq!(
-        mix.margin(Direction::Harm, 2.0, 1.0),
+        mix.margin(Direction::Harm, level(2.0), 1.0),
         None,
         "and no variance comes of it"
     );
@@ -199,6 +247,7 @@ fn a_checkpoint_restores_bit_for_bit() {
     let mut mix = UserMix::default();
     mix.add(&arm(|_| 0.1, |_| 0.3), &arm(|g| g as f64 / 3.0, |_| 7.0))
         .expect("counts");
+    mix.add_fused(&[1.0 / 3.0; GROUPS + 1]).expect("counts");
     let written = serde_json::to_string(&mix).expect("serializes");
     assert_eq!(
         serde_json::from_str::<UserMix>(&written).expect("restores"),

@@ -9,7 +9,7 @@ use super::course::Way;
 use super::line;
 use super::plan::{HALF, PlannedMetric, Source};
 use crate::api::{Analysis, Metric, PrometheusCounters};
-use crate::stats::user_mix::t_quantile;
+use crate::stats::user_mix::MarginLevel;
 
 const BASE: &str = "spec.analysis.metrics";
 
@@ -114,8 +114,8 @@ fn planned(
         gates: gates.collect(),
         limit: way.limit.map(line),
         dispersion: metric.dispersion,
-        harm_t: t_quantile(harm)?,
-        gate_t: t_quantile(analysis.false_promotion * HALF)?,
+        harm_margin: MarginLevel::new(harm)?,
+        gate_margin: MarginLevel::new(analysis.false_promotion * HALF)?,
     })
 }
 

@@ -10,6 +10,7 @@ use super::{Choice, RolloutName};
 use crate::api::{Deadline, Guard, OnFail, Pause, PrometheusCounters};
 use crate::paths::Paths;
 use crate::stats::poisson::Line;
+use crate::stats::user_mix::MarginLevel;
 
 /// Half of an error probability pays for the margin, half is the level of the e-process (statistics 7.9).
 pub const HALF: f64 = 0.5;
@@ -76,10 +77,10 @@ pub struct PlannedMetric {
     pub limit: Option<Line>,
     /// How many bad events come at once (statistics 7.4).
     pub dispersion: f64,
-    /// Quantile of the margin that luck in the draw of users is allowed against rollback (statistics 7.9).
-    pub harm_t: f64,
+    /// What luck in the draw of users is allowed against rollback (statistics 7.9).
+    pub harm_margin: MarginLevel,
     /// The same against promotion.
-    pub gate_t: f64,
+    pub gate_margin: MarginLevel,
 }
 
 impl PlannedMetric {

@@ -2,8 +2,8 @@
 
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
+use rand_distr::{Distribution, Poisson};
 use serin_controller::stats::user_mix::{GROUPS, GroupTotals};
-use statrs::function::gamma::ln_gamma;
 
 /// Who the users are.
 #[derive(Clone, Copy)]
@@ -92,60 +92,7 @@ impl Release {
     }
 }
 
-/// A Poisson number: by multiplication for small means, else by Hörmann's transformed rejection (PTRS, 1993).
 fn poisson(rng: &mut Xoshiro256PlusPlus, mean: f64) -> f64 {
-    if mean < 10.0 {
-        let limit = (-mean).exp();
-        let (mut product, mut count) = (rng.random::<f64>(), 0.0);
-        while product > limit {
-            product *= rng.random::<f64>();
-            count += 1.0;
-        }
-        return count;
-    }
-    let b = 0.931 + 2.53 * mean.sqrt();
-    let a = -0.059 + 0.02483 * b;
-    let inverse_alpha = 1.1239 + 1.1328 / (b - 3.4);
-    let v_r = 0.9277 - 3.6224 / (b - 2.0);
-    loop {
-        let u = rng.random::<f64>() - 0.5;
-        let v = rng.random::<f64>();
-        let us = 0.5 - u.abs();
-        let k = ((2.0 * a / us + b) * u + mean + 0.43).floor();
-        if us >= 0.07 && v <= v_r {
-            return k;
-        }
-        if k < 0.0 || (us < 0.013 && v > us) {
-            continue;
-        }
-        let accept = (v * inverse_alpha / (a / (us * us) + b)).ln();
-        if accept <= k * mean.ln() - mean - ln_gamma(k + 1.0) {
-            return k;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn poisson_numbers_have_their_mean_and_variance() {
-        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
-        for mean in [0.3, 7.0, 12.0, 250.0, 20_000.0] {
-            let draws: Vec<f64> = (0..20_000).map(|_| poisson(&mut rng, mean)).collect();
-            let average = draws.iter().sum::<f64>() / 20_000.0;
-            let variance = draws.iter().map(|x| (x - average).powi(2)).sum::<f64>() / 19_999.0;
-            // Five standard errors each.
-            assert!(
-                (average - mean).abs() < 5.0 * (mean / 20_000.0).sqrt(),
-                "{mean}: mean {average}"
-            );
-            let spread = ((2.0 * mean * mean + mean) / 20_000.0).sqrt();
-            assert!(
-                (variance - mean).abs() < 5.0 * spread,
-                "{mean}: variance {variance}"
-            );
-        }
-    }
+    // A group that nobody is in has a mean of 0, which is no distribution.
+    Poisson::new(mean).map_or(0.0, |poisson| poisson.sample(rng))
 }

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Counts, Direction, Line, lambda_star, log_e_increment};
+use super::{Counts, Direction, HARM, Line, lambda_star, log_e_increment};
 use crate::stats::count::{CountError, check_arm};
-use crate::stats::{log_add_exp, log_sum_exp, reaches};
+use crate::stats::reaches;
 
 /// Why an interval, or a checkpoint, cannot be used. The evidence is left as it was.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -65,16 +65,21 @@ pub enum Consumed {
     Carried,
 }
 
+/// Alternatives of the longer grid.
+const LONGEST: usize = HARM.len();
+
 /// Evidence for one direction of one metric (1.4). Serialized, it is a checkpoint that restores bit for bit.
 ///
 /// Each interval is to be given exactly once and in time order: the caller keeps the index of the last one next to
-/// this state, for counting one twice breaks the guarantee.
+/// this state, for counting one twice breaks the guarantee. It is 144 bytes and owns no heap: a controller holds tens
+/// of thousands.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", try_from = "Checkpoint")]
+#[serde(into = "Checkpoint", try_from = "Checkpoint")]
 pub struct EProcess {
     direction: Direction,
     share: f64,
-    log_wealth: Vec<f64>,
+    /// By alternative of the grid; places beyond a shorter grid stay 0.
+    log_wealth: [f64; LONGEST],
     stable_bad: f64,
     stable_total: f64,
     log_e: f64,
@@ -180,14 +185,14 @@ impl EProcess {
     }
 
     fn fresh(direction: Direction, share: f64, prior: Prior) -> Self {
+        let mut log_wealth = [0.0; LONGEST];
+        for (log_wealth, alternative) in log_wealth.iter_mut().zip(direction.grid()) {
+            *log_wealth = alternative.weight.ln();
+        }
         Self {
             direction,
             share,
-            log_wealth: direction
-                .grid()
-                .iter()
-                .map(|alternative| alternative.weight.ln())
-                .collect(),
+            log_wealth,
             stable_bad: prior.bad,
             stable_total: prior.total,
             log_e: 0.0,
@@ -228,13 +233,21 @@ impl EProcess {
                 *log_wealth += log_e_increment(lambda, counts, line) / phi;
             }
         }
-        self.log_e = log_sum_exp(self.log_wealth.iter().copied());
+        let wealth = self.log_wealth.iter().take(grid.len());
+        let largest = wealth.clone().copied().fold(f64::NEG_INFINITY, f64::max);
+        let mut parts = [0.0; LONGEST];
+        for (part, log_wealth) in parts.iter_mut().zip(wealth) {
+            *part = (log_wealth - largest).exp();
+        }
+        let whole: f64 = parts.iter().sum();
+        self.log_e = largest + whole.ln();
         self.log_e_max = self.log_e_max.max(self.log_e);
         if self.share > 0.0 {
-            for (log_wealth, alternative) in self.log_wealth.iter_mut().zip(grid) {
-                let kept = (-self.share).ln_1p() + *log_wealth;
-                *log_wealth =
-                    log_add_exp(kept, self.share.ln() + alternative.weight.ln() + self.log_e);
+            let wealth = self.log_wealth.iter_mut().zip(grid).zip(parts);
+            for ((log_wealth, alternative), part) in wealth {
+                // In units of the whole nothing overflows, and what is below the smallest float was nothing.
+                let kept = (1.0 - self.share) * part / whole;
+                *log_wealth = self.log_e + (kept + self.share * alternative.weight).ln();
             }
         }
         let finite = self.log_e.is_finite()
@@ -250,8 +263,8 @@ impl EProcess {
     }
 }
 
-/// The wire form of [`EProcess`], not yet trusted.
-#[derive(Deserialize)]
+/// The wire form of [`EProcess`]; read, it is not yet trusted.
+#[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Checkpoint {
     direction: Direction,
@@ -263,6 +276,21 @@ struct Checkpoint {
     log_e_max: f64,
 }
 
+impl From<EProcess> for Checkpoint {
+    fn from(process: EProcess) -> Self {
+        let grid = process.direction.grid().len();
+        Self {
+            direction: process.direction,
+            share: process.share,
+            log_wealth: process.log_wealth.into_iter().take(grid).collect(),
+            stable_bad: process.stable_bad,
+            stable_total: process.stable_total,
+            log_e: process.log_e,
+            log_e_max: process.log_e_max,
+        }
+    }
+}
+
 impl TryFrom<Checkpoint> for EProcess {
     type Error = PoissonError;
 
@@ -271,8 +299,8 @@ impl TryFrom<Checkpoint> for EProcess {
             bad: from.stable_bad,
             total: from.stable_total,
         };
-        let start = Self::new(from.direction, from.share, prior)?;
-        if from.log_wealth.len() != start.log_wealth.len() {
+        let mut start = Self::new(from.direction, from.share, prior)?;
+        if from.log_wealth.len() != from.direction.grid().len() {
             return Err(PoissonError::Checkpoint("its grid has another length"));
         }
         let numbers = from.log_wealth.iter().chain([&from.log_e, &from.log_e_max]);
@@ -284,8 +312,10 @@ impl TryFrom<Checkpoint> for EProcess {
                 "the largest evidence is below the evidence",
             ));
         }
+        for (log_wealth, kept) in start.log_wealth.iter_mut().zip(&from.log_wealth) {
+            *log_wealth = *kept;
+        }
         Ok(Self {
-            log_wealth: from.log_wealth,
             log_e: from.log_e,
             log_e_max: from.log_e_max,
             ..start
