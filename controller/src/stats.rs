@@ -3,16 +3,20 @@
 //! Every formula is taken from the note that the modules cite by section. Logarithms are natural, counts are `f64`
 //! because a source may deliver fractions, and nothing here panics: what cannot be used is a typed error.
 
+pub mod bernoulli;
 pub mod beta_mixture;
 pub mod combine;
 pub mod count;
 pub mod counter;
 pub mod dirichlet;
 pub mod domain;
+pub mod exposure;
+pub mod histogram;
 pub mod planning;
 pub mod poisson;
 pub mod proportion;
 pub mod ratio;
+pub mod shift;
 pub mod user_mix;
 
 /// `log(sum(exp(x)))` without overflow; negative infinity for an empty sum.
