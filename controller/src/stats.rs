@@ -10,13 +10,20 @@ pub mod count;
 pub mod counter;
 pub mod dirichlet;
 pub mod domain;
+pub mod drift;
 pub mod exposure;
+pub mod fairness;
 pub mod histogram;
+pub mod mean;
+pub mod multinomial;
+pub mod normal_mixture;
+pub mod overdispersion;
 pub mod planning;
 pub mod poisson;
 pub mod proportion;
 pub mod ratio;
 pub mod shift;
+pub mod srm;
 pub mod user_mix;
 
 /// `log(sum(exp(x)))` without overflow; negative infinity for an empty sum.
