@@ -273,7 +273,7 @@ fn combined(case: &Case, field: &str) -> Option<Output> {
 /// The level in a field's name, as in `rollback_at_alpha_.05_(>=20)`.
 fn alpha_in(field: &str) -> Option<f64> {
     let (_, rest) = field.split_once("alpha_")?;
-    rest.split('_').next()?.parse().ok()
+    rest.split(['_', '(']).next()?.parse().ok()
 }
 
 fn planned(case: &Case, field: &str) -> Option<Output> {

@@ -2,14 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::weight;
 use crate::stats::domain::{DomainError, finite, not_negative, positive};
 use crate::stats::normal_mixture::{Sides, log_e};
 
 /// Intervals before the first decision.
 pub const MIN_BLOCKS: u64 = 20;
 
-/// Each interval is one observation `D_i = h_i (d_i - margin)` and its own variance: `S = sum D_i`, `V = sum D_i^2`.
+/// Each interval is one observation `D_i = nc_i (d_i - margin)` and its own variance: `S = sum D_i`, `V = sum D_i^2`. The
+/// weight is the canary's number of units, as in the published vectors; the note prints `h_i`, which differs where the
+/// canary is no small part of the traffic. Both are valid, as is any weight that depends on numbers of units only.
+///
 /// Exact where `D_i` is symmetric given the past (de la Pena), untouched by correlation inside an interval, at the price
 /// of power (S17). Serialized, it is a checkpoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,7 +53,7 @@ impl Blocks {
             return Ok(());
         }
         let d = canary.1 / canary.0 - self.theta * (stable.1 / stable.0) - self.margin;
-        let block = weight(canary.0, stable.0) * d;
+        let block = canary.0 * d;
         let s = finite("sum S", self.s + block)?;
         let v = finite("variance V", self.v + block * block)?;
         (self.s, self.v, self.count) = (s, v, self.count.saturating_add(1));
