@@ -151,9 +151,9 @@ impl Stratified {
         })
     }
 
-    /// The log of the e-value that the difference is above the margin ([`Sides::One`]), or is not the margin
-    /// ([`Sides::Two`]); for success, that it is below, mirror the margin and the values. None before the canary has
-    /// `minimum` units ([`MIN_CANARY`], [`MIN_CANARY_SKEWED`]).
+    /// The log of the e-value that the difference is above the margin ([`Sides::One`]; [`Self::log_e_below`] for
+    /// success), or is not the margin ([`Sides::Two`]). None before the canary has `minimum` units ([`MIN_CANARY`],
+    /// [`MIN_CANARY_SKEWED`]).
     ///
     /// # Errors
     /// As [`log_e`].

@@ -144,7 +144,7 @@ impl Overdispersion {
                 sum.bad += count.bad;
                 sum.total += count.total;
             }
-            block.filled += 1;
+            block.filled = block.filled.saturating_add(1);
             if block.filled >= length {
                 block.done.add(block.open.values())?;
                 block.open.clear();

@@ -26,12 +26,12 @@ pub fn wilson(group: GroupCount, z: f64) -> (f64, f64) {
     let lower = if group.bad == 0.0 {
         0.0
     } else {
-        (centre - half).clamp(0.0, p)
+        (centre - half).max(0.0).min(p)
     };
     let upper = if group.bad == n {
         1.0
     } else {
-        (centre + half).clamp(p, 1.0)
+        (centre + half).max(p).min(1.0)
     };
     (lower, upper)
 }
