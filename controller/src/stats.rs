@@ -3,12 +3,27 @@
 //! Every formula is taken from the note that the modules cite by section. Logarithms are natural, counts are `f64`
 //! because a source may deliver fractions, and nothing here panics: what cannot be used is a typed error.
 
+pub mod bernoulli;
+pub mod beta_mixture;
 pub mod combine;
 pub mod count;
 pub mod counter;
+pub mod dirichlet;
+pub mod domain;
+pub mod drift;
+pub mod exposure;
+pub mod fairness;
+pub mod histogram;
+pub mod mean;
+pub mod multinomial;
+pub mod normal_mixture;
+pub mod overdispersion;
 pub mod planning;
 pub mod poisson;
+pub mod proportion;
 pub mod ratio;
+pub mod shift;
+pub mod srm;
 pub mod user_mix;
 
 /// `log(sum(exp(x)))` without overflow; negative infinity for an empty sum.
@@ -18,6 +33,25 @@ pub(crate) fn log_sum_exp(terms: impl Iterator<Item = f64> + Clone) -> f64 {
         return largest;
     }
     largest + terms.map(|term| (term - largest).exp()).sum::<f64>().ln()
+}
+
+/// `log(exp(a) + exp(b))` without overflow.
+fn log_add_exp(a: f64, b: f64) -> f64 {
+    log_sum_exp([a, b].into_iter())
+}
+
+/// Where `holds`, true on the left and false on the right, changes between the two ends.
+fn bisect(mut left: f64, mut right: f64, holds: impl Fn(f64) -> bool) -> f64 {
+    // 64 halvings of any range that is searched here end below the spacing of doubles around its solution.
+    for _ in 0..64 {
+        let middle = 0.5 * (left + right);
+        if holds(middle) {
+            left = middle;
+        } else {
+            right = middle;
+        }
+    }
+    0.5 * (left + right)
 }
 
 /// Whether an evidence of `log_e` reaches `1 / alpha`; an `alpha` outside (0, 1) is never reached.

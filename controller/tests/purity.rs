@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-const PURE: [&str; 17] = [
+const PURE: [&str; 23] = [
     "api",
     "cells",
     "evidence",
@@ -20,6 +20,12 @@ const PURE: [&str; 17] = [
     "rollout",
     "source",
     "stats",
+    "stats/bernoulli",
+    "stats/fairness",
+    "stats/histogram",
+    "stats/mean",
+    "stats/poisson",
+    "stats/srm",
     "validate",
 ];
 const IMPURE: [&str; 14] = [

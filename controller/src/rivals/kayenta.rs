@@ -12,7 +12,9 @@
 mod mann_whitney;
 mod score;
 
-pub use mann_whitney::{CONFIDENCE, ShiftInterval, TOLERANCE, shift_interval, z_at_shift};
+pub use mann_whitney::{
+    CONFIDENCE, ShiftInterval, TOLERANCE, critical_z, shift_interval, z_at_shift,
+};
 pub use score::{
     GroupScore, JudgedMetric, Score, ScoreClassification, ScoreConfig, ScoreReason, score,
 };

@@ -19,6 +19,9 @@ pub(crate) struct Group {
     pub(crate) compute: fn(&Map<String, Value>, &str) -> Option<Output>,
 }
 
+/// The field of a case in which the cases before it are put, for groups whose cases follow on each other.
+pub(crate) const BEFORE: &str = "_before";
+
 impl Group {
     /// Compares every field of every case that is not an input; the count of compared leaves, or all differences.
     pub(crate) fn run(&self, cases: &Value) -> Result<usize, Vec<String>> {
@@ -31,7 +34,7 @@ impl Group {
                 .filter(|(field, _)| !self.inputs.contains(&field.as_str()))
             {
                 let path = format!("{path}.{field}");
-                match (self.compute)(case, field) {
+                match (self.compute)(&case, field) {
                     None => differences.push(format!("{path}: nothing computes this field")),
                     Some(Output::Below(actual)) => match expected.as_f64() {
                         Some(bound) if actual < bound => compared += 1,
@@ -59,14 +62,18 @@ impl Group {
     }
 
     /// The cases with their paths; a group that is one object is one case.
-    fn cases<'a>(&self, cases: &'a Value) -> Vec<(String, &'a Map<String, Value>)> {
+    fn cases(&self, cases: &Value) -> Vec<(String, Map<String, Value>)> {
         match cases {
-            Value::Object(case) => vec![(self.name.to_owned(), case)],
+            Value::Object(case) => vec![(self.name.to_owned(), case.clone())],
             Value::Array(list) => {
-                let case = |at, case: &'a Value| {
-                    let case = case
+                let case = |at: usize, case: &Value| {
+                    let mut case = case
                         .as_object()
-                        .unwrap_or_else(|| panic!("{}[{at}] is not an object", self.name));
+                        .unwrap_or_else(|| panic!("{}[{at}] is not an object", self.name))
+                        .clone();
+                    if self.inputs.contains(&BEFORE) && !case.contains_key(BEFORE) {
+                        case.insert(BEFORE.to_owned(), json!(list[..at]));
+                    }
                     (format!("{}[{at}]", self.name), case)
                 };
                 list.iter()

@@ -1,6 +1,13 @@
-//! How each group of the vector file is computed.
+//! How each group of the vector file is computed: first the groups on counts of rare events, then the others by topic.
+
+mod common_events;
+mod distributions;
+mod means;
+mod people;
+mod rivals;
 
 use serde_json::{Map, Value, json};
+use serin_controller::stats::bernoulli::ODDS;
 use serin_controller::stats::combine::{e_bh, log_weighted_average, weighted_bonferroni};
 use serin_controller::stats::counter::counter_delta;
 use serin_controller::stats::planning::{Expectation, log_e_to_reach};
@@ -17,11 +24,24 @@ use crate::compare::{Group, Output};
 
 type Case = Map<String, Value>;
 
-pub(crate) const GROUPS: &[Group] = &[
-    // The odds grid belongs to the Bernoulli form, which is to come.
+/// Every group that can be run.
+pub(crate) fn groups() -> impl Iterator<Item = &'static Group> {
+    [
+        RARE_EVENTS,
+        common_events::GROUPS,
+        distributions::GROUPS,
+        means::GROUPS,
+        people::GROUPS,
+        rivals::GROUPS,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+const RARE_EVENTS: &[Group] = &[
     Group {
         name: "grids",
-        inputs: &["bernoulli_odds"],
+        inputs: &[],
         compute: grids,
     },
     Group {
@@ -131,6 +151,7 @@ fn grids(_: &Case, field: &str) -> Option<Output> {
     match field {
         "harm" => grid(&HARM),
         "success" => grid(&SUCCESS),
+        "bernoulli_odds" => grid(&ODDS),
         _ => None,
     }
 }
@@ -252,7 +273,7 @@ fn combined(case: &Case, field: &str) -> Option<Output> {
 /// The level in a field's name, as in `rollback_at_alpha_.05_(>=20)`.
 fn alpha_in(field: &str) -> Option<f64> {
     let (_, rest) = field.split_once("alpha_")?;
-    rest.split('_').next()?.parse().ok()
+    rest.split(['_', '(']).next()?.parse().ok()
 }
 
 fn planned(case: &Case, field: &str) -> Option<Output> {

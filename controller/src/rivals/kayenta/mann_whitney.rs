@@ -72,7 +72,7 @@ pub fn shift_interval(control: &[f64], experiment: &[f64]) -> Option<ShiftInterv
     }
     let pairs = differences.len();
     let sigma = sigma(m as f64, n as f64, ties(experiment) + ties(control));
-    let reach = Normal::standard().inverse_cdf(0.5 + CONFIDENCE / 2.0) * sigma;
+    let reach = critical_z() * sigma;
     // At most so many differences may lie above the lower end, and below the upper one.
     let outside = ((pairs as f64 / 2.0 + 0.5 + reach).ceil() - 1.0) as usize;
     let rank = outside.min(pairs - 1);
@@ -82,6 +82,12 @@ pub fn shift_interval(control: &[f64], experiment: &[f64]) -> Option<ShiftInterv
         estimate: 0.5 * nth((pairs - 1) / 2) + 0.5 * nth(pairs / 2),
         upper: nth(rank),
     })
+}
+
+/// The statistic at either end of the interval: the upper 1 % quantile of the normal distribution.
+#[must_use]
+pub fn critical_z() -> f64 {
+    Normal::standard().inverse_cdf(0.5 + CONFIDENCE / 2.0)
 }
 
 /// The probability that a point of the experiment is above one of the control, ties counting half.
