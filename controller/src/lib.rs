@@ -18,6 +18,7 @@ pub mod quantity;
 pub mod render;
 pub mod report;
 pub mod rollout;
+pub mod simulate;
 pub mod source;
 pub mod standalone;
 pub mod stats;

@@ -1,0 +1,373 @@
+//! The one place where looking ahead (`simulate`, `lint`) and looking back (`replay`) touch the judge: whole cells of
+//! counts go in, what the state machine of production makes of them comes out. Pure.
+//!
+//! What the counts do not tell is taken as honoured: every proxy runs every config at once, every request reaches the
+//! cluster that was meant, and an approval is given in the cell after it was asked for. Guards look at whole cells: at
+//! the fewest that cover their window.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serin_filter_core::split::GROUPS;
+
+use crate::api::DeadlinePolicy;
+use crate::cells::Grid;
+use crate::evidence::Evidence;
+use crate::observation::{ArmCounts, Cell, Proxy, Tally};
+use crate::report::{Verdict, View, report};
+use crate::rollout::{
+    Action, Do, GuardWindow, HoldReason, Input, Outcome, Refusal, Release, RolloutState, accept,
+    step,
+};
+use crate::source::Source;
+use crate::stats::poisson::Line;
+use crate::validate::Plan;
+
+pub use crate::rollout::Record;
+
+/// Hash groups of users.
+pub const USER_GROUPS: usize = GROUPS as usize;
+/// The one proxy that runs everything at once.
+const GENERATION: u64 = 1;
+
+/// Counts of one variant over one cell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arm {
+    /// Requests of users, by hash group.
+    pub groups: [Tally; USER_GROUPS],
+    /// Requests without a key.
+    pub ungrouped: Tally,
+    /// Requests that the fuse sent home, by hash group; the last are those without a key.
+    pub fused: [u64; USER_GROUPS + 1],
+    /// How often a fuse opened.
+    pub fuse_trips: u64,
+}
+
+impl Arm {
+    /// Sum over groups and ungrouped requests, without what the fuse sent home.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        let mut sum = self.ungrouped;
+        self.groups.iter().for_each(|group| sum.add(*group));
+        sum
+    }
+
+    fn counts(&self) -> ArmCounts {
+        ArmCounts {
+            groups: self.groups,
+            ungrouped: self.ungrouped,
+            fused: self.fused,
+            fuse_trips: self.fuse_trips,
+            // Taken as honoured: one request was looked at, and it was where it was meant to be.
+            sampled: self.tally().total.min(1),
+            misrouted: 0,
+        }
+    }
+}
+
+impl From<ArmCounts> for Arm {
+    fn from(counts: ArmCounts) -> Self {
+        Self {
+            groups: counts.groups,
+            ungrouped: counts.ungrouped,
+            fused: counts.fused,
+            fuse_trips: counts.fuse_trips,
+        }
+    }
+}
+
+/// Counts of both variants over one cell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interval {
+    /// The new version.
+    pub canary: Arm,
+    /// The stable version.
+    pub stable: Arm,
+}
+
+/// What of a rollout file decides how long it takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Design {
+    /// Weights as shares of 1, rising, with the line of their gates.
+    pub steps: Vec<(f64, Line)>,
+    /// A canary within this line is healthy.
+    pub tolerance: Line,
+    /// Bound on false rollbacks.
+    pub false_rollback: f64,
+    /// Bound on false promotions.
+    pub false_promotion: f64,
+    /// Time at 100 %.
+    pub soak: Duration,
+    /// Limit on the whole release.
+    pub deadline: Option<Duration>,
+    /// Whether users stay with their version, so that counts come by hash group.
+    pub sticky: bool,
+    /// Level of the e-process of a rollback, and of one gate: what the margin for luck leaves of the bounds.
+    pub levels: (f64, f64),
+}
+
+impl Design {
+    /// Of a valid file.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let evidence = Evidence::new(plan, 0);
+        let level = |(_, needed): (f64, f64)| (-needed).exp();
+        Self {
+            steps: plan
+                .steps
+                .iter()
+                .map(|step| (f64::from(step.weight) / 10_000.0, step.gate))
+                .collect(),
+            tolerance: plan.tolerance,
+            false_rollback: plan.false_rollback,
+            false_promotion: plan.false_promotion,
+            soak: plan.soak,
+            deadline: plan.deadline.as_ref().map(|deadline| deadline.after.0),
+            sticky: !plan.key.is_empty() || plan.choice.cookie_name().is_some(),
+            levels: (
+                level(evidence.harm(plan)),
+                evidence.gate(plan, 0).map_or(plan.false_promotion, level),
+            ),
+        }
+    }
+
+    /// The gate before 100 %.
+    #[must_use]
+    pub fn last_gate(&self) -> Line {
+        self.steps.last().map_or(self.tolerance, |(_, gate)| *gate)
+    }
+}
+
+/// How a release ended, or why it stands still until somebody comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The new version is live.
+    Promoted,
+    /// Rolled back, or held for a failure as `onFail: hold` says.
+    Stopped(By),
+    /// Held by the deadline.
+    Held,
+}
+
+/// What stopped a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The comparison, with its stated error probability.
+    Judge,
+    /// A hard limit, which has none.
+    Guard,
+    /// The time was over.
+    Deadline,
+}
+
+/// A release in progress, cell by cell.
+#[derive(Clone, Debug)]
+pub struct Engine<'s> {
+    source: &'s Source,
+    grid: Grid,
+    state: RolloutState,
+    next: i64,
+    now: Timestamp,
+    /// Cells that are not read yet, because their lag is not over.
+    unread: VecDeque<Cell>,
+    /// The canary's last cells, as many as the longest guard looks back.
+    recent: VecDeque<ArmCounts>,
+    waiting_for: Option<String>,
+}
+
+impl<'s> Engine<'s> {
+    /// The release of a rollout file, begun when cell `first` begins.
+    ///
+    /// # Errors
+    /// [`Refusal`], when the file does not fit the grid.
+    pub fn begin(source: &'s Source, grid: Grid, first: i64) -> Result<Self, Refusal> {
+        let plan = &source.plan;
+        let before = RolloutState {
+            name: plan.name.clone(),
+            hosts: plan.hosts.clone(),
+            paths: plan.paths.clone(),
+            live: plan.stable.clone(),
+            release: None,
+            history: Vec::new(),
+            consumed_actions: Vec::new(),
+        };
+        let now = grid.begin(first);
+        let (state, _) = accept(plan, &source.rollout, &before, now, grid)?;
+        Ok(Self {
+            source,
+            grid,
+            state,
+            next: first,
+            now,
+            unread: VecDeque::new(),
+            recent: VecDeque::new(),
+            waiting_for: None,
+        })
+    }
+
+    /// The canary's share of the users while the next cell passes, 0 to 1.
+    #[must_use]
+    pub fn canary_share(&self) -> f64 {
+        self.release().map_or(0.0, |release| {
+            if release.switched_on() {
+                release.weight() / 100.0
+            } else {
+                0.0
+            }
+        })
+    }
+
+    /// One cell passes; at its end guards look at it, and the judge at those whose lag is over.
+    pub fn pass(&mut self, interval: &Interval) {
+        let plan = &self.source.plan;
+        let cell = Cell {
+            index: self.next,
+            canary: interval.canary.counts(),
+            stable: interval.stable.counts(),
+        };
+        self.next += 1;
+        self.now = self.grid.begin(self.next);
+        self.remember(cell.canary.clone());
+        self.unread.push_back(cell);
+        let until = self.grid.readable_until(self.now);
+        let readable = self.unread.partition_point(|cell| cell.index < until);
+        let cells: Vec<Cell> = self.unread.drain(..readable).collect();
+        let guards: Vec<_> = plan
+            .guards
+            .iter()
+            .map(|guard| Some(self.window(guard.over.0)))
+            .collect();
+        let proxies = [Proxy {
+            target: "all".to_owned(),
+            up: true,
+            generation: Some(GENERATION),
+            invalid: false,
+        }];
+        let approval = self.approval();
+        let transition = step(
+            Some(plan),
+            &self.state,
+            &Input {
+                now: self.now,
+                grid: self.grid,
+                cells: &cells,
+                proxies: Ok(&proxies),
+                generation: Some(GENERATION),
+                guards: &guards,
+                actions: approval.as_slice(),
+            },
+        );
+        self.state = transition.next;
+        self.waiting_for = transition.waiting_for;
+    }
+
+    fn remember(&mut self, canary: ArmCounts) {
+        let longest = self.source.plan.guards.iter().map(|guard| guard.over.0);
+        let cells = self.cells_of(longest.max().unwrap_or_default());
+        self.recent.push_back(canary);
+        while self.recent.len() > cells {
+            self.recent.pop_front();
+        }
+    }
+
+    /// The fewest whole cells that cover a window.
+    fn cells_of(&self, window: Duration) -> usize {
+        let cells = window.as_millis().div_ceil(self.grid.cell().as_millis());
+        usize::try_from(cells).unwrap_or(usize::MAX)
+    }
+
+    fn window(&self, over: Duration) -> GuardWindow {
+        let mut sum = ArmCounts::default();
+        for arm in self.recent.iter().rev().take(self.cells_of(over)) {
+            sum.ungrouped.add(arm.ungrouped);
+            for (group, more) in sum.groups.iter_mut().zip(&arm.groups) {
+                group.add(*more);
+            }
+        }
+        GuardWindow {
+            canary: sum.tally(),
+            bad_sources: sum.bad_sources(),
+        }
+    }
+
+    fn approval(&self) -> Option<Action> {
+        let release = self.state.in_progress()?;
+        let hold = release.hold.as_ref()?;
+        (hold.reason == HoldReason::Approval).then(|| Action {
+            id: self.now.to_string(),
+            what: Do::Promote,
+            by: "serin".to_owned(),
+            why: "approvals are taken as given here".to_owned(),
+            seen: Some(release.stage),
+        })
+    }
+
+    fn release(&self) -> Option<&Release> {
+        self.state.release.as_ref()
+    }
+
+    /// How it ended; `None` while it goes on.
+    #[must_use]
+    pub fn ending(&self) -> Option<Ending> {
+        let release = self.release()?;
+        match (release.outcome, &release.hold) {
+            (Some(Outcome::Succeeded), _) => Some(Ending::Promoted),
+            (Some(Outcome::RolledBack), _) => Some(Ending::Stopped(self.stopped_by(release))),
+            (None, Some(hold)) => match hold.reason {
+                HoldReason::Failure => Some(Ending::Stopped(self.stopped_by(release))),
+                HoldReason::Deadline => Some(Ending::Held),
+                HoldReason::Paused | HoldReason::Approval => None,
+            },
+            (None, None) => None,
+        }
+    }
+
+    fn stopped_by(&self, release: &Release) -> By {
+        let plan = &self.source.plan;
+        let over = plan.deadline.as_ref().is_some_and(|deadline| {
+            deadline.then == DeadlinePolicy::Rollback
+                && self.now >= release.started + deadline.after.0
+        });
+        if release.evidence.failed(plan) {
+            By::Judge
+        } else if over {
+            By::Deadline
+        } else {
+            By::Guard
+        }
+    }
+
+    /// When the cells so far end: the clock of the release.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The story so far, oldest first.
+    #[must_use]
+    pub fn records(&self) -> &[Record] {
+        self.release().map_or(&[], |release| &release.records)
+    }
+
+    /// What the judge says now, and why the release does not go up, in one sentence.
+    #[must_use]
+    pub fn verdict(&self) -> Option<(Verdict, String)> {
+        let view = View {
+            waiting_for: self.waiting_for.clone(),
+            ..View::default()
+        };
+        let status = report(Some(&self.source.plan), &self.state, &view);
+        let metric = status.release?.metric;
+        Some((metric.verdict, metric.sentence))
+    }
+
+    /// Why it does not go up.
+    #[must_use]
+    pub fn waiting_for(&self) -> Option<&str> {
+        self.waiting_for.as_deref()
+    }
+}
+
+#[cfg(test)]
+mod tests;
