@@ -16,9 +16,11 @@ macro_rules! say {
 mod action;
 mod client;
 mod explain;
+mod files;
 mod get;
 mod lint;
 mod run;
+mod simulate;
 mod view;
 mod watch;
 
@@ -51,6 +53,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Check rollout files
     Lint(lint::LintArgs),
+    /// Try a rollout out before it is shipped: how long it takes, what it finds, what it lets through
+    Simulate(simulate::SimulateArgs),
     /// Approve a waiting step, or go one step on without its evidence
     Promote(action::ActionArgs),
     /// Send everybody back to the live version
@@ -77,6 +81,7 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Command::Watch(args) => watch::watch(args).await,
         Command::Explain(args) => explain::explain(&args),
         Command::Lint(args) => lint::lint(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Promote(args) => action::ask(args, Do::Promote).await,
         Command::Abort(args) => action::ask(args, Do::Abort).await,
         Command::Pause(args) => action::ask(args, Do::Pause).await,
