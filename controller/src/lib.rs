@@ -17,6 +17,7 @@ pub mod prometheus;
 pub mod quantity;
 pub mod render;
 pub mod report;
+pub mod rivals;
 pub mod rollout;
 pub mod simulate;
 pub mod source;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-const PURE: [&str; 15] = [
+const PURE: [&str; 17] = [
     "api",
     "cells",
     "evidence",
@@ -15,6 +15,8 @@ const PURE: [&str; 15] = [
     "quantity",
     "render",
     "report",
+    "rivals",
+    "rivals/kayenta",
     "rollout",
     "source",
     "stats",
