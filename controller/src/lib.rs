@@ -16,6 +16,7 @@ pub mod paths;
 pub mod prometheus;
 pub mod quantity;
 pub mod render;
+pub mod replay;
 pub mod report;
 pub mod rivals;
 pub mod rollout;

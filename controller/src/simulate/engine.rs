@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serin_filter_core::split::GROUPS;
 
 use crate::api::DeadlinePolicy;
@@ -22,7 +23,7 @@ use crate::rollout::{
 };
 use crate::source::Source;
 use crate::stats::poisson::Line;
-use crate::validate::Plan;
+use crate::validate::{Plan, VariantRef};
 
 pub use crate::rollout::Record;
 
@@ -139,8 +140,33 @@ impl Design {
     }
 }
 
+/// How the counts of a release name its variants: by name and by version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    /// Namespace and name of the rollout, as label values have them.
+    pub rollout: String,
+    /// Name and version of the new version.
+    pub canary: (String, String),
+    /// Name and version of the stable one.
+    pub stable: (String, String),
+}
+
+impl Names {
+    /// Of a valid file.
+    #[must_use]
+    pub fn of(plan: &Plan) -> Self {
+        let of = |variant: &VariantRef| (variant.name.clone(), variant.version.clone());
+        Self {
+            rollout: plan.name.to_string(),
+            canary: of(&plan.canary),
+            stable: of(&plan.stable),
+        }
+    }
+}
+
 /// How a release ended, or why it stands still until somebody comes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase", tag = "kind", content = "by")]
 pub enum Ending {
     /// The new version is live.
     Promoted,
@@ -151,7 +177,8 @@ pub enum Ending {
 }
 
 /// What stopped a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum By {
     /// The comparison, with its stated error probability.
     Judge,
