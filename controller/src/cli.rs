@@ -19,6 +19,7 @@ mod explain;
 mod files;
 mod get;
 mod lint;
+mod replay;
 mod run;
 mod simulate;
 mod view;
@@ -55,6 +56,8 @@ enum Command {
     Lint(lint::LintArgs),
     /// Try a rollout out before it is shipped: how long it takes, what it finds, what it lets through
     Simulate(simulate::SimulateArgs),
+    /// Say what a rollout would have decided on counts that were recorded, when, and why
+    Replay(replay::ReplayArgs),
     /// Approve a waiting step, or go one step on without its evidence
     Promote(action::ActionArgs),
     /// Send everybody back to the live version
@@ -82,6 +85,7 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Command::Explain(args) => explain::explain(&args),
         Command::Lint(args) => lint::lint(&args),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Replay(args) => replay::run(args).await,
         Command::Promote(args) => action::ask(args, Do::Promote).await,
         Command::Abort(args) => action::ask(args, Do::Abort).await,
         Command::Pause(args) => action::ask(args, Do::Pause).await,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -15,7 +15,9 @@ use super::files::read_rollout;
 use crate::cells::Grid;
 use crate::quantity::{Fraction, Span};
 use crate::simulate::engine::Design;
-use crate::simulate::{Conditions, Summary, TRUTHS, Traffic, Users, Wanted, simulate};
+use crate::simulate::{
+    Conditions, Rival, Summary, TRUTHS, Traffic, Truth, Users, Wanted, simulate, simulate_rival,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct SimulateArgs {
@@ -55,12 +57,32 @@ pub(super) struct SimulateArgs {
     /// How long after its end a cell is read
     #[arg(long, env = "SERIN_LAG", default_value = "30s")]
     lag: Span,
+    /// Other systems to try on the same traffic, with the settings that their documentation shows
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "SYSTEM")]
+    against: Vec<Against>,
     /// Threads; 0: as many as there are cores
     #[arg(long, default_value_t = 0)]
     threads: usize,
     /// JSON instead of tables
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Against {
+    Flagger,
+    Argo,
+    Kayenta,
+}
+
+impl From<Against> for Rival {
+    fn from(against: Against) -> Self {
+        match against {
+            Against::Flagger => Self::Flagger,
+            Against::Argo => Self::Argo,
+            Against::Kayenta => Self::Kayenta,
+        }
+    }
 }
 
 fn failing(text: &str) -> Result<(Fraction, Fraction), String> {
@@ -91,6 +113,17 @@ struct Report {
     lag_seconds: f64,
     false_rollback: f64,
     false_promotion: f64,
+    releases: Vec<Kind>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    against: Vec<Other>,
+}
+
+/// Another system under the same traffic.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Other {
+    system: &'static str,
+    settings: &'static str,
     releases: Vec<Kind>,
 }
 
@@ -142,18 +175,36 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
         .num_threads(args.threads)
         .build()
         .context("failed to start the threads")?;
-    let bar = progress(args.runs * TRUTHS.len() as u64);
+    let rivals: Vec<Rival> = args.against.iter().map(|rival| (*rival).into()).collect();
+    let bar = progress(args.runs * TRUTHS.len() as u64 * (1 + rivals.len() as u64));
+    let kind = |truth: Truth, summary: Summary| Kind {
+        name: truth.name(),
+        canary_error_rate: truth.canary_rate(&design, traffic.error_rate),
+        wanted: truth.wanted(&design, traffic.error_rate),
+        summary,
+    };
+    let done = || bar.inc(1);
     let mut releases = Vec::new();
     for truth in TRUTHS {
         bar.set_message(truth.name());
         let summary = pool
-            .install(|| simulate(&conditions, truth, args.runs, args.seed, || bar.inc(1)))
+            .install(|| simulate(&conditions, truth, args.runs, args.seed, done))
             .with_context(|| format!("'{}' cannot be simulated", args.file.display()))?;
-        releases.push(Kind {
-            name: truth.name(),
-            canary_error_rate: truth.canary_rate(&design, traffic.error_rate),
-            wanted: truth.wanted(&design, traffic.error_rate),
-            summary,
+        releases.push(kind(truth, summary));
+    }
+    let mut against = Vec::new();
+    for rival in rivals {
+        bar.set_message(rival.name());
+        let run = |truth| simulate_rival(rival, &conditions, truth, args.runs, args.seed, done);
+        against.push(Other {
+            system: rival.name(),
+            settings: rival.settings(),
+            releases: pool.install(|| {
+                TRUTHS
+                    .iter()
+                    .map(|truth| kind(*truth, run(*truth)))
+                    .collect()
+            }),
         });
     }
     bar.finish_and_clear();
@@ -173,6 +224,7 @@ pub(super) fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
         false_rollback: design.false_rollback,
         false_promotion: design.false_promotion,
         releases,
+        against,
     };
     if args.json {
         say!("{}", serde_json::to_string_pretty(&report)?);

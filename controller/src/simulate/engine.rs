@@ -104,6 +104,8 @@ pub struct Design {
     pub deadline: Option<Duration>,
     /// Whether users stay with their version, so that counts come by hash group.
     pub sticky: bool,
+    /// Share of the requests that are copied for a shadow.
+    pub shadow_sample: Option<f64>,
     /// Level of the e-process of a rollback, and of one gate: what the margin for luck leaves of the bounds.
     pub levels: (f64, f64),
 }
@@ -126,6 +128,11 @@ impl Design {
             soak: plan.soak,
             deadline: plan.deadline.as_ref().map(|deadline| deadline.after.0),
             sticky: !plan.key.is_empty() || plan.choice.cookie_name().is_some(),
+            shadow_sample: plan
+                .choice
+                .shadow
+                .as_ref()
+                .map(|shadow| f64::from(shadow.sample) / 10_000.0),
             levels: (
                 level(evidence.harm(plan)),
                 evidence.gate(plan, 0).map_or(plan.false_promotion, level),

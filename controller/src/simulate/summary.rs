@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::engine::{By, Ending};
-use super::trial::Course;
+use super::world::Course;
 
 /// The normal quantile of a 95 % interval.
 const Z95: f64 = 1.959_963_985;

@@ -59,6 +59,15 @@ impl Truth {
         (self.factor(design, error_rate) * error_rate).min(1.0)
     }
 
+    /// How often a user's request fails on the canary that fails with `rate` on stable, 0 to 1.
+    #[must_use]
+    pub fn user_rate(self, design: &Design, error_rate: f64, rate: f64) -> f64 {
+        match self {
+            Self::Outage => 1.0,
+            _ => (rate * self.factor(design, error_rate)).min(1.0),
+        }
+    }
+
     /// What should become of it. A canary on the tolerance is within it, one on the last gate beyond it.
     #[must_use]
     pub fn wanted(self, design: &Design, error_rate: f64) -> Wanted {

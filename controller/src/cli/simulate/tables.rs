@@ -13,9 +13,33 @@ use crate::simulate::{Share, Spread, Wanted};
 /// Everything that a person reads.
 pub(super) fn text(report: &Report) -> String {
     let mut out = head(report);
-    let _ = write!(out, "\n\n{}\n\n{}\n", ends(report), times(report));
-    for sentence in promises(report) {
+    let _ = write!(
+        out,
+        "\n\n{}\n\n{}\n",
+        ends(&report.releases, report),
+        times(&report.releases, report)
+    );
+    for sentence in promises(
+        &report.releases,
+        Some((report.false_rollback, report.false_promotion)),
+    ) {
         let _ = write!(out, "\n{sentence}");
+    }
+    for other in &report.against {
+        let _ = write!(
+            out,
+            "\n\n{}: {}\n\n{}\n\n{}\n",
+            other.system,
+            other.settings,
+            ends(&other.releases, report),
+            times(&other.releases, report)
+        );
+        for sentence in promises(&other.releases, None) {
+            let _ = write!(out, "\n{sentence}");
+        }
+    }
+    if !report.against.is_empty() {
+        out.push('\n');
     }
     let _ = write!(
         out,
@@ -71,9 +95,9 @@ fn trimmed(table: &Table) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn ends(report: &Report) -> String {
+fn ends(releases: &[Kind], report: &Report) -> String {
     let mut table = table(["RELEASE", "FAILS", "PROMOTED", "ROLLED BACK", "NEITHER"]);
-    for kind in &report.releases {
+    for kind in releases {
         let summary = &kind.summary;
         let neither = Share::of(summary.held.count + summary.undecided.count, report.runs);
         table.add_row([
@@ -87,14 +111,14 @@ fn ends(report: &Report) -> String {
     trimmed(&table)
 }
 
-fn times(report: &Report) -> String {
+fn times(releases: &[Kind], report: &Report) -> String {
     let exposed = if report.users.is_some() {
         "USERS WITH AN ERROR"
     } else {
         "BAD ANSWERS"
     };
     let mut table = table(["RELEASE", "ENDS", "AFTER", "CANARY REQUESTS", exposed]);
-    for kind in &report.releases {
+    for kind in releases {
         let ways = [
             ("promoted", &kind.summary.promoted),
             ("rolled back", &kind.summary.rolled_back),
@@ -113,38 +137,36 @@ fn times(report: &Report) -> String {
 }
 
 /// What was promised, and what was seen of it.
-fn promises(report: &Report) -> Vec<String> {
+fn promises(releases: &[Kind], bounds: Option<(f64, f64)>) -> Vec<String> {
     let worst = |wanted: Wanted, of: &dyn Fn(&Kind) -> Share| {
-        let kinds = report.releases.iter().filter(|kind| kind.wanted == wanted);
+        let kinds = releases.iter().filter(|kind| kind.wanted == wanted);
         // Of equals the first: it lies nearest to the line.
         kinds
             .rev()
             .map(|kind| (of(kind), kind.name.as_str()))
             .max_by(|a, b| a.0.share.total_cmp(&b.0.share))
     };
-    let line = |what: &str, found: Option<(Share, &str)>, bound: f64| {
-        let (share_of, name) = found?;
-        let kept = if share_of.low > bound {
-            " - BROKEN under this traffic"
-        } else {
-            ""
-        };
-        let bound = Fraction(bound);
-        let seen = share(share_of);
+    let line = |what: &str, found: Option<(Share, &str)>, bound: Option<f64>| {
+        let (seen, name) = found?;
+        let promise = bound.map_or_else(String::new, |bound| {
+            let broken = if seen.low > bound {
+                " - BROKEN under this traffic"
+            } else {
+                ""
+            };
+            format!("; promised: at most {}{broken}", Fraction(bound))
+        });
         Some(format!(
-            "{what}: {seen} at worst ({name}); promised: at most {bound}{kept}"
+            "{what}: {} at worst ({name}){promise}",
+            share(seen)
         ))
     };
     let rollback = worst(Wanted::Promote, &|kind| kind.summary.by_judge);
     let promotion = worst(Wanted::RollBack, &|kind| kind.summary.promoted.share);
-    let mut lines = Vec::new();
-    lines.extend(line(
-        "False rollback by the judge",
-        rollback,
-        report.false_rollback,
-    ));
-    lines.extend(line("False promotion", promotion, report.false_promotion));
-    lines
+    let (of_rollback, of_promotion) = bounds.unzip();
+    let rollback = line("False rollback by the judge", rollback, of_rollback);
+    let promotion = line("False promotion", promotion, of_promotion);
+    rollback.into_iter().chain(promotion).collect()
 }
 
 /// `12.3% (11.1-13.6)`.
