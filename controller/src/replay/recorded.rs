@@ -26,6 +26,8 @@ use crate::validate::Problem;
 const MISTAKES: usize = 20;
 /// Whole numbers up to here are exact in a float (2^53).
 const EXACT: u64 = 9_007_199_254_740_992;
+/// The last moment of a recording, the year 9000: a rollout adds its spans of time to it, and the clock ends at 9999.
+const LATEST_SECONDS: i64 = 221_845_392_000;
 const COLUMNS: [&str; 8] = [
     "time", "cell", "variant", "version", "total", "bad", "group", "fused",
 ];
@@ -137,14 +139,16 @@ impl Reading<'_> {
                         return;
                     }
                 },
-                Some((names, columns)) => match self.row(&record, names.len(), columns) {
-                    Ok(row) => self.count(&row),
-                    Err((position, reason)) => {
+                Some((names, columns)) => {
+                    let counted = self
+                        .row(&record, names.len(), columns)
+                        .and_then(|row| self.count(&row).map_err(|reason| (columns.total, reason)));
+                    if let Err((position, reason)) = counted {
                         let place = self.place(line, position);
                         let name = names.get(position).unwrap_or_default().to_owned();
                         self.add(Some(place), &name, reason);
                     }
-                },
+                }
             }
         }
     }
@@ -177,32 +181,11 @@ impl Reading<'_> {
         let wrong = |position: usize, reason: String| Err((position, reason));
         let (when, is_time) = columns.when;
         let cell = if is_time {
-            match time(field(when)) {
-                // A cell whose number times its length no clock holds is found here, too.
-                Some(at) => at
-                    .as_millisecond()
-                    .div_euclid(self.grid.cell().as_millis().try_into().unwrap_or(i64::MAX)),
-                None => {
-                    return wrong(
-                        when,
-                        format!(
-                            "'{}' is neither a time such as 2026-11-21T10:00:30Z nor seconds since 1970",
-                            field(when)
-                        ),
-                    );
-                }
-            }
+            self.cell_at(field(when))
         } else {
-            match field(when).parse::<i64>() {
-                Ok(cell) if self.grid.begin(cell) < Timestamp::MAX && cell >= 0 => cell,
-                _ => {
-                    return wrong(
-                        when,
-                        format!("'{}' is not the number of a cell, from 0 on", field(when)),
-                    );
-                }
-            }
+            self.cell_number(field(when))
         };
+        let cell = cell.map_err(|reason| (when, reason))?;
         let canary = self.is_canary(columns, field(columns.who.0))?;
         let total = count(field(columns.total)).map_err(|reason| (columns.total, reason))?;
         let bad = count(field(columns.bad)).map_err(|reason| (columns.bad, reason))?;
@@ -242,6 +225,26 @@ impl Reading<'_> {
         })
     }
 
+    fn cell_at(&self, text: &str) -> Result<i64, String> {
+        let at = time(text).ok_or_else(|| {
+            format!(
+                "'{text}' is neither a time such as 2026-11-21T10:00:30Z nor seconds since 1970"
+            )
+        })?;
+        if !(0..LATEST_SECONDS).contains(&at.as_second()) {
+            return Err(format!("'{text}' is not between the years 1970 and 9000"));
+        }
+        let cell = i64::try_from(self.grid.cell().as_millis()).unwrap_or(i64::MAX);
+        Ok(at.as_millisecond().div_euclid(cell))
+    }
+
+    fn cell_number(&self, text: &str) -> Result<i64, String> {
+        let number = text.parse::<i64>().ok().filter(|cell| *cell >= 0);
+        number
+            .filter(|cell| self.grid.begin(*cell).as_second() < LATEST_SECONDS)
+            .ok_or_else(|| format!("'{text}' is not the number of a cell, from 0 to the year 9000"))
+    }
+
     fn is_canary(&self, columns: &Columns, text: &str) -> Result<bool, Wrong> {
         let (position, is_version) = columns.who;
         let of = |(name, version): &(String, String)| {
@@ -265,7 +268,8 @@ impl Reading<'_> {
         }
     }
 
-    fn count(&mut self, row: &Row) {
+    /// Adds a row to its cell.
+    fn count(&mut self, row: &Row) -> Result<(), String> {
         let interval = self.recording.entry(row.cell).or_default();
         let arm: &mut Arm = if row.canary {
             &mut interval.canary
@@ -275,9 +279,16 @@ impl Reading<'_> {
         let tally = arm.groups.get_mut(row.group).unwrap_or(&mut arm.ungrouped);
         tally.total = tally.total.saturating_add(row.total);
         tally.bad = tally.bad.saturating_add(row.bad);
-        if let Some(fused) = arm.fused.get_mut(row.group) {
-            *fused = fused.saturating_add(row.fused);
+        let total = tally.total;
+        let mut fused = 0;
+        if let Some(sum) = arm.fused.get_mut(row.group) {
+            *sum = sum.saturating_add(row.fused);
+            fused = *sum;
         }
+        if total.max(fused) > EXACT {
+            return Err("adds up to more than 2^53 requests with the rows before".to_owned());
+        }
+        Ok(())
     }
 }
 

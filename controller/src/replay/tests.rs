@@ -141,3 +141,41 @@ fn a_recording_that_cannot_be_replayed_is_refused() {
     let said = far.unwrap_err().to_string();
     assert!(said.contains("check its times"), "{said}");
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_was_counted_a_replay_ends_with_finite_numbers(
+        cells in proptest::collection::vec(
+            [(0..=1u64 << 53, 0.0..=1.0f64), (0..=1u64 << 53, 0.0..=1.0f64)],
+            1..12,
+        ),
+    ) {
+        let source = source(&text());
+        let arm = |(total, share): (u64, f64)| {
+            let bad = ((total as f64 * share) as u64).min(total);
+            let mut arm = crate::simulate::engine::Arm::default();
+            arm.groups[3] = crate::observation::Tally { total, bad };
+            arm.ungrouped = arm.groups[3];
+            arm.fused[16] = total;
+            arm
+        };
+        let recording: Recording = (0..)
+            .zip(&cells)
+            .map(|(index, [canary, stable])| {
+                let (canary, stable) = (arm(*canary), arm(*stable));
+                (index, Interval { canary, stable })
+            })
+            .collect();
+        let found = replay(&source, grid(), &recording, true).unwrap();
+        // JSON has no NaN and no infinity: they would be null.
+        let json = serde_json::to_value(&found).unwrap();
+        for spoken in json["verdicts"].as_array().unwrap() {
+            proptest::prop_assert!(spoken["weight"].is_number(), "{spoken}");
+        }
+        let sentences: Vec<_> = found.verdicts.iter().map(|spoken| &spoken.sentence).collect();
+        let finite = sentences.iter().all(|said| !said.contains("NaN") && !said.contains("inf"));
+        proptest::prop_assert!(finite, "{sentences:?}");
+    }
+}

@@ -167,3 +167,19 @@ fn a_design_has_the_levels_that_the_judge_uses() {
     assert_eq!(design.steps[1].0, 0.25);
     assert!(design.sticky);
 }
+
+#[test]
+fn the_plan_by_formula_is_right_within_a_factor_of_two() {
+    let source = source(&text().replace("      soak: 10s\n", ""));
+    let mut conditions = conditions(&source);
+    conditions.traffic.requests_per_minute = 600.0;
+    conditions.cells = 2880;
+    let design = Design::of(&source.plan);
+    let planned = outlook(&design, 600.0, 0.01).to_promote().unwrap();
+    let simulated = run(&conditions, Truth::Ratio(1.0), 40)
+        .promoted
+        .seconds
+        .unwrap();
+    let factor = planned.as_secs_f64() / simulated.median;
+    assert!((0.5..2.0).contains(&factor), "{planned:?} {simulated:?}");
+}

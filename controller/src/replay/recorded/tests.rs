@@ -83,11 +83,11 @@ fn each_mistake_of_a_row_is_said_with_its_place() {
     for (wrong, expected) in [
         (
             "x,canary,5,0,0",
-            "x.csv:3:1: cell: 'x' is not the number of a cell, from 0 on",
+            "x.csv:3:1: cell: 'x' is not the number of a cell, from 0 to the year 9000",
         ),
         (
             "-1,canary,5,0,0",
-            "x.csv:3:1: cell: '-1' is not the number of a cell, from 0 on",
+            "x.csv:3:1: cell: '-1' is not the number of a cell, from 0 to the year 9000",
         ),
         (
             "1,green,5,0,0",
@@ -131,6 +131,14 @@ fn each_mistake_of_a_row_is_said_with_its_place() {
     check(
         "time,version,total,bad\nyesterday,8,5,0\n",
         "x.csv:2:1: time: 'yesterday' is neither a time such as 2026-11-21T10:00:30Z nor seconds since 1970",
+    );
+    check(
+        "time,version,total,bad\n9999-12-30T00:00:00Z,8,5,0\n",
+        "x.csv:2:1: time: '9999-12-30T00:00:00Z' is not between the years 1970 and 9000",
+    );
+    check(
+        "cell,version,total,bad\n1,8,9007199254740992,0\n1,8,1,0\n",
+        "x.csv:3:5: total: adds up to more than 2^53 requests with the rows before",
     );
     check(
         "time,version,total,bad\n60,9,5,0\n",
