@@ -213,8 +213,8 @@ fn mistakes_of_a_recording_name_file_line_and_column() {
 }
 
 /// A Prometheus that answers every query with the counts of the cell that ends at its time.
-fn answer(stream: TcpStream) {
-    let mut lines = BufReader::new(&stream).lines();
+fn answer(mut stream: &TcpStream) {
+    let mut lines = BufReader::new(stream).lines();
     let request = lines.next().unwrap().unwrap();
     while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
     let time = request.split("time=").nth(1).unwrap();
@@ -239,14 +239,19 @@ fn answer(stream: TcpStream) {
         "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
-    (&stream).write_all((head + &body).as_bytes()).unwrap();
+    stream.write_all((head + &body).as_bytes()).unwrap();
 }
 
 #[test]
 fn a_replay_from_prometheus_is_that_of_the_same_counts_in_a_file() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || listener.incoming().flatten().for_each(answer));
+    std::thread::spawn(move || {
+        listener
+            .incoming()
+            .flatten()
+            .for_each(|stream| answer(&stream));
+    });
     let folder = Folder::new();
     let file = folder.file("fraud.yaml", ROLLOUT);
     // Cells 100 to 111, whose lag is over one cell later.
