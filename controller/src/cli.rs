@@ -16,9 +16,12 @@ macro_rules! say {
 mod action;
 mod client;
 mod explain;
+mod files;
 mod get;
 mod lint;
+mod replay;
 mod run;
+mod simulate;
 mod view;
 mod watch;
 
@@ -51,6 +54,10 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Check rollout files
     Lint(lint::LintArgs),
+    /// Try a rollout out before it is shipped: how long it takes, what it finds, what it lets through
+    Simulate(simulate::SimulateArgs),
+    /// Say what a rollout would have decided on counts that were recorded, when, and why
+    Replay(replay::ReplayArgs),
     /// Approve a waiting step, or go one step on without its evidence
     Promote(action::PromoteArgs),
     /// End the waiting of the present stage (pauses, approval, soak); the evidence is still wanted
@@ -87,6 +94,8 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Command::Skip(args) => action::ask(args, Do::Skip).await,
         Command::SetWeight(args) => action::set_weight(args).await,
         Command::Retry(args) => action::ask(args, Do::Retry).await,
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Replay(args) => replay::run(args).await,
         Command::Abort(args) => action::ask(args, Do::Abort).await,
         Command::Pause(args) => action::ask(args, Do::Pause).await,
         Command::Resume(args) => action::ask(args, Do::Resume).await,

@@ -2,7 +2,8 @@
 //!
 //! The core is pure: [`validate`] (file to plan), [`evidence`] (cells to evidence), [`rollout`] (state machine),
 //! [`render`] (state to proxy config), [`report`] (state to status). No clock, no I/O, no randomness in them; a test
-//! in `tests/purity.rs` keeps it so. [`standalone`] is the driver around them, [`cli`] what a person types.
+//! in `tests/purity.rs` keeps it so. [`simulate`] and [`replay`] run it on synthetic and on recorded cells; all they know of
+//! it is in [`simulate::engine`]. [`standalone`] is the driver around them, [`cli`] what a person types.
 
 pub mod api;
 pub mod cells;
@@ -16,9 +17,11 @@ pub mod paths;
 pub mod prometheus;
 pub mod quantity;
 pub mod render;
+pub mod replay;
 pub mod report;
 pub mod rivals;
 pub mod rollout;
+pub mod simulate;
 pub mod source;
 pub mod standalone;
 pub mod stats;

@@ -61,7 +61,7 @@ pub(super) struct RunArgs {
     listen: SocketAddr,
 }
 
-fn endpoint(text: &str) -> Result<String, String> {
+pub(super) fn endpoint(text: &str) -> Result<String, String> {
     let web = text.starts_with("http://") || text.starts_with("https://");
     web.then(|| text.to_owned())
         .ok_or_else(|| format!("write it as http://{text}"))
