@@ -34,6 +34,10 @@ const fn row(base: f64, rpm: f64, ratio: f64, e05: (f64, f64), e01: (f64, f64)) 
     }
 }
 
+/// The row whose medians (8 000 and 12 000) contradict its neighbour at 200 requests a minute (4 800 and 7 000): the
+/// same evidence in looks of 2 000 is decided by 6 000 and 8 000, and so it is here. It is shown and not counted.
+pub(crate) const DOUBTED: (f64, f64, f64) = (0.05, 2000.0, 1.2);
+
 /// Every cell; 0 requests where less than half were rolled back.
 #[rustfmt::skip]
 pub(crate) const TABLE: [Row; 36] = [

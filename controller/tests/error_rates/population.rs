@@ -40,7 +40,10 @@ impl Release {
         seed: u64,
     ) -> Self {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let rank = |user: u32| f64::from(user + 1).powf(-population.zipf);
+        let rank = |user: u32| match population.zipf {
+            0.0 => 1.0,
+            power => f64::from(user + 1).powf(-power),
+        };
         let activity = canary_requests / weight / (0..population.users).map(rank).sum::<f64>();
         let mut user = |user: u32| {
             let bad = rng.random::<f64>() < population.bad_users;
