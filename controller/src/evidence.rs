@@ -15,7 +15,7 @@ pub use words::thousands;
 use serde::{Deserialize, Serialize};
 
 use crate::observation::{Cell, Tally};
-use crate::validate::{Contest, Course, Plan};
+use crate::validate::{Course, Plan};
 
 /// Evidence of a release; a checkpoint that restores bit for bit.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,11 +105,12 @@ impl Evidence {
         self.canary.freeze_limits(plan);
     }
 
-    /// What a test of several versions has come to.
+    /// What a test of several versions has come to; `stopped` are those that are out of it, by their position among the
+    /// variants.
     #[must_use]
-    pub fn conclusion(&self, plan: &Plan, contest: &Contest) -> Conclusion {
+    pub fn conclusion(&self, plan: &Plan, stopped: &[u8]) -> Conclusion {
         match &self.ranking {
-            Some(ranking) => ranking.conclusion(plan, contest),
+            Some(ranking) => ranking.conclusion(plan, stopped),
             None => Conclusion::Open,
         }
     }
@@ -117,3 +118,6 @@ impl Evidence {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod several_tests;

@@ -93,23 +93,33 @@ impl Ranking {
         }
     }
 
-    /// What is proven. A winner has to beat every other version, the best of them included, so that of the others any
-    /// one may be named wrongly: they share `falsePromotion`. For "no difference" all pairs must be close, which needs
-    /// no correction.
+    /// What is proven of the versions that are still in the test. A winner has to beat every other one, the best of them
+    /// included, so that of the others any one may be named wrongly: they share `falsePromotion`
+    /// ([`PlannedMetric::gate_t`](crate::validate::PlannedMetric::gate_t) has the margin's part of it). For "no
+    /// difference" all pairs must be close, which needs no correction.
+    ///
+    /// `stopped` are the versions that were shown to be worse than tolerated: without users nothing more is learnt of
+    /// them, and to wait for that would keep the others from an answer.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "at most 16 versions")]
-    pub fn conclusion(&self, plan: &Plan, _contest: &Contest) -> Conclusion {
+    pub fn conclusion(&self, plan: &Plan, stopped: &[u8]) -> Conclusion {
         let level = plan.gate_level();
         let rivals = self.totals.len().saturating_sub(1).max(1) as f64;
-        let beats_all = |row: &Vec<Option<Duel>>| {
-            let mut duels = row.iter().flatten();
-            duels.all(|duel| reaches(duel.better.log_e_max(), level / rivals))
+        let runs = |version: usize| !stopped.iter().any(|it| usize::from(*it) == version);
+        let duels_of = |version: usize| {
+            let row = self.pairs.get(version).into_iter().flatten().enumerate();
+            row.filter_map(move |(other, duel)| duel.as_ref().filter(|_| runs(other)))
         };
-        if let Some(winner) = self.pairs.iter().position(beats_all) {
+        let mut running = (0..self.pairs.len()).filter(|version| runs(*version));
+        let winner = running.clone().find(|version| {
+            duels_of(*version).all(|duel| reaches(duel.better.log_e_max(), level / rivals))
+        });
+        if let Some(winner) = winner {
             return Conclusion::Winner(winner);
         }
-        let mut duels = self.pairs.iter().flatten().flatten();
-        if duels.all(|duel| reaches(duel.close.log_e_max(), level)) {
+        if running
+            .all(|version| duels_of(version).all(|duel| reaches(duel.close.log_e_max(), level)))
+        {
             Conclusion::NoDifference
         } else {
             Conclusion::Open
