@@ -118,6 +118,3 @@ impl Evidence {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod several_tests;

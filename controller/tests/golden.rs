@@ -6,10 +6,8 @@
 
 #![allow(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
-    clippy::indexing_slicing,
-    reason = "test code"
+    reason = "helpers of tests, which clippy sees as code"
 )]
 
 #[path = "golden/files.rs"]
@@ -111,7 +109,7 @@ fn difference(kept: &str, seen: &str) -> String {
             number.to_string()
         };
         if near.clone().any(|(_, sign, _)| *sign != ' ') {
-            let _ = writeln!(out, "{number:<3}{sign:>1} {text}").map(|()| ());
+            let _ = writeln!(out, "{number:<3}{sign:>1} {text}");
         }
     }
     out

@@ -142,6 +142,12 @@ fn apply(
                 }
             }
         }
+        Do::Skip if plan.is_some_and(|plan| matches!(plan.course, Course::Contest(_))) => {
+            let said = action.said();
+            let message =
+                format!("skip asked {said}, but a test ends by its evidence or its date alone");
+            release.record(now, message);
+        }
         Do::Skip => {
             release.skipped = true;
             release.hold = release

@@ -264,7 +264,8 @@ fn rolling_promoted() -> String {
         it.ready = now;
         it.ticks(5);
     }
-    it.until_that(|it| it.release().weight() > 50.0).say("all but one are");
+    it.until_that(|it| it.release().weight() > 50.0)
+        .say("all but one are");
     it.ready = ready(9, 1);
     it.ticks(5).say("all are");
     it.ready = ready(10, 0);

@@ -1,12 +1,15 @@
 //! What holds whatever happens: random counts, people, files, proxies and restarts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 use serin_filter_core::split::BUCKETS;
 
 use super::*;
 use crate::api::DeadlinePolicy;
+use crate::fixtures::{three_versions, with_strategy};
 use crate::report::{Status, View, report};
 use crate::validate::{Course, Plan};
 
@@ -16,9 +19,7 @@ const MOST: u64 = 1 << 53;
 /// Files about the same two versions, one of each strategy and some with other answers to the same things.
 fn files() -> Vec<String> {
     let strategy = |strategy: &str| {
-        let (head, rest) = split();
-        let spec = "  rollbackWindow: 1h\n  strategy:\n";
-        format!("{head}{spec}    {strategy}\n{rest}")
+        with_strategy(strategy).replace("  strategy:\n", "  rollbackWindow: 1h\n  strategy:\n")
     };
     let steps = "steps: [{weight: 10, gate: {ratio: 2.0, absolute: 0.5pp}}, {weight: 50, gate: {ratio: 1.25, absolute: 0.2pp}, pause: {approval: true}}]";
     let gate = "gate: {ratio: 1.5, absolute: 0.3pp}";
@@ -48,19 +49,10 @@ fn files() -> Vec<String> {
 /// Three versions, of which some may be out of the test.
 fn test_of_three() -> Vec<String> {
     let test = "abTest: {weights: {canary: 30, other: 20}, difference: 1pp, for: 1h}";
-    let (head, rest) = split();
-    let third = "    - {name: other, version: \"9\", route: {cluster: fraud-v9}}\n  assignment:";
-    let head = head.replace("  assignment:", third);
-    let of = |test: &str| format!("{head}  strategy:\n    {test}\n{rest}");
-    vec![of(test), of(&test.replace("30", "15"))]
-}
-
-/// The fixture before and after its strategy.
-fn split() -> (String, String) {
-    let text = text();
-    let (head, rest) = text.split_once("  strategy:\n").unwrap();
-    let (_, rest) = rest.split_once("  analysis:\n").unwrap();
-    (head.to_owned(), format!("  analysis:\n{rest}"))
+    vec![
+        three_versions(test),
+        three_versions(&test.replace("30", "15")),
+    ]
 }
 
 type Pair = (u64, u64);
@@ -392,6 +384,56 @@ fn rank(stage: Stage) -> usize {
         Stage::MoveDefault => 1001,
         Stage::DropHeader => 1002,
     }
+}
+
+/// A property over events that never get anywhere would hold of anything.
+#[test]
+fn the_random_events_reach_every_stage_and_every_end() {
+    let mut runner = TestRunner::deterministic();
+    let mut reached = BTreeSet::new();
+    for round in 0..200_usize {
+        let files = if round % 4 == 0 {
+            test_of_three()
+        } else {
+            files()
+        };
+        let mut world = World::new(files, round);
+        for _ in 0..40 {
+            let event = event().new_tree(&mut runner).unwrap().current();
+            world.happen(&event);
+            let release = world.bench.release();
+            reached.insert(match (release.outcome, release.stage) {
+                (Some(outcome), _) => format!("{outcome:?}"),
+                (None, Stage::Step(0)) => "first".to_owned(),
+                (None, Stage::Step(_)) => "step".to_owned(),
+                (None, stage) => format!("{stage:?}"),
+            });
+            if !release.stopped.is_empty() {
+                reached.insert("one is out".to_owned());
+            }
+            let messages = release.records.iter().map(|record| &record.message);
+            for part in ["shown to be below", "tried again"] {
+                if messages.clone().any(|message| message.contains(part)) {
+                    reached.insert(part.to_owned());
+                }
+            }
+        }
+    }
+    let wanted = [
+        "Concluded",
+        "DropHeader",
+        "MoveDefault",
+        "RolledBack",
+        "Soak",
+        "Succeeded",
+        "first",
+        "one is out",
+        "shown to be below",
+        "step",
+        "tried again",
+    ];
+    let missing: Vec<_> = wanted.iter().filter(|it| !reached.contains(**it)).collect();
+    assert!(missing.is_empty(), "not reached: {missing:?}");
 }
 
 proptest! {

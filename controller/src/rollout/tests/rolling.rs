@@ -1,15 +1,9 @@
 //! The weight that follows the endpoints.
 
 use super::*;
+use crate::fixtures::with_strategy;
 
 const STRATEGY: &str = "rolling: {maxWeight: 50, gate: {ratio: 1.5, absolute: 0.3pp}, soak: 10s}";
-
-fn rolling(strategy: &str) -> String {
-    let text = text();
-    let (head, rest) = text.split_once("  strategy:\n").unwrap();
-    let (_, rest) = rest.split_once("  analysis:\n").unwrap();
-    format!("{head}  strategy:\n    {strategy}\n  analysis:\n{rest}")
-}
 
 fn ready(canary: u64, stable: u64) -> Option<Ready> {
     Some(Ready { canary, stable })
@@ -17,7 +11,7 @@ fn ready(canary: u64, stable: u64) -> Option<Ready> {
 
 #[test]
 fn the_weight_follows_the_endpoints_up_to_the_limit_until_the_gate_has_passed() {
-    let mut bench = Bench::new(&rolling(STRATEGY));
+    let mut bench = Bench::new(&with_strategy(STRATEGY));
     assert_eq!(bench.weight(), 0.0);
     bench.ready = ready(3, 7);
     bench.tick((0, 0), (2000, 1));
@@ -42,7 +36,7 @@ fn the_weight_follows_the_endpoints_up_to_the_limit_until_the_gate_has_passed() 
 
 #[test]
 fn the_weight_falls_with_the_endpoints_at_once_whatever_holds_the_release() {
-    let mut bench = Bench::new(&rolling(STRATEGY));
+    let mut bench = Bench::new(&with_strategy(STRATEGY));
     bench.ready = ready(4, 6);
     bench.tick((0, 0), (2000, 1));
     bench.act(Do::Pause);
@@ -58,7 +52,7 @@ fn the_weight_falls_with_the_endpoints_at_once_whatever_holds_the_release() {
 
 #[test]
 fn without_any_number_of_endpoints_the_weight_stays() {
-    let mut bench = Bench::new(&rolling(STRATEGY));
+    let mut bench = Bench::new(&with_strategy(STRATEGY));
     bench.ready = ready(4, 6);
     bench.tick((0, 0), (2000, 1));
     for (unknown, why) in [(None, "nobody knows"), (ready(0, 0), "no endpoint")] {
@@ -78,7 +72,7 @@ fn without_any_number_of_endpoints_the_weight_stays() {
 
 #[test]
 fn everybody_is_there_only_with_the_gate_all_endpoints_and_a_request_that_was_looked_at() {
-    let mut bench = Bench::new(&rolling(STRATEGY));
+    let mut bench = Bench::new(&with_strategy(STRATEGY));
     bench.ready = ready(10, 0);
     bench.sampled = (0, 0);
     bench.ticks(100, (1000, 0), (1000, 1));
@@ -98,7 +92,7 @@ fn everybody_is_there_only_with_the_gate_all_endpoints_and_a_request_that_was_lo
 
 #[test]
 fn a_resumed_release_follows_the_endpoints_again() {
-    let mut bench = Bench::new(&rolling(STRATEGY));
+    let mut bench = Bench::new(&with_strategy(STRATEGY));
     bench.ready = ready(4, 6);
     bench.tick((0, 0), (2000, 1));
     let set = Action {
@@ -114,11 +108,11 @@ fn a_resumed_release_follows_the_endpoints_again() {
 
 #[test]
 fn an_edit_that_lowers_the_limit_is_obeyed_before_the_gate_has_passed() {
-    let mut bench = Bench::new(&rolling(STRATEGY));
+    let mut bench = Bench::new(&with_strategy(STRATEGY));
     bench.ready = ready(8, 2);
     bench.tick((0, 0), (2000, 1));
     assert_eq!(bench.weight(), 50.0);
-    bench.source = source(&rolling(&STRATEGY.replace("50", "20")));
+    bench.source = source(&with_strategy(&STRATEGY.replace("50", "20")));
     bench.accept().unwrap();
     bench.run(&[], &[]);
     assert_eq!((bench.weight(), bench.writes), (20.0, Writes::Down));

@@ -1,12 +1,10 @@
 //! What people do to the other strategies, and what an edit from one to another does.
 
 use super::*;
+use crate::fixtures::with_strategy;
 
 fn with(strategy: &str) -> String {
-    let text = text();
-    let (head, rest) = text.split_once("  strategy:\n").unwrap();
-    let (_, rest) = rest.split_once("  analysis:\n").unwrap();
-    format!("{head}  rollbackWindow: 1h\n  strategy:\n    {strategy}\n  analysis:\n{rest}")
+    with_strategy(strategy).replace("  strategy:\n", "  rollbackWindow: 1h\n  strategy:\n")
 }
 
 const MANUAL: &str = "manual: {weight: 5, soak: 10s}";

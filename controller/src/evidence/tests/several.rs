@@ -3,8 +3,8 @@
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
-use super::*;
-use crate::fixtures::{cell, source, text};
+use super::super::*;
+use crate::fixtures::{cell, source, text, three_versions};
 use crate::stats::reaches;
 
 const METRICS: &str = "    metrics:
@@ -101,16 +101,8 @@ fn slow_requests_that_not_every_proxy_counts_are_no_evidence() {
 }
 
 fn contest() -> Plan {
-    let text = text();
-    let (head, rest) = text.split_once("  strategy:\n").unwrap();
-    let (_, rest) = rest.split_once("  analysis:\n").unwrap();
-    let third = "    - {name: other, version: \"9\", route: {cluster: fraud-v9}}\n  assignment:";
-    let head = head.replace("  assignment:", third);
     let test = "abTest: {weights: {canary: 30, other: 30}, difference: 1pp, for: 1h}";
-    source(&format!(
-        "{head}  strategy:\n    {test}\n  analysis:\n{rest}"
-    ))
-    .plan
+    source(&three_versions(test)).plan
 }
 
 /// A cell of 1000 requests for each of three versions.
