@@ -115,7 +115,7 @@ impl Subject<'_> {
             return (Verdict::NoData, sentence);
         }
         if let Course::Contest(contest) = &plan.course {
-            return self.of_test(at, contest, compared);
+            return self.of_test(at, contest, &compared);
         }
         match self
             .step()
@@ -137,7 +137,7 @@ impl Subject<'_> {
                 let share = comparison.gate_share(plan, step);
                 (Verdict::Undecided, format!("{compared}: {share}"))
             }
-            None => self.without_gate(comparison, compared),
+            None => self.without_gate(comparison, &compared),
         }
     }
     fn is_stopped(&self) -> bool {
@@ -147,7 +147,7 @@ impl Subject<'_> {
     }
 
     /// A test is decided by its first metric; the others can only take a version out.
-    fn of_test(&self, at: usize, contest: &Contest, compared: String) -> (Verdict, String) {
+    fn of_test(&self, at: usize, contest: &Contest, compared: &str) -> (Verdict, String) {
         if at > 0 {
             return (Verdict::Undecided, format!("{compared}: no sign of harm"));
         }
@@ -161,7 +161,7 @@ impl Subject<'_> {
     }
 
     /// From the soak on, and where people or the clock decide.
-    fn without_gate(&self, comparison: &Comparison, compared: String) -> (Verdict, String) {
+    fn without_gate(&self, comparison: &Comparison, compared: &str) -> (Verdict, String) {
         let outcome = self.release.outcome;
         if let Some(objection) = self.release.evidence.soak_objection()
             && outcome.is_none()
