@@ -105,12 +105,12 @@ impl Evidence {
         self.canary.freeze_limits(plan);
     }
 
-    /// What a test of several versions has come to; `out` are those that are no longer in it, by their place in the
-    /// bucket table.
+    /// What a test of several versions has come to; `stopped` are those that are out of it, by their position among the
+    /// variants.
     #[must_use]
-    pub fn conclusion(&self, plan: &Plan, out: &[u8]) -> Conclusion {
+    pub fn conclusion(&self, plan: &Plan, stopped: &[u8]) -> Conclusion {
         match &self.ranking {
-            Some(ranking) => ranking.conclusion(plan, out),
+            Some(ranking) => ranking.conclusion(plan, stopped),
             None => Conclusion::Open,
         }
     }

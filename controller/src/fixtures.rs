@@ -49,6 +49,23 @@ pub(crate) fn edited(from: &str, to: &str) -> String {
     text.replacen(from, to, 1)
 }
 
+/// [`text`] with another strategy, in one line.
+pub(crate) fn with_strategy(strategy: &str) -> String {
+    let text = text();
+    let found = text.split_once("  strategy:\n");
+    let (head, rest) = found.expect("the fixture has a strategy");
+    let (_, rest) = rest
+        .split_once("  analysis:\n")
+        .expect("the fixture has an analysis");
+    format!("{head}  strategy:\n    {strategy}\n  analysis:\n{rest}")
+}
+
+/// The same with a third version, named other.
+pub(crate) fn three_versions(strategy: &str) -> String {
+    let third = "    - {name: other, version: \"9\", route: {cluster: fraud-v9}}\n  assignment:";
+    with_strategy(strategy).replacen("  assignment:", third, 1)
+}
+
 /// A parsed fixture.
 #[track_caller]
 pub(crate) fn source(text: &str) -> Source {

@@ -11,8 +11,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use serin_filter_core::config::{
-    Attribute, DEFAULT_ROUTE_HEADER, DEFAULT_SHADOW_HEADER, FilterConfig, RolloutConfig, VERSION,
-    VariantConfig,
+    Attribute, DEFAULT_ROUTE_HEADER, DEFAULT_SHADOW_HEADER, FilterConfig, RolloutConfig,
+    ShadowConfig, VERSION, VariantConfig,
 };
 use serin_filter_core::split::BucketTable;
 use serin_filter_core::stat::Encoding;
@@ -82,17 +82,22 @@ pub fn section(state: &RolloutState) -> Option<RolloutConfig> {
     let canary_is_live = release.canary_is_live();
     let lives = [!canary_is_live, canary_is_live].into_iter();
     let lives = lives.chain(std::iter::repeat(false));
-    for (variant, live) in section.variants.iter_mut().zip(lives) {
+    for (number, (variant, live)) in (0..).zip(section.variants.iter_mut().zip(lives)) {
         variant.live = live;
         // The live one is where all others lead home to.
         variant.enabled |= live;
-        variant.enabled &= live || release.outcome.is_none();
+        // Also rules and overrides lead to no version that is out of the test.
+        let runs = release.outcome.is_none() && !release.is_stopped(number);
+        variant.enabled &= live || runs;
     }
     if release.outcome.is_some() {
         section.progressing = false;
         section.rules.clear();
         section.fuse = None;
         section.cookie = None;
+        // Copies for the version of the release end with it; those for another cluster are nobody's release.
+        let copies = |shadow: &ShadowConfig| shadow.cluster == release.canary.route;
+        section.shadow = section.shadow.filter(|shadow| !copies(shadow));
     }
     Some(section)
 }

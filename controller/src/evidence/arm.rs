@@ -104,11 +104,13 @@ impl ArmEvidence {
         }
         self.judged_cells += u64::from(judged);
         self.harm_max = self.harm_max.max(self.harm(plan));
-        let fused: u64 = arm.fused.iter().sum();
-        let idle = arm.tally().total + fused == 0;
+        let fused = arm.fused.iter().copied().fold(0, u64::saturating_add);
+        let idle = arm.tally().total == 0 && fused == 0;
         self.idle_cells = if idle { self.idle_cells + 1 } else { 0 };
-        self.fused += fused;
-        self.fused_in_soak += if self.frozen { fused } else { 0 };
+        self.fused = self.fused.saturating_add(fused);
+        if self.frozen {
+            self.fused_in_soak = self.fused_in_soak.saturating_add(fused);
+        }
         self.note_trips(cell, arm, stable.tally());
         self.requests.add(arm.tally());
     }

@@ -147,6 +147,12 @@ impl Comparison {
         Some(self.gates.get(step)?.as_ref()?.log_e_max())
     }
 
+    /// The same now. Where a version has become worse since, its best says nothing of how far the gate is.
+    #[must_use]
+    pub fn gate_now(&self, step: usize) -> Option<f64> {
+        Some(self.gates.get(step)?.as_ref()?.log_e())
+    }
+
     /// Ratio of the rates with the interval that holds at all times at once with probability `1 - alpha`.
     #[must_use]
     pub fn ratio(&self, alpha: f64) -> Option<RatioInterval> {

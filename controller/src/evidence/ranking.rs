@@ -93,29 +93,33 @@ impl Ranking {
         }
     }
 
-    /// What is proven of the versions that are not `out` of the test. A winner has to beat every other version, the best of them included, so that of the others any
-    /// one may be named wrongly: they share `falsePromotion`. For "no difference" all pairs must be close, which needs
-    /// no correction.
+    /// What is proven of the versions that are still in the test. A winner has to beat every other one, the best of them
+    /// included, so that of the others any one may be named wrongly: they share `falsePromotion`
+    /// ([`PlannedMetric::gate_margin`](crate::validate::PlannedMetric::gate_margin) has the margin's part of it). For "no
+    /// difference" all pairs must be close, which needs no correction.
+    ///
+    /// `stopped` are the versions that were shown to be worse than tolerated: without users nothing more is learnt of
+    /// them, and to wait for that would keep the others from an answer.
     #[must_use]
     #[allow(clippy::cast_precision_loss, reason = "at most 16 versions")]
-    pub fn conclusion(&self, plan: &Plan, out: &[u8]) -> Conclusion {
+    pub fn conclusion(&self, plan: &Plan, stopped: &[u8]) -> Conclusion {
         let level = plan.gate_level();
         let rivals = self.totals.len().saturating_sub(1).max(1) as f64;
-        let present = |version: usize| !out.iter().any(|out| usize::from(*out) == version);
-        let all = |row: &[Option<Duel>], proven: &dyn Fn(&Duel) -> bool| {
-            let mut duels = row.iter().enumerate().filter(|(other, _)| present(*other));
-            duels.all(|(_, duel)| duel.as_ref().is_none_or(proven))
+        let runs = |version: usize| !stopped.iter().any(|it| usize::from(*it) == version);
+        let duels_of = |version: usize| {
+            let row = self.pairs.get(version).into_iter().flatten().enumerate();
+            row.filter_map(move |(other, duel)| duel.as_ref().filter(|_| runs(other)))
         };
-        let rows = || {
-            let rows = self.pairs.iter().enumerate();
-            rows.filter(|(version, _)| present(*version))
-        };
-        let beats = |duel: &Duel| reaches(duel.better.log_e_max(), level / rivals);
-        if let Some((winner, _)) = rows().find(|(_, row)| all(row, &beats)) {
+        let mut running = (0..self.pairs.len()).filter(|version| runs(*version));
+        let winner = running.clone().find(|version| {
+            duels_of(*version).all(|duel| reaches(duel.better.log_e_max(), level / rivals))
+        });
+        if let Some(winner) = winner {
             return Conclusion::Winner(winner);
         }
-        let close = |duel: &Duel| reaches(duel.close.log_e_max(), level);
-        if rows().all(|(_, row)| all(row, &close)) {
+        if running
+            .all(|version| duels_of(version).all(|duel| reaches(duel.close.log_e_max(), level)))
+        {
             Conclusion::NoDifference
         } else {
             Conclusion::Open

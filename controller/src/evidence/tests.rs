@@ -1,3 +1,5 @@
+mod several;
+
 use super::*;
 use crate::fixtures::{cell, source, text};
 

@@ -47,18 +47,18 @@ impl Evidence {
         if arm.metrics.iter().all(|it| it.canary.total == 0) {
             return format!("the {name} has had no request in the cells read so far");
         }
-        let Some((at, log_e)) = arm.weakest_gate(step) else {
+        let Some((at, _)) = arm.weakest_gate(step) else {
             return format!("{}: the step has no gate", self.comparison(plan));
         };
         let comparison = arm.compared(plan, &plan.canary, at);
         if arm.judged_cells == 0 {
             return format!("{comparison}: the first cell is counted, not judged");
         }
-        let share = (log_e / -plan.gate_level().ln()).clamp(0.0, 1.0);
+        let gate = arm.metrics.get(at).map(|it| it.gate_share(plan, step));
         format!(
-            "{comparison}{}: {:.0} % of the evidence that the gate wants",
+            "{comparison}{}: {}",
             arm.sent_home(),
-            share * 100.0
+            gate.unwrap_or_default()
         )
     }
 
@@ -87,30 +87,46 @@ impl Evidence {
 
     /// What a test has come to, with every version's rate.
     #[must_use]
-    pub fn conclusion_sentence(&self, plan: &Plan, contest: &Contest, out: &[u8]) -> String {
+    pub fn conclusion_sentence(&self, plan: &Plan, contest: &Contest, stopped: &[u8]) -> String {
         let names: Vec<_> = std::iter::once(&plan.stable).chain(plan.arms()).collect();
         let metric = plan.metrics.first().map_or("", |metric| &metric.name);
         let rates = names.iter().enumerate().map(|(at, variant)| {
             let tally = self.ranking.as_ref().map(|it| it.tally(at));
-            format!("{} {}", variant.name, percent(tally.unwrap_or_default()))
+            let out = if stopped.iter().any(|it| usize::from(*it) == at) {
+                ", out of the test"
+            } else {
+                ""
+            };
+            let rate = percent(tally.unwrap_or_default());
+            format!("{} {rate}{out}", variant.name)
         });
-        let rates = rates.collect::<Vec<_>>().join(", ");
-        let verdict = match self.conclusion(plan, out) {
+        let rates = rates.collect::<Vec<_>>().join("; ");
+        let verdict = match self.conclusion(plan, stopped) {
             Conclusion::Winner(at) => {
                 let best = names.get(at);
                 let (name, version) =
                     best.map_or(("", ""), |it| (it.name.as_str(), it.version.as_str()));
-                format!("{name} (version {version}) has the fewest {metric}")
+                format!("{name} (version {version}) is shown to be the best by {metric}")
             }
             Conclusion::NoDifference => format!(
-                "no difference larger than {} pp in {metric}",
+                "no difference larger than {} pp by {metric}",
                 number(contest.difference * 100.0)
             ),
             Conclusion::Open => {
-                format!("no version is shown to have fewer {metric} than all others")
+                format!("no version is shown to be the best by {metric}")
             }
         };
         format!("{verdict} ({rates})")
+    }
+}
+
+impl Comparison {
+    /// How much of the evidence for a step's gate is there now; less than all of it, for else it has passed.
+    #[must_use]
+    pub fn gate_share(&self, plan: &Plan, step: usize) -> String {
+        let log_e = self.gate_now(step).unwrap_or_default();
+        let share = (log_e / -plan.gate_level().ln()).clamp(0.0, 0.99);
+        format!("{:.0} % of the evidence that the gate wants", share * 100.0)
     }
 }
 
@@ -146,16 +162,32 @@ impl ArmEvidence {
         };
         let who = format!("{} {}", variant.name, planned.name);
         let canary = percent(comparison.canary);
-        match comparison.limit {
+        // What its users met since it has everybody: the time before would hide it.
+        let soak = self.soak_of(comparison, planned);
+        match comparison.limit.filter(|_| soak.total > 0) {
             Some(limit) => format!(
-                "{who} {canary} (limit {} % at 100 %)",
+                "{who} {} at 100 % (limit {} %)",
+                percent(soak),
                 number(limit * 100.0)
             ),
+            None if comparison.stable.total == 0 => format!("{who} {canary}"),
             None if planned.tolerance.theta == 0.0 => format!(
                 "{who} {canary} (limit {} %)",
                 number(planned.tolerance.delta * 100.0)
             ),
             None => format!("{who} {canary} vs {}", percent(comparison.stable)),
+        }
+    }
+
+    /// Events since the comparison ended, without what a fuse sent home: nobody was harmed by that.
+    fn soak_of(&self, comparison: &Comparison, metric: &PlannedMetric) -> Tally {
+        let home = match metric.source {
+            Source::Custom(_) => 0,
+            Source::Errors | Source::Latency { .. } => self.fused_in_soak,
+        };
+        Tally {
+            total: comparison.soak.total.saturating_sub(home),
+            bad: comparison.soak.bad.saturating_sub(home),
         }
     }
 
@@ -185,6 +217,8 @@ fn words_of_line(theta: f64, delta: f64) -> String {
     let absolute = number(delta * 100.0);
     if theta == 0.0 {
         format!("{absolute} %")
+    } else if delta == 0.0 {
+        format!("{theta} x stable")
     } else {
         format!("{theta} x stable + {absolute} pp")
     }

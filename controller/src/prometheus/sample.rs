@@ -295,6 +295,82 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_are_no_counts_are_no_events() {
+        for value in ["NaN", "+Inf", "-Inf", "-3", "1e300", ""] {
+            let labels = |counter| {
+                [
+                    ("counter", counter),
+                    (stat::ROLLOUT, "a/b"),
+                    (stat::VERSION, "1"),
+                    (stat::GROUP, "2"),
+                ]
+            };
+            let found = counts(&[
+                row(&labels(stat::SPLIT_TOTAL), value),
+                row(&labels(stat::SPLIT_BAD_TOTAL), value),
+            ]);
+            assert_eq!(found.of("a/b", "1"), ArmCounts::default(), "{value}");
+            let custom = custom(
+                &[row(&[("counter", "total"), ("version", "1")], value)],
+                "version",
+            );
+            assert!(custom.values().all(|it| *it == Tally::default()), "{value}");
+            assert!(
+                ready(&[row(&[(CLUSTER, "c")], value)])
+                    .values()
+                    .all(|it| *it == 0),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_answer_is_no_request() {
+        assert_eq!(counts(&[]).of("a/b", "1"), ArmCounts::default());
+        assert!(
+            custom(&[], "version").is_empty() && answers(&[]).is_empty() && ready(&[]).is_empty()
+        );
+        assert_eq!(proxies(&[]), []);
+    }
+
+    #[test]
+    fn several_series_of_one_version_add_up() {
+        let labels = |pod| {
+            [
+                ("counter", stat::SPLIT_TOTAL),
+                (stat::ROLLOUT, "a/b"),
+                (stat::VERSION, "1"),
+                (stat::GROUP, "2"),
+                ("pod", pod),
+            ]
+        };
+        let found = counts(&[row(&labels("x"), "5"), row(&labels("y"), "7")]);
+        assert_eq!(found.of("a/b", "1").tally().total, 12);
+    }
+
+    #[test]
+    fn a_reset_that_lost_more_of_the_total_leaves_no_share_above_one() {
+        let labels = |counter| {
+            [
+                ("counter", counter),
+                (stat::ROLLOUT, "a/b"),
+                (stat::VERSION, "1"),
+                (stat::GROUP, "2"),
+            ]
+        };
+        let found = counts(&[
+            row(&labels(stat::SPLIT_TOTAL), "3"),
+            row(&labels(stat::SPLIT_BAD_TOTAL), "5"),
+        ]);
+        assert_eq!(found.of("a/b", "1").tally(), Tally { total: 5, bad: 5 });
+        let other = custom(
+            &[row(&[("counter", "bad"), ("version", "1")], "4")],
+            "version",
+        );
+        assert_eq!(other["1"], Tally { total: 4, bad: 4 });
+    }
+
+    #[test]
     fn a_proxy_without_our_gauge_has_no_generation() {
         let found = proxies(&[
             row(&[("__name__", "up"), ("instance", "a")], "1"),

@@ -289,3 +289,21 @@ fn a_host_with_a_star_is_a_domain_and_ports_are_no_part_of_it() {
     assert_eq!(config["ignore_port_in_host_matching"], true);
     assert_eq!(config["virtual_hosts"][0]["domains"], json!(["*.ml"]));
 }
+
+#[test]
+fn copies_for_the_version_of_a_release_end_with_it() {
+    let strategy = "shadow: {sample: 10%, gate: {ratio: 1.5, absolute: 0.3pp}}";
+    let text = crate::fixtures::with_strategy(strategy);
+    let (_, mut state) = crate::fixtures::started_with(&text);
+    assert_eq!(section(&state).unwrap().shadow.unwrap().cluster, "fraud-v8");
+    state.release.as_mut().unwrap().outcome = Some(Outcome::Concluded);
+    assert_eq!(section(&state).unwrap().shadow, None);
+}
+
+#[test]
+fn nothing_leads_to_a_version_that_is_out_of_the_test() {
+    let (_, mut state) = crate::fixtures::started();
+    assert!(section(&state).unwrap().variants[1].enabled);
+    state.release.as_mut().unwrap().stopped.push(1);
+    assert!(!section(&state).unwrap().variants[1].enabled);
+}

@@ -1,3 +1,5 @@
+mod verdicts;
+
 use super::*;
 use crate::fixtures::started;
 

@@ -80,13 +80,14 @@ pub fn accept(
     }
     next.hosts.clone_from(&plan.hosts);
     next.paths.clone_from(&plan.paths);
-    let weight = |state: &RolloutState| {
+    // By stable's share: a test has several versions that may lose users.
+    let live = |state: &RolloutState| {
         let serving = state.in_progress().filter(|release| release.switched_on());
-        serving.map_or(0.0, Release::weight)
+        serving.map_or(BUCKETS, |release| release.table.share(STABLE))
     };
     let writes = if next == *state {
         Writes::Nothing
-    } else if weight(&next) < weight(state) {
+    } else if live(&next) > live(state) {
         Writes::Down
     } else {
         Writes::Up
@@ -119,7 +120,15 @@ fn is_about(release: &Release, plan: &Plan) -> bool {
         &plan.salt,
         plan.choice.cookie_name(),
     );
-    of_release == of_plan
+    of_release == of_plan && !is_another_question(release, plan)
+}
+
+/// Whether a test has been answered, and the file now asks something else of the same versions: with the answer in hand
+/// the winner is released.
+fn is_another_question(release: &Release, plan: &Plan) -> bool {
+    let asked = |course: &Course| std::mem::discriminant(course);
+    release.outcome == Some(Outcome::Concluded)
+        && validate(&release.rollout).is_ok_and(|it| asked(&it.course) != asked(&plan.course))
 }
 
 /// Whether taking this file over would begin a release.
@@ -214,6 +223,9 @@ fn start(plan: &Plan, rollout: &ModelRollout, next: &mut RolloutState, now: Time
             Course::Copies => {
                 format!("copies of requests to version {stable} go to version {canary}")
             }
+            Course::Contest(_) if plan.others.is_empty() => {
+                format!("version {canary} is tested beside version {stable}")
+            }
             Course::Contest(_) => {
                 let versions: Vec<_> = plan.arms().map(|arm| arm.version.as_str()).collect();
                 format!(
@@ -237,9 +249,14 @@ fn was_live(plan: &Plan, state: &RolloutState, now: Timestamp) -> Option<Timesta
     if matches!(plan.course, Course::Copies | Course::Contest(_)) {
         return None;
     }
-    let replaced = state.history.iter().find(|past| {
-        past.outcome == Some(Outcome::Succeeded) && past.stable == plan.canary.version
-    })?;
+    let version = &plan.canary.version;
+    // Newest first. Since it was live it may have come back and been rolled back: then it has to show itself again.
+    let last = state.history.iter().find(|past| match past.outcome {
+        Some(Outcome::Succeeded) => past.stable == *version,
+        Some(Outcome::RolledBack) => past.version == *version,
+        Some(Outcome::Concluded) | None => false,
+    });
+    let replaced = last.filter(|past| past.outcome == Some(Outcome::Succeeded))?;
     (now <= replaced.ended + window).then_some(replaced.ended)
 }
 
@@ -277,11 +294,27 @@ fn edit(plan: &Plan, rollout: &ModelRollout, release: &mut Release, now: Timesta
     {
         release.deadline_passed = false;
     }
+    let tests = matches!(plan.course, Course::Contest(_) | Course::Copies);
+    if tests && !matches!(release.stage, Stage::Step(_)) {
+        // These strategies promote nobody: who writes one of them into a soak wants its weights.
+        set_step_weights(plan, release, 0);
+        release.enter(Stage::Step(0), now);
+    }
     let mut recounted = "";
     if let Stage::Step(index) = release.stage {
         // Cells can be read again: under new margins the evidence is counted anew from the first one. After the last
         // step there is nothing left to compare with, and the frozen limit stays.
-        if before.is_none_or(|before| !judged_alike(&before, plan)) {
+        let copies = |plan: &Plan| plan.course == Course::Copies;
+        if before
+            .as_ref()
+            .is_some_and(|before| copies(before) != copies(plan))
+        {
+            // What users met says nothing of copies, nor the other way round.
+            release.first_cell = release.grid.first_after(now);
+            release.evidence = Evidence::new(plan, release.first_cell);
+            release.comparison_waived = false;
+            recounted = "; its evidence begins anew";
+        } else if before.is_none_or(|before| !judged_alike(&before, plan)) {
             release.evidence = Evidence::new(plan, release.first_cell);
             release.comparison_waived = false;
             // The cells to be read again are about other weights.

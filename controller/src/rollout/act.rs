@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serin_filter_core::split::BUCKETS;
 
 use super::accept::{begin_again, set_step_weights, set_weight};
 use super::advance::{SWITCHED_OFF, move_on};
@@ -132,8 +133,20 @@ fn apply(
             release.hold = None;
             release.record(now, format!("resumed {}", action.said()));
             if let (true, Some(plan), Stage::Step(index)) = (release.by_hand, plan, release.stage) {
-                return back_to_the_step(plan, release, index, now);
+                match plan.course {
+                    // The weight that people set is the step's own.
+                    Course::Hand => {}
+                    // The endpoints and the gate say in this very tick what is too much.
+                    Course::Capacity => release.by_hand = false,
+                    _ => return back_to_the_step(plan, release, index, now),
+                }
             }
+        }
+        Do::Skip if plan.is_some_and(|plan| matches!(plan.course, Course::Contest(_))) => {
+            let said = action.said();
+            let message =
+                format!("skip asked {said}, but a test ends by its evidence or its date alone");
+            release.record(now, message);
         }
         Do::Skip => {
             release.skipped = true;
@@ -227,7 +240,8 @@ fn set_by_hand(
         _ if !matches!(stage, Stage::Step(_)) => {
             Some("the new version has everybody already: abort takes it back".to_owned())
         }
-        Some(weight) if (0.0..100.0).contains(&weight) => None,
+        // 99.999 % would be rounded to everybody.
+        Some(weight) if (0.0..100.0).contains(&weight) && buckets(weight) < BUCKETS => None,
         _ => Some(
             "a weight is 0 to less than 100 per cent (promote --full gives it everybody)"
                 .to_owned(),

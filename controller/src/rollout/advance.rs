@@ -13,7 +13,7 @@ use super::{Input, Writes};
 use crate::api::DeadlinePolicy;
 use crate::evidence::Conclusion;
 use crate::observation::Proxy;
-use crate::validate::{Course, Ends, Plan};
+use crate::validate::{Contest, Course, Ends, Plan};
 
 /// Wait before the header is dropped again after requests went to the wrong cluster.
 const RETRY: Duration = Duration::from_secs(30);
@@ -144,10 +144,20 @@ pub(super) fn forward(
     if !release.switched_on() {
         return Err(SWITCHED_OFF.to_owned());
     }
+    let unread = unread(release, input);
+    // Whoever runs a test was promised its end; for that nobody has to go up, and no proxy has to be asked.
+    if let Course::Contest(contest) = &plan.course
+        && has_ended(contest, release, input.now)
+        && (unread <= 0 || input.proxies.is_err())
+    {
+        let stopped = &release.stopped;
+        let sentence = release.evidence.conclusion_sentence(plan, contest, stopped);
+        let message = format!("the test's time is over: {sentence}");
+        return Ok(conclude(state, input.now, message));
+    }
     if let Some(reason) = waiting_for_proxies(input) {
         return Err(reason);
     }
-    let unread = unread(release, input);
     if unread > 0 {
         return Err(format!(
             "catching up: {unread} cells are still to be counted"
@@ -198,6 +208,13 @@ fn expired(plan: &Plan, release: &Release, now: Timestamp) -> Option<(DeadlinePo
     })
 }
 
+fn has_ended(contest: &Contest, release: &Release, now: Timestamp) -> bool {
+    match contest.ends {
+        Ends::After(span) => now >= release.started + span,
+        Ends::At(at) => now >= at,
+    }
+}
+
 /// What a step waits for depends on what moves the weights.
 fn in_step(
     plan: &Plan,
@@ -226,22 +243,12 @@ fn in_step(
         ),
         Course::Capacity => follow_up(plan, release, input, verdict_due),
         Course::Contest(contest) => {
-            let ended = match contest.ends {
-                Ends::After(span) => now >= release.started + span,
-                Ends::At(at) => now >= at,
-            };
-            let sentence = release
-                .evidence
-                .conclusion_sentence(plan, contest, &release.stopped);
-            let open = release.evidence.conclusion(plan, &release.stopped) == Conclusion::Open;
-            match (open, ended) {
-                (false, _) if verdict_due => Ok(conclude(state, now, sentence)),
-                (_, true) => Ok(conclude(
-                    state,
-                    now,
-                    format!("the test's time is over: {sentence}"),
-                )),
-                _ => Err(sentence),
+            let (evidence, stopped) = (&release.evidence, &release.stopped);
+            let sentence = evidence.conclusion_sentence(plan, contest, stopped);
+            if verdict_due && evidence.conclusion(plan, stopped) != Conclusion::Open {
+                Ok(conclude(state, now, sentence))
+            } else {
+                Err(sentence)
             }
         }
     }
@@ -254,24 +261,20 @@ fn follow_up(
     input: &Input<'_>,
     verdict_due: bool,
 ) -> Result<Writes, String> {
-    let Some(wanted) = capacity::wanted(plan, release, input) else {
-        return Err(
-            "nobody knows how many endpoints are ready: see Envoy's cluster metrics in Prometheus"
-                .to_owned(),
-        );
-    };
+    let wanted = capacity::wanted(plan, release, input)?;
     let passed = release.evidence.passed(plan, 0);
     if passed && wanted == BUCKETS {
         if !verdict_due {
             return Err("the gate has passed; waiting for the next verdict".to_owned());
         }
+        looked_at(release, "the gate has passed; ")?;
         let reason = release.evidence.passed_sentence(plan, 0);
         let reason = format!("{reason}; every ready endpoint is the new version's");
         return Ok(move_on(plan, release, input.now, &reason));
     }
     if wanted > release.table.share(CANARY) && !release.by_hand {
         set_weight(release, wanted);
-        capacity::follow(release, input);
+        capacity::follow(release, input, "on");
         return Ok(Writes::Up);
     }
     Err(if passed {
@@ -315,10 +318,8 @@ fn leave_step(
     if step.gated && !(verdict_due && release.evidence.passed(plan, index)) {
         return Err(release.evidence.undecided_sentence(plan, index));
     }
-    if step.weight() > 0 && release.routes.canary.sampled_confirmed == 0 {
-        return Err(format!(
-            "{so_far}waiting for a canary request at this weight whose route was looked at"
-        ));
+    if step.weight() > 0 {
+        looked_at(release, so_far)?;
     }
     if let Some(wait) = step.pause.duration
         && now < release.since + wait.0
@@ -343,6 +344,16 @@ fn leave_step(
     }))
 }
 
+/// Where the requests of this weight really go is known.
+fn looked_at(release: &Release, so_far: &str) -> Result<(), String> {
+    if release.routes.canary.sampled_confirmed > 0 {
+        return Ok(());
+    }
+    Err(format!(
+        "{so_far}waiting for a canary request at this weight whose route was looked at"
+    ))
+}
+
 fn leave_soak(plan: &Plan, release: &mut Release, now: Timestamp) -> Result<Writes, String> {
     if now < release.since + plan.soak && !release.skipped {
         return Err(format!(
@@ -361,9 +372,12 @@ fn leave_soak(plan: &Plan, release: &mut Release, now: Timestamp) -> Result<Writ
 
 fn clean_routes(release: &Release) -> Result<(), String> {
     let routes = &release.routes;
+    // A version without users stays as it was last seen, too.
     let arms = std::iter::once(&routes.canary)
         .chain(&routes.others)
         .zip(release.arms());
+    let arms = (CANARY..).zip(arms);
+    let arms = arms.filter_map(|(number, arm)| (!release.is_stopped(number)).then_some(arm));
     // Stable gets no more requests at 100 %, so what was last seen of it would stand for ever.
     let step = matches!(release.stage, Stage::Step(_));
     let stable = step.then_some((&routes.stable, &release.stable));

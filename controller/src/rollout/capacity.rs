@@ -1,7 +1,9 @@
 //! The weight of a rolling release: the share of the ready endpoints that are the new version's.
 
 use super::accept::set_weight;
-use super::state::{CANARY, Release, RolloutState, Stage};
+use serin_filter_core::split::BUCKETS;
+
+use super::state::{CANARY, Release, RolloutState, RouteWatch, Stage};
 use super::{Input, Ready, Writes};
 use crate::validate::{Course, Plan};
 
@@ -16,13 +18,28 @@ pub(super) fn carried(ready: Ready) -> Option<u16> {
 }
 
 /// The weight that is wanted now: what the endpoints carry, and not beyond the step's before its gate has passed.
-pub(super) fn wanted(plan: &Plan, release: &Release, input: &Input<'_>) -> Option<u16> {
-    let carried = carried(input.ready?)?;
-    let limit = plan.steps.first().map_or(0, |step| step.weight());
+///
+/// # Errors
+/// What is not known, in one sentence.
+pub(super) fn wanted(plan: &Plan, release: &Release, input: &Input<'_>) -> Result<u16, String> {
+    let Some(ready) = input.ready else {
+        return Err(
+            "nobody knows how many endpoints are ready: see Envoy's cluster metrics in Prometheus"
+                .to_owned(),
+        );
+    };
+    let Some(carried) = carried(ready) else {
+        return Err("no endpoint of either version is ready".to_owned());
+    };
+    Ok(carried.min(limit(plan, release)))
+}
+
+/// The most that the gate allows.
+fn limit(plan: &Plan, release: &Release) -> u16 {
     if release.evidence.passed(plan, 0) {
-        Some(carried)
+        BUCKETS
     } else {
-        Some(carried.min(limit))
+        plan.steps.first().map_or(0, |step| step.weight())
     }
 }
 
@@ -37,23 +54,37 @@ pub(super) fn fall(plan: &Plan, state: &mut RolloutState, input: &Input<'_>) -> 
     {
         return Writes::Nothing;
     }
-    let Some(carried) = input.ready.and_then(carried) else {
-        return Writes::Nothing;
-    };
-    if carried >= release.table.share(CANARY) {
+    // The limit holds as well where nobody knows the endpoints: an edit may have lowered it.
+    let carried = input.ready.and_then(carried).unwrap_or(BUCKETS);
+    let limit = limit(plan, release);
+    let before = release.table.share(CANARY);
+    if carried.min(limit) >= before {
         return Writes::Nothing;
     }
-    set_weight(release, carried);
-    follow(release, input);
+    if limit < carried {
+        set_weight(release, limit);
+        release.routes = RouteWatch::default();
+        let message = format!("down to {} % until the gate has passed", release.weight());
+        release.record(input.now, message);
+    } else {
+        set_weight(release, carried);
+        follow(release, input, "down");
+    }
     Writes::Down
 }
 
 /// Says why the weight has moved; what was watched for the one before no longer counts.
-pub(super) fn follow(release: &mut Release, input: &Input<'_>) {
-    let Ready { canary, stable } = input.ready.unwrap_or_default();
-    release.routes = super::RouteWatch::default();
+pub(super) fn follow(release: &mut Release, input: &Input<'_>, way: &str) {
+    let ready = input.ready.unwrap_or_default();
+    let Ready { canary, stable } = ready;
+    release.routes = RouteWatch::default();
+    let held = if carried(ready).is_some_and(|it| it > release.table.share(CANARY)) {
+        ", and no further before the gate has passed"
+    } else {
+        ""
+    };
     let message = format!(
-        "{canary} of {} ready endpoints are version {}'s: on to {} %",
+        "{canary} of {} ready endpoints are version {}'s: {way} to {} %{held}",
         canary.saturating_add(stable),
         release.canary.version,
         release.weight()

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::accept::{set_step_weights, set_weight};
-use super::state::{Hold, HoldReason, Outcome, Release, RolloutState};
+use super::state::{Hold, HoldReason, Outcome, Release, RolloutState, RouteWatch};
 use super::{GuardWindow, Input, Writes};
 use crate::api::OnFail;
 use crate::evidence::{ArmEvidence, thousands};
@@ -100,6 +100,8 @@ fn end(
         return roll_back(state, now, reason);
     }
     set_step_weights(plan, release, 0);
+    // What was watched is about other weights.
+    release.routes = RouteWatch::default();
     let name = release.arms().nth(arm).map_or("", |it| it.name.as_str());
     let message = format!("{reason}; {name} is out of the test");
     release.record(now, message);
@@ -119,7 +121,7 @@ fn find(
     }
     let variant = release.arms().nth(arm)?;
     let evidence = release.evidence.arm(arm)?;
-    // Windows that nobody could read say nothing; the evidence still does.
+    // Windows that nobody has read say nothing; the comparison still does.
     let windows = input.guards.get(arm).map_or(&[][..], Vec::as_slice);
     let hard = guard(plan, state, variant, windows, input.now)
         .or_else(|| fuse(plan, release, evidence, variant, input));

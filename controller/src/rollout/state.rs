@@ -257,8 +257,10 @@ impl RouteSample {
         if sampled > 0 {
             self.misrouted = misrouted;
         }
-        self.sampled += sampled;
-        self.sampled_confirmed += if confirmed { sampled } else { 0 };
+        self.sampled = self.sampled.saturating_add(sampled);
+        if confirmed {
+            self.sampled_confirmed = self.sampled_confirmed.saturating_add(sampled);
+        }
     }
 }
 
@@ -299,6 +301,12 @@ impl Release {
     #[must_use]
     pub fn switched_on(&self) -> bool {
         self.choice.all_on()
+    }
+
+    /// Whether a version, by its position among the variants, has no more users in a test.
+    #[must_use]
+    pub fn is_stopped(&self, variant: u8) -> bool {
+        self.stopped.contains(&variant)
     }
 
     /// Adds a line to the story; the first lines are kept, the middle gives way.

@@ -1,9 +1,13 @@
+mod ab_test;
 mod counting;
 mod down;
 mod edits;
 mod files;
 mod fuse;
 mod people;
+mod properties;
+mod rolling;
+mod strategies;
 mod up;
 
 use std::time::Duration;
@@ -101,7 +105,8 @@ impl Bench {
             generation: Some(self.reported),
             invalid: false,
         }];
-        let guards = vec![vec![Some(self.guard); self.source.plan.guards.len()]];
+        let arms = 1 + self.source.plan.others.len();
+        let guards = vec![vec![Some(self.guard); self.source.plan.guards.len()]; arms];
         let input = Input {
             now: self.now,
             grid: grid(),

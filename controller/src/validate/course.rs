@@ -6,8 +6,8 @@ use serin_filter_core::split::BUCKETS;
 use super::checker::Checker;
 use super::plan::{Contest, Course, Ends, PlannedStep, VariantRef};
 use crate::api::{
-    AbTest, BlueGreen, Canary, Deadline, Linear, Manual, Margin, Pause, Rolling, ShadowTest, Spec,
-    Strategy,
+    AbTest, BlueGreen, Canary, Deadline, DeadlinePolicy, Linear, Manual, Margin, Pause, Rolling,
+    ShadowTest, Spec, Strategy,
 };
 use crate::quantity::Span;
 
@@ -114,6 +114,7 @@ fn linear(check: &mut Checker, linear: &Linear) -> Way {
         );
     }
     // The finest weight would make 9 999 steps, each with evidence of its own.
+    let (step, last) = (buckets(linear.step_weight), buckets(linear.max_weight));
     if linear.max_weight / linear.step_weight > 100.0 {
         check.add(
             format!("{base}.stepWeight"),
@@ -130,15 +131,13 @@ fn linear(check: &mut Checker, linear: &Linear) -> Way {
     }
     check.ending(base, linear.soak, linear.deadline.as_ref());
     let mut way = Way::promoting(Course::Steps, linear.soak, linear.deadline.as_ref());
-    if check.problems.is_empty() {
-        let mut weight = linear.step_weight;
-        while weight < linear.max_weight {
-            way = way.step(weight, Some(linear.gate), pause.clone());
-            weight += linear.step_weight;
-        }
-        way = way.step(linear.max_weight, Some(linear.gate), pause);
+    // In whole buckets: a sum of 0.1 per cent each would fall short of 0.8 and make a step twice.
+    let between = (1..=100_u16).map_while(|nth| step.checked_mul(nth));
+    for buckets in between.take_while(|buckets| *buckets < last) {
+        let weight = f64::from(buckets) / 100.0;
+        way = way.step(weight, Some(linear.gate), pause.clone());
     }
-    way
+    way.step(linear.max_weight, Some(linear.gate), pause)
 }
 
 fn blue_green(check: &mut Checker, blue_green: &BlueGreen) -> Way {
@@ -290,6 +289,13 @@ fn shadow(check: &mut Checker, shadow: &ShadowTest, spec: &Spec) -> Way {
     }
     let none = Span(std::time::Duration::ZERO);
     check.ending(base, none, shadow.deadline.as_ref());
+    let then = shadow.deadline.as_ref().map(|deadline| deadline.then);
+    if then == Some(DeadlinePolicy::Promote) {
+        check.add(
+            format!("{base}.deadline.then"),
+            "this strategy promotes nobody: take hold or rollback",
+        );
+    }
     let pause = Pause {
         approval: false,
         duration: shadow.duration,

@@ -93,7 +93,10 @@ fn planned(
     if !metric.gates.is_empty() && metric.gates.len() != gated {
         check.add(
             format!("{path}.gates"),
-            format!("are {}, but the strategy has {gated}", metric.gates.len()),
+            format!(
+                "are {}, but the strategy has {gated} steps with a gate: name one for each, or none",
+                metric.gates.len()
+            ),
         );
     }
     for (j, gate) in metric.gates.iter().enumerate() {
@@ -105,7 +108,10 @@ fn planned(
         Some(line(*own.next().unwrap_or(gate)))
     });
     #[allow(clippy::cast_precision_loss, reason = "at most 15 arms")]
-    let harm = analysis.false_rollback * HALF * share / arms.max(1) as f64;
+    let arms = arms.max(1) as f64;
+    let harm = analysis.false_rollback * HALF * share / arms;
+    // In a test any of so many may be named the best wrongly.
+    let gate = analysis.false_promotion * HALF / arms;
     Some(PlannedMetric {
         name: metric.name.clone(),
         source: source?,
@@ -115,7 +121,7 @@ fn planned(
         limit: way.limit.map(line),
         dispersion: metric.dispersion,
         harm_margin: MarginLevel::new(harm)?,
-        gate_margin: MarginLevel::new(analysis.false_promotion * HALF)?,
+        gate_margin: MarginLevel::new(gate)?,
     })
 }
 

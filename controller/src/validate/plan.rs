@@ -79,7 +79,7 @@ pub struct PlannedMetric {
     pub dispersion: f64,
     /// What luck in the draw of users is allowed against rollback (statistics 7.9).
     pub harm_margin: MarginLevel,
-    /// The same against promotion.
+    /// The same against promotion, and in a test against each of the versions that may be named the best.
     pub gate_margin: MarginLevel,
 }
 

@@ -1,4 +1,6 @@
 mod choice;
+mod course;
+mod metrics;
 
 use crate::fixtures::edited;
 use crate::source::parse;
