@@ -50,6 +50,8 @@ pub struct Options {
     pub encoding: Encoding,
     /// Where the read-only endpoint listens.
     pub listen: SocketAddr,
+    /// How many releases may be in progress at once; `None`: any number.
+    pub max_releases: Option<usize>,
 }
 
 /// Why the controller cannot start, or stopped.
@@ -119,6 +121,7 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), St
         encoding: options.encoding,
         selectors: options.selectors,
         address: format!("http://{address}"),
+        max_releases: options.max_releases,
     };
     let mut driver =
         Driver::load(settings, store, client, board.clone()).map_err(StandaloneError::Load)?;

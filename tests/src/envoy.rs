@@ -35,7 +35,7 @@ pub struct Setup {
     pub plugin: PathBuf,
     /// The file with the routes; it must exist when Envoy starts.
     pub routes: PathBuf,
-    /// A folder with the endpoints of each cluster, for a test that changes them (see [`discovery::write_endpoints`]).
+    /// A folder with the endpoints of each cluster, for a test that changes them (see [`write_endpoints`](crate::discovery::write_endpoints)).
     pub endpoints: Option<PathBuf>,
 }
 

@@ -59,6 +59,9 @@ pub(super) struct RunArgs {
         default_value = "127.0.0.1:9321"
     )]
     listen: SocketAddr,
+    /// How many releases may be in progress at once; the others wait for their turn
+    #[arg(long, env = "SERIN_MAX_RELEASES", value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
+    max_releases: Option<u16>,
 }
 
 pub(super) fn endpoint(text: &str) -> Result<String, String> {
@@ -89,6 +92,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         proxies,
         stat_encoding,
         listen,
+        max_releases,
     } = args;
     let options = Options {
         dir: installation.dir,
@@ -101,6 +105,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         grid: Grid::new(cell, lag)?,
         encoding: stat_encoding,
         listen,
+        max_releases: max_releases.map(usize::from),
     };
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;

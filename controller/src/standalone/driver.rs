@@ -36,6 +36,8 @@ pub struct Settings {
     pub encoding: Encoding,
     /// Where the endpoint listens, for the command line.
     pub address: String,
+    /// How many releases may be in progress at once; `None`: any number.
+    pub max_releases: Option<usize>,
 }
 
 /// Why the driver cannot take up a folder.

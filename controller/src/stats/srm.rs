@@ -4,7 +4,7 @@
 //! told, and an interval in which they changed is left out until the routers report the new ones. Count units that are
 //! independent (newly issued ids, random assignments): users send unequal numbers of requests, and with sticky users
 //! requests fail the test though every user is where they belong (7.9). Where several requests share a connection, divide
-//! the counts by phi = E[K^2]/E[K], with K the requests of a connection.
+//! the counts by `phi = E[K^2] / E[K]`, with `K` the requests of a connection.
 
 mod phases;
 mod tilt;

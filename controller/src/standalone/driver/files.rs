@@ -7,7 +7,7 @@ use super::managed::Managed;
 use crate::locate::{Place, place_of};
 use crate::paths::Paths;
 use crate::render;
-use crate::rollout::{Writes, accept, retire};
+use crate::rollout::{Writes, accept, begins, retire};
 use crate::standalone::folder::Folder;
 use crate::validate::RolloutName;
 
@@ -30,6 +30,7 @@ impl Driver {
         for (name, file) in &folder.rollouts {
             let plan = &file.source.plan;
             let taken = self.taken(name, &plan.hosts, &plan.paths);
+            let full = self.full(name);
             let managed = self
                 .rollouts
                 .entry(name.clone())
@@ -40,6 +41,9 @@ impl Driver {
                 Some(other) => Err(format!(
                     "spec.match: these requests still belong to rollout '{other}'"
                 )),
+                None if full.is_some() && begins(plan, &managed.state) => {
+                    Err(full.unwrap_or_default())
+                }
                 None => accept(
                     plan,
                     &file.source.rollout,
@@ -99,6 +103,18 @@ impl Driver {
             self.problems = orphans;
         }
         self.retire_missing(folder, now);
+    }
+
+    /// Why no further release may begin; none while there is room.
+    fn full(&self, name: &RolloutName) -> Option<String> {
+        let most = self.settings.max_releases?;
+        let others = self.rollouts.values();
+        let going = others
+            .filter(|it| it.state.name != *name && it.state.in_progress().is_some())
+            .count();
+        (going >= most).then(|| {
+            format!("waiting: {going} releases are in progress, as many as --max-releases allows; this one begins when one of them has ended")
+        })
     }
 
     /// Another rollout whose release has the same requests: the filter refuses a config with both.

@@ -31,6 +31,7 @@ fn start_with(dir: tempfile::TempDir, encoding: Encoding) -> Result<Bench, LoadE
         selectors: Selectors::default(),
         encoding,
         address: "http://127.0.0.1:2".to_owned(),
+        max_releases: None,
     };
     let board = Board::default();
     let driver = Driver::load(settings, store, client, board.clone())?;
@@ -405,4 +406,33 @@ async fn another_encoding_of_the_metrics_is_another_config() {
     };
     bench.tick().await.tick().await;
     assert_eq!(stats(&bench), (Encoding::Builtin, generation + 1));
+}
+
+#[tokio::test]
+async fn a_release_waits_for_its_turn_when_others_are_in_progress() {
+    let mut bench = bench(&[]);
+    bench.driver.settings.max_releases = Some(1);
+    bench.write("a.yaml", &text());
+    let second = text()
+        .replace("name: fraud,", "name: spam,")
+        .replace("fraud.ml", "spam.ml");
+    bench.write("b.yaml", &second);
+    bench.tick().await;
+    let phases = |bench: &Bench| {
+        bench
+            .statuses()
+            .iter()
+            .map(|it| it.phase)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(phases(&bench), [Phase::Progressing, Phase::Pending]);
+    let waiting = bench.statuses()[1].message.clone();
+    assert!(
+        waiting.contains("waiting: 1 releases are in progress"),
+        "{waiting}"
+    );
+    bench.ask("1", Do::Abort);
+    bench.tick().await;
+    bench.tick().await;
+    assert_eq!(phases(&bench), [Phase::RolledBack, Phase::Progressing]);
 }
