@@ -8,9 +8,12 @@ use std::time::Duration;
 use criterion::Criterion;
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::Value;
-use serin_controller::stats::poisson::{Counts, Direction, EProcess, Line};
-use serin_controller::stats::ratio::RatioSequence;
-use serin_controller::stats::user_mix::{Fused, GroupCount, GroupTotals, MarginLevel, UserMix};
+use serin_controller::evidence::{Comparison, Evidence};
+use serin_controller::observation::{ArmCounts, Cell};
+use serin_controller::source::parse;
+use serin_controller::stats::poisson::EProcess;
+use serin_controller::stats::ratio::RatioInterval;
+use serin_controller::validate::{Plan, PlannedMetric, slow_label};
 
 use crate::report::Report;
 
@@ -19,176 +22,118 @@ const TICK: &str = "one tick of one metric: harm, four gates, margins, ratio";
 const INTERVAL: &str = "the interval of the ratio, for people";
 const ALL: &str = "10 000 rollouts x 3 metrics judged, one core";
 const ROLLOUTS: usize = 10_000;
-const METRICS: usize = 3;
+const GATES: usize = 4;
 
-const TOLERANCE: Line = line(1.1, 0.0005);
-/// The gates of the README's four steps.
-const GATES: [Line; 4] = [
-    line(3.0, 0.01),
-    line(2.0, 0.005),
-    line(1.5, 0.003),
-    line(1.25, 0.002),
-];
-
-const fn line(theta: f64, delta: f64) -> Line {
-    Line { theta, delta }
+/// The steps of product.md, with these metrics.
+fn plan(metrics: &str) -> Plan {
+    let text = format!(
+        "apiVersion: serin.dev/v1alpha1
+kind: ModelRollout
+metadata: {{name: fraud, namespace: ml}}
+spec:
+  match: {{hosts: [fraud.ml]}}
+  variants:
+    - {{name: stable, role: stable, version: '7', route: {{cluster: fraud-v7}}}}
+    - {{name: canary, version: '8', route: {{cluster: fraud-v8}}}}
+  assignment: {{key: [{{header: x-user-id}}], salt: fraud-8}}
+  strategy:
+    canary:
+      steps:
+        - {{weight: 1, gate: {{ratio: 3.0, absolute: 1pp}}}}
+        - {{weight: 5, gate: {{ratio: 2.0, absolute: 0.5pp}}}}
+        - {{weight: 25, gate: {{ratio: 1.5, absolute: 0.3pp}}}}
+        - {{weight: 50, gate: {{ratio: 1.25, absolute: 0.2pp}}}}
+  analysis: {{metrics: [{metrics}]}}
+"
+    );
+    parse("bench.yaml", &text).unwrap().plan
 }
 
-/// The evidence of one metric, put together as a controller does it.
-#[derive(Clone)]
-struct Metric {
-    harm: EProcess,
-    gates: [EProcess; GATES.len()],
-    mix: UserMix,
-    ratio: RatioSequence,
+const ERRORS: &str = "{name: errors, errorRate: {}}";
+const SLOW: &str = "{name: slow, latency: {above: 100ms}}, {name: slower, latency: {above: 1s}}";
+
+/// Requests of every group, `bad` of each 10 000 bad or slow.
+fn arm(plan: &Plan, requests: f64, bad: f64) -> ArmCounts {
+    let mut arm = ArmCounts::default();
+    let mut slow = [0; 17];
+    for (at, tally) in arm.requests.groups.iter_mut().enumerate() {
+        let total = (requests * (0.8 + 0.025 * at as f64)).round();
+        tally.total = total as u64;
+        tally.bad = (total * bad / 10_000.0).round() as u64;
+        slow[at] = tally.bad;
+    }
+    let label = |metric: &PlannedMetric| match metric.source {
+        serin_controller::validate::Source::Latency { above } => {
+            Some(slow_label(&metric.name, above))
+        }
+        _ => None,
+    };
+    arm.slow = plan
+        .metrics
+        .iter()
+        .filter_map(label)
+        .map(|it| (it, slow))
+        .collect();
+    arm
 }
 
-/// What one cell brings.
-struct Cell {
-    canary: GroupTotals,
-    stable: GroupTotals,
-    fused: Fused,
-    harm: Counts,
-    success: Counts,
-}
-
-impl Cell {
-    /// Requests of every group, `bad` of each 10 000 bad; the seventh of the canary's users met a fuse.
-    fn new(requests: f64, bad: f64) -> Self {
-        let arm = |requests: f64| {
-            let mut arm = GroupTotals::default();
-            for (at, group) in arm.groups.iter_mut().enumerate() {
-                let total = (requests * (0.8 + 0.025 * at as f64)).round();
-                *group = GroupCount {
-                    bad: (total * bad / 10_000.0).round(),
-                    total,
-                };
+/// Cells that differ, so that no branch is always the same; the seventh of the canary's users met a fuse.
+fn cells(plan: &Plan) -> Vec<Cell> {
+    let sizes = [12.0, 40.0, 13.0, 160.0, 600.0, 13.0, 31.0];
+    let rates = [100.0, 40.0, 150.0, 90.0, 110.0];
+    (0_usize..35)
+        .map(|at| {
+            let (requests, bad) = (sizes[at % sizes.len()], rates[at % rates.len()]);
+            let mut canary = arm(plan, requests, bad);
+            canary.fused[6] = 1;
+            Cell {
+                index: 0,
+                stable: arm(plan, 19.0 * requests, bad),
+                arms: vec![canary],
             }
-            arm
-        };
-        let (canary, stable) = (arm(requests), arm(19.0 * requests));
-        let mut fused = Fused::default();
-        fused[6] = 1.0;
-        let sum = |arm: &GroupTotals| {
-            let groups = arm.groups.iter();
-            groups.fold((0.0, 0.0), |(x, n), group| (x + group.bad, n + group.total))
-        };
-        let ((bad_canary, total_canary), (bad_stable, total_stable)) = (sum(&canary), sum(&stable));
-        let harm = Counts {
-            bad_canary,
-            total_canary,
-            bad_stable,
-            total_stable,
-        };
-        let success = Counts {
-            bad_canary: bad_canary + 1.0,
-            total_canary: total_canary + 1.0,
-            ..harm
-        };
-        Self {
-            canary,
-            stable,
-            fused,
-            harm,
-            success,
-        }
-    }
-
-    /// Cells that differ, so that no branch is always the same.
-    fn several() -> Vec<Self> {
-        let sizes = [12.0, 40.0, 13.0, 160.0, 600.0, 13.0, 31.0];
-        let rates = [100.0, 40.0, 150.0, 90.0, 110.0];
-        (0..35)
-            .map(|at| Self::new(sizes[at % sizes.len()], rates[at % rates.len()]))
-            .collect()
-    }
+        })
+        .collect()
 }
 
-/// The levels that a plan holds.
-#[derive(Clone, Copy)]
-struct Levels {
-    rollback: MarginLevel,
-    promotion: MarginLevel,
-}
-
-impl Levels {
-    fn new() -> Self {
-        let level = |tail| MarginLevel::new(tail).unwrap();
-        Self {
-            rollback: level(0.005),
-            promotion: level(0.025),
-        }
-    }
-}
-
-impl Metric {
-    fn new() -> Self {
-        Self {
-            harm: EProcess::start(Direction::Harm),
-            gates: std::array::from_fn(|_| EProcess::start(Direction::Success)),
-            mix: UserMix::default(),
-            ratio: RatioSequence::default(),
-        }
-    }
-
-    /// Margins from the past, then both directions, then the cell joins the past.
-    fn tick(&mut self, levels: Levels, cell: &Cell) -> bool {
-        let harm = self.mix.spread(Direction::Harm);
-        let success = self.mix.spread(Direction::Success);
-        bet(
-            &mut self.harm,
-            TOLERANCE,
-            cell.harm,
-            harm.margin(levels.rollback, TOLERANCE.theta),
-        );
-        for (gate, line) in self.gates.iter_mut().zip(GATES) {
-            let margin = success.margin(levels.promotion, line.theta);
-            bet(gate, line, cell.success, margin);
-        }
-        self.ratio.update(cell.harm).unwrap();
-        self.mix.add(&cell.canary, &cell.stable).unwrap();
-        self.mix.add_fused(&cell.fused).unwrap();
-        self.harm.rejects(0.005)
-    }
-}
-
-fn bet(process: &mut EProcess, line: Line, counts: Counts, margin: Option<f64>) {
-    match margin {
-        Some(margin) => {
-            let line = line.with_margin(process.direction(), margin);
-            process.update(counts, line, 1.0).unwrap();
-        }
-        None => process.carry(counts).unwrap(),
-    }
+/// What a tick does with a cell: count it, and see whether it ends the release or a step.
+fn judge(evidence: &mut Evidence, plan: &Plan, cell: &Cell) -> bool {
+    evidence.consume(plan, cell, true);
+    evidence.failed(plan) | evidence.passed(plan, 0)
 }
 
 pub(crate) fn measure(criterion: &mut Criterion) {
-    let (levels, cells) = (Levels::new(), Cell::several());
     let mut group = criterion.benchmark_group(GROUP);
-    let mut metric = Metric::new();
-    let mut turn = cells.iter().cycle();
+    let one = plan(ERRORS);
+    let its_cells = cells(&one);
+    let mut turn = its_cells.iter().cycle();
+    let mut evidence = Evidence::new(&one, 0);
     group.bench_function(TICK, |bencher| {
         bencher.iter_custom(|times| {
             on_cpu(times, || {
-                metric.tick(levels, black_box(turn.next().unwrap_or(&cells[0])));
+                let cell = black_box(turn.next().unwrap_or(&its_cells[0]));
+                black_box(judge(&mut evidence, &one, cell));
             })
         });
     });
     group.bench_function(INTERVAL, |bencher| {
+        let interval = |it: &Comparison| -> Option<RatioInterval> { it.ratio(0.01) };
         bencher.iter_custom(|times| {
             on_cpu(times, || {
-                black_box(black_box(&metric.ratio).interval(0.01)).unwrap();
+                black_box(interval(black_box(&evidence.canary.metrics[0]))).unwrap();
             })
         });
     });
     group.sample_size(20);
-    let mut all = vec![Metric::new(); ROLLOUTS * METRICS];
+    let three = plan(&format!("{ERRORS}, {SLOW}"));
+    let its_cells = cells(&three);
+    let mut turn = its_cells.iter().cycle();
+    let mut all = vec![Evidence::new(&three, 0); ROLLOUTS];
     group.bench_function(ALL, |bencher| {
         bencher.iter_custom(|times| {
             on_cpu(times, || {
-                let cell = black_box(turn.next().unwrap_or(&cells[0]));
-                let judged = all.iter_mut().map(|metric| metric.tick(levels, cell));
-                black_box(judged.filter(|failed| *failed).count());
+                let cell = black_box(turn.next().unwrap_or(&its_cells[0]));
+                let judged = all.iter_mut().map(|it| judge(it, &three, cell));
+                black_box(judged.filter(|ended| *ended).count());
             })
         });
     });
@@ -233,7 +178,7 @@ pub(crate) fn tell(folder: &Path, report: &mut Report) {
     }
     report.bound(
         "evidence of one metric",
-        size_of::<Metric>() as f64,
+        (size_of::<Comparison>() + GATES * size_of::<Option<EProcess>>()) as f64,
         2048.0,
         "bytes",
     );
