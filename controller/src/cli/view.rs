@@ -39,7 +39,7 @@ pub fn tree(status: &Status, palette: Palette) -> Vec<String> {
         }
         for it in release.arms.iter().filter(|arm| arm.fused > 0) {
             lines.push(format!(
-                "├─ fuse      {} requests meant for {} were sent to stable",
+                "├─ fuse      {} requests meant for the {} were sent to stable",
                 thousands(it.fused),
                 it.variant.name
             ));

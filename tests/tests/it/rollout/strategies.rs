@@ -131,7 +131,7 @@ async fn versions_that_are_alike_are_said_to_be_and_everybody_goes_home() {
     assert!(
         status
             .message
-            .starts_with("no difference larger than 10 pp in errors"),
+            .starts_with("no difference larger than 10 pp by errors"),
         "{}",
         status.message
     );
