@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-const PURE: [&str; 23] = [
+const PURE: [&str; 24] = [
     "api",
     "cells",
     "evidence",
@@ -14,6 +14,7 @@ const PURE: [&str; 23] = [
     "prometheus/sample",
     "quantity",
     "render",
+    "replay",
     "report",
     "rivals",
     "rivals/kayenta",
