@@ -60,6 +60,20 @@ impl Needs {
         }
         needs
     }
+
+    /// Counters that Prometheus does not want to read are not asked for again in this tick: the cells that wait for them
+    /// grow in number until somebody mends the selector.
+    fn give_up(&mut self, cell: &CellCounts) {
+        let refused =
+            |counters: &PrometheusCounters| matches!(cell.custom.get(counters), Some(Err(_)));
+        self.custom.retain(|counters| !refused(counters));
+    }
+
+    /// Whether a release could make use of a cell.
+    fn can_read(&self, release: &Release, plan: &Plan, index: i64) -> bool {
+        let mut counters = counters(plan);
+        release.evidence.next_cell <= index && counters.all(|(_, it)| self.custom.contains(it))
+    }
 }
 
 fn counters(plan: &Plan) -> impl Iterator<Item = (&str, &PrometheusCounters)> {
@@ -104,13 +118,20 @@ impl World {
             self.windows.insert(window, counts(&rows));
         }
         let found = proxies(&client.query(&proxies_query(selectors), now).await?);
-        let needs = Needs::of(active);
+        let mut needs = Needs::of(active);
         if needs.ready {
             self.ready = ready(&client.query(&ready_query(selectors), now).await?);
         }
         let begun = Instant::now();
         for index in wanted(active, settings.grid.readable_until(now)) {
+            if !active
+                .iter()
+                .any(|(release, plan)| needs.can_read(release, plan, index))
+            {
+                continue;
+            }
             let cell = read(client, settings, &needs, index).await?;
+            needs.give_up(&cell);
             self.cells.insert(index, cell);
             if begun.elapsed() > CATCH_UP_TIME {
                 break;
@@ -283,6 +304,29 @@ mod tests {
             (0..50).all(|index| cells.contains(&index)),
             "the one behind catches up meanwhile"
         );
+    }
+
+    #[test]
+    fn a_selector_that_prometheus_refuses_costs_one_cell_a_tick_and_no_other_release() {
+        let custom = "metrics: [{name: x, prometheus: {bad: b, total: t}}]";
+        let fixture = crate::fixtures::edited(
+            "falseRollback: 0.01",
+            &format!("falseRollback: 0.01\n    {custom}"),
+        );
+        let (asks, plain) = (crate::fixtures::source(&fixture).plan, started().0);
+        let release = release(5);
+        let active = [(&release, &asks), (&release, &plain)];
+        let mut needs = Needs::of(&active);
+        assert!(needs.can_read(&release, &asks, 5) && !needs.can_read(&release, &asks, 4));
+        let (_, counters) = counters(&asks).next().unwrap();
+        let mut cell = CellCounts::default();
+        cell.custom.insert(counters.clone(), Err("no".to_owned()));
+        needs.give_up(&cell);
+        assert!(
+            !needs.can_read(&release, &asks, 6),
+            "its backlog is left alone"
+        );
+        assert!(needs.can_read(&release, &plain, 6), "the others go on");
     }
 
     #[test]
