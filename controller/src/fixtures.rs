@@ -115,15 +115,7 @@ pub(crate) fn cell(index: i64, canary: (u64, u64), stable: (u64, u64)) -> Cell {
 
 /// A rollout before its first release.
 pub(crate) fn before(plan: &Plan) -> RolloutState {
-    RolloutState {
-        name: plan.name.clone(),
-        hosts: plan.hosts.clone(),
-        paths: plan.paths.clone(),
-        live: plan.stable.clone(),
-        release: None,
-        history: Vec::new(),
-        consumed_actions: Vec::new(),
-    }
+    RolloutState::new(plan, plan.stable.clone())
 }
 
 /// A rollout at its first step.

@@ -7,6 +7,7 @@
 
 pub mod api;
 pub mod cells;
+mod claims;
 pub mod cli;
 pub mod evidence;
 #[cfg(test)]

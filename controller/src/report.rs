@@ -91,12 +91,6 @@ impl ReleaseStatus {
     pub fn canary(&self) -> &ArmStatus {
         self.arms.first().unwrap_or(&self.stable)
     }
-
-    /// The first metric of the first version.
-    #[must_use]
-    pub fn metric(&self) -> Option<&MetricStatus> {
-        self.metrics.first()
-    }
 }
 
 /// A metric of a version as users see it.

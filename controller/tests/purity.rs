@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
-const PURE: [&str; 24] = [
+const PURE: [&str; 25] = [
     "api",
     "cells",
+    "claims",
     "evidence",
     "locate",
     "observation",

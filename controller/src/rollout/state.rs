@@ -9,7 +9,7 @@ use crate::api::ModelRollout;
 use crate::cells::Grid;
 use crate::evidence::Evidence;
 use crate::paths::Paths;
-use crate::validate::{Choice, RolloutName, VariantRef};
+use crate::validate::{Choice, Plan, RolloutName, VariantRef};
 
 /// Index of the stable variant in the bucket table and the plugin config.
 pub(super) const STABLE: u8 = 0;
@@ -335,6 +335,20 @@ impl Release {
 }
 
 impl RolloutState {
+    /// A rollout that has never had a release; `live` is what its default route serves.
+    #[must_use]
+    pub fn new(plan: &Plan, live: VariantRef) -> Self {
+        Self {
+            name: plan.name.clone(),
+            hosts: plan.hosts.clone(),
+            paths: plan.paths.clone(),
+            live,
+            release: None,
+            history: Vec::new(),
+            consumed_actions: Vec::new(),
+        }
+    }
+
     /// The release that has not ended.
     #[must_use]
     pub fn in_progress(&self) -> Option<&Release> {

@@ -260,15 +260,7 @@ impl<'s> Engine<'s> {
     /// [`Refusal`], when the file does not fit the grid.
     pub fn begin(source: &'s Source, grid: Grid, first: i64) -> Result<Self, Refusal> {
         let plan = &source.plan;
-        let before = RolloutState {
-            name: plan.name.clone(),
-            hosts: plan.hosts.clone(),
-            paths: plan.paths.clone(),
-            live: plan.stable.clone(),
-            release: None,
-            history: Vec::new(),
-            consumed_actions: Vec::new(),
-        };
+        let before = RolloutState::new(plan, plan.stable.clone());
         let now = grid.begin(first);
         let (state, _) = accept(plan, &source.rollout, &before, now, grid)?;
         Ok(Self {

@@ -1,11 +1,11 @@
 //! What the rollout files say in this tick: pure, given their texts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use super::store::RolloutText;
-use crate::paths::Specificity;
+use crate::claims::Claims;
 use crate::source::{Source, parse};
-use crate::validate::RolloutName;
+use crate::validate::{Problem, RolloutName};
 
 /// The files of one tick.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ pub(super) fn read(texts: &[RolloutText], rank: impl Fn(&str) -> u8) -> Folder {
     let mut texts: Vec<&RolloutText> = texts.iter().collect();
     texts.sort_by_key(|(file, _)| rank(file));
     let mut folder = Folder::default();
-    let mut claims: HashMap<(String, Specificity), (RolloutName, String)> = HashMap::new();
+    let mut claims = Claims::default();
     for (file, text) in texts {
         let parsed = match text {
             Ok(text) => parse(file, text)
@@ -49,34 +49,13 @@ pub(super) fn read(texts: &[RolloutText], rank: impl Fn(&str) -> u8) -> Folder {
                 continue;
             }
         };
-        let name = source.plan.name.clone();
-        if let Some(first) = folder.rollouts.get(&name) {
-            let mistake = format!(
-                "{file}: metadata.name: rollout '{name}' is already in '{}': remove one of the files, or give it another name",
-                first.name
-            );
+        if let Err(Problem { path, reason }) = claims.claim(file, &source.plan) {
+            let mistake = format!("{file}: {path}: {reason}");
             folder.mistakes.insert(file.clone(), vec![mistake]);
             continue;
-        }
-        let wanted = |host: &String| (host.clone(), source.plan.paths.specificity());
-        let taken = source
-            .plan
-            .hosts
-            .iter()
-            .find_map(|host| claims.get(&wanted(host)).map(|claim| (host, claim)));
-        if let Some((host, (other, first))) = taken {
-            let paths = &source.plan.paths;
-            let mistake = format!(
-                "{file}: spec.match: '{host}{paths}' already belongs to rollout '{other}' in '{first}': give this one another host or path"
-            );
-            folder.mistakes.insert(file.clone(), vec![mistake]);
-            continue;
-        }
-        for host in &source.plan.hosts {
-            claims.insert(wanted(host), (name.clone(), file.clone()));
         }
         folder.rollouts.insert(
-            name,
+            source.plan.name.clone(),
             File {
                 name: file.clone(),
                 text: text.clone(),

@@ -50,15 +50,7 @@ impl Stage {
     pub(crate) fn new(text: &str, traffic: Traffic) -> Self {
         let source = understood(text);
         let plan = &source.plan;
-        let state = RolloutState {
-            name: plan.name.clone(),
-            hosts: plan.hosts.clone(),
-            paths: plan.paths.clone(),
-            live: plan.stable.clone(),
-            release: None,
-            history: Vec::new(),
-            consumed_actions: Vec::new(),
-        };
+        let state = RolloutState::new(plan, plan.stable.clone());
         let mut stage = Self {
             source,
             state,

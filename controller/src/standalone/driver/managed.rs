@@ -74,15 +74,7 @@ impl Managed {
                     route: route.to_owned(),
                 }),
         };
-        let state = RolloutState {
-            name: plan.name.clone(),
-            hosts: plan.hosts.clone(),
-            paths: plan.paths.clone(),
-            live,
-            release: None,
-            history: Vec::new(),
-            consumed_actions: Vec::new(),
-        };
+        let state = RolloutState::new(plan, live);
         Self {
             shown: state.clone(),
             state,
