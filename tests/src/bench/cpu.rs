@@ -1,10 +1,11 @@
 //! CPU time of a process, and who runs on which CPU meanwhile.
 
-use std::fs;
 use std::path::Path;
 use std::time::Duration;
+use std::{fs, io};
 
 use anyhow::{Context, Result, bail};
+use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// How often to look whether a process has come to rest, and for how long at most.
@@ -21,9 +22,21 @@ pub fn used(pid: u32) -> Result<Duration> {
     let tasks = Path::new("/proc").join(pid.to_string()).join("task");
     let mut total = Duration::ZERO;
     for task in fs::read_dir(&tasks).with_context(|| format!("no process has the id {pid}"))? {
-        total += used_in(&task?.path())?;
+        match used_in(&task?.path()) {
+            Err(error) if is_gone(&error) => {}
+            thread => total += thread?,
+        }
     }
     Ok(total)
+}
+
+/// Whether a thread ended after it was listed, or after its file was opened.
+fn is_gone(error: &anyhow::Error) -> bool {
+    let Some(error) = error.downcast_ref::<io::Error>() else {
+        return false;
+    };
+    error.kind() == io::ErrorKind::NotFound
+        || error.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
 
 /// [`used`] of one thread of the process.
@@ -109,17 +122,44 @@ impl Cpus {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
 
-    #[tokio::test]
-    async fn work_is_seen_and_rest_is_not() {
+    #[test]
+    fn work_is_seen() {
         let pid = std::process::id();
-        let before = used(pid).unwrap();
+        let thread = rustix::thread::gettid().as_raw_pid().unsigned_abs();
+        let before = used_by(pid, thread).unwrap();
         let mut sum = 0_u64;
         // The kernel writes it down at the next tick.
-        while used(pid).unwrap() == before {
+        while used_by(pid, thread).unwrap() == before {
             sum = std::hint::black_box(sum.wrapping_add(1));
         }
+        assert!(used(pid).unwrap() > before);
+    }
+
+    #[test]
+    fn a_thread_that_ends_meanwhile_is_no_error() {
+        let ended = Arc::new(AtomicBool::new(false));
+        let threads = std::thread::spawn({
+            let ended = Arc::clone(&ended);
+            move || {
+                while !ended.load(Ordering::Relaxed) {
+                    std::thread::spawn(|| ()).join().unwrap();
+                }
+            }
+        });
+        let pid = std::process::id();
+        let read: Result<Vec<_>> = (0..2_000).map(|_| used(pid)).collect();
+        ended.store(true, Ordering::Relaxed);
+        threads.join().unwrap();
+        read.unwrap();
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_is_an_error() {
         let error = used(u32::MAX).unwrap_err();
         assert_eq!(error.to_string(), "no process has the id 4294967295");
     }
