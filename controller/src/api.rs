@@ -3,6 +3,8 @@
 //! An unknown field is an error, never ignored: a misspelt guard that is silently dropped is worse than a refusal.
 //! What product.md names and this version does not do yet is unknown here, too, so it is refused by name.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::{Fraction, Span};
@@ -10,6 +12,7 @@ use crate::quantity::{Fraction, Span};
 mod analysis;
 mod assignment;
 mod fuse;
+pub mod status;
 mod strategy;
 
 pub use analysis::{
@@ -71,7 +74,7 @@ pub struct Spec {
     /// Namespaces of the callers whose proxies carry the rollout (cluster only).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scope: Vec<String>,
-    /// Who owns the routes.
+    /// Who owns the routes, and what they serve.
     #[serde(default)]
     pub route: RouteOwnership,
     /// Versions that can be chosen; exactly one is stable.
@@ -89,9 +92,24 @@ pub struct Spec {
     /// Copies of requests for a cluster whose answers nobody sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shadow: Option<Shadow>,
+    /// Share of the expected proxies that must run a config before anything goes up; all of them when not written.
+    #[serde(default = "everything", skip_serializing_if = "is_everything")]
+    pub quorum: Fraction,
     /// How long after it was replaced a version may come back at once, without steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_window: Option<Span>,
+}
+
+fn everything() -> Fraction {
+    Fraction(1.0)
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands over references"
+)]
+fn is_everything(value: &Fraction) -> bool {
+    *value == everything()
 }
 
 fn yes() -> bool {
@@ -125,17 +143,33 @@ pub struct Match {
     pub path_template: Option<String>,
 }
 
-/// Whether Serin writes the routes or only reads the user's own.
+/// Whether Serin writes the routes or only reads the user's own, and what it writes beside the versions (cluster only).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RouteOwnership {
-    /// `true`: Serin owns the routes of the hosts whole.
+    /// `true`: Serin owns the routes of the hosts whole. `false`: it only reads yours, and says what they lack.
+    #[serde(default = "yes")]
     pub manage: bool,
+    /// Service whose subsets the versions are, and which serves the hosts' other paths; the first of `match.hosts` when
+    /// not written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Gateways (`namespace/name`) that carry the hosts; `mesh` are the sidecars, and what is meant when not written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gateways: Vec<String>,
+    /// Istio's `trafficPolicy` for the service, as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traffic_policy: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 impl Default for RouteOwnership {
     fn default() -> Self {
-        Self { manage: true }
+        Self {
+            manage: true,
+            host: None,
+            gateways: Vec::new(),
+            traffic_policy: None,
+        }
     }
 }
 
@@ -165,12 +199,22 @@ pub enum Role {
     Stable,
 }
 
-/// Where a version is served.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Where a version is served: an Envoy cluster (standalone), or in the mesh a subset of a service, or a service of its own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Route {
     /// Envoy cluster (standalone).
-    pub cluster: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// Subset of the service (cluster).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subset: Option<String>,
+    /// Service; `spec.route.host` when not written (cluster).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// Labels of the subset's pods; `version: SUBSET` when not written (cluster).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Copies of requests, sent by the proxy and forgotten: what comes back is not waited for.

@@ -49,6 +49,14 @@ pub(crate) fn edited(from: &str, to: &str) -> String {
     text.replacen(from, to, 1)
 }
 
+/// [`text`] for the mesh.
+pub(crate) fn in_mesh() -> String {
+    text()
+        .replace("hosts: [fraud.ml]", "hosts: [fraud.ml.svc.cluster.local]")
+        .replace("{cluster: fraud-v7}", "{subset: v7}")
+        .replace("{cluster: fraud-v8}", "{subset: v8}")
+}
+
 /// [`text`] with another strategy, in one line.
 pub(crate) fn with_strategy(strategy: &str) -> String {
     let text = text();

@@ -9,6 +9,8 @@ pub mod api;
 pub mod cells;
 mod claims;
 pub mod cli;
+pub mod cluster;
+pub mod driver;
 pub mod evidence;
 #[cfg(test)]
 mod fixtures;

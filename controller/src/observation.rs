@@ -155,6 +155,9 @@ pub struct Cell {
 pub struct Proxy {
     /// Scrape target.
     pub target: String,
+    /// Namespace of its pod, where the target has such a label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// Whether the last scrape worked.
     pub up: bool,
     /// Generation of the config that it runs; `None` before its first one.

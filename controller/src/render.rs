@@ -79,6 +79,10 @@ pub fn section(state: &RolloutState) -> Option<RolloutConfig> {
     let release = state.release.as_ref()?;
     let arms = Arms::of_release(state, release);
     let mut section = in_progress(&arms, &release.table);
+    if state.mesh.is_some() {
+        // No route of Istio's reads a header for copies: the VirtualService itself makes them.
+        section.shadow = None;
+    }
     let canary_is_live = release.canary_is_live();
     let lives = [!canary_is_live, canary_is_live].into_iter();
     let lives = lives.chain(std::iter::repeat(false));
@@ -168,7 +172,7 @@ fn variant(variant: &VariantRef, live: bool, enabled: bool) -> VariantConfig {
         enabled,
         live,
         route: variant.route.clone(),
-        cluster: Some(variant.route.clone()),
+        cluster: Some(variant.cluster()),
     }
 }
 

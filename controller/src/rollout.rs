@@ -40,8 +40,19 @@ pub struct Input<'a> {
     pub guards: &'a [Vec<Option<GuardWindow>>],
     /// Ready endpoints; `None` where nobody asked or knows.
     pub ready: Option<Ready>,
+    /// What the routes lack that somebody else owns; nothing of ours.
+    pub routes: ForeignRoutes<'a>,
     /// What people asked for since the last tick.
     pub actions: &'a [Action],
+}
+
+/// What routes lack that somebody else owns, each in one sentence that says what to change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ForeignRoutes<'a> {
+    /// They do not follow the header everywhere.
+    pub header: Option<&'a str>,
+    /// Their default route does not serve what [`RolloutState::default_route`] wants.
+    pub default: Option<&'a str>,
 }
 
 /// Counts of the canary in a guard's window.

@@ -3,6 +3,7 @@
 mod checker;
 mod choice;
 mod course;
+mod mesh;
 mod metrics;
 mod plan;
 mod refusal;
@@ -17,6 +18,7 @@ use crate::stats::poisson::Line;
 use checker::Checker;
 pub use choice::{Choice, slow_label};
 pub(crate) use course::buckets;
+pub use mesh::{Destination, Mesh};
 pub use plan::{Contest, Course, Ends, HALF, Plan, PlannedMetric, PlannedStep, Source, VariantRef};
 
 /// Namespace and name of a rollout; written `namespace/name`.
@@ -52,19 +54,17 @@ pub fn validate(rollout: &ModelRollout) -> Result<Plan, Vec<Problem>> {
     check.head(rollout);
     let spec = &rollout.spec;
     check.matches(&spec.matches);
-    if !spec.scope.is_empty() {
+    let mesh = check.mesh(spec);
+    if !(0.0..=1.0).contains(&spec.quorum.0) || spec.quorum.0 == 0.0 {
         check.add(
-            "spec.scope",
-            "is for the cluster, which this version does not have: leave it out, every caller of these proxies is meant",
+            "spec.quorum",
+            format!(
+                "must be more than 0% and at most 100%, but is {}",
+                spec.quorum
+            ),
         );
     }
-    if !spec.route.manage {
-        check.add(
-            "spec.route.manage",
-            "standalone owns the routes of its hosts: leave it out or set it to true",
-        );
-    }
-    let arms = check.variants(&spec.variants, &spec.strategy);
+    let arms = check.variants(spec);
     check.assignment(&spec.assignment, &spec.variants);
     let way = course::way(
         &mut check,
@@ -122,6 +122,8 @@ pub fn validate(rollout: &ModelRollout) -> Result<Plan, Vec<Problem>> {
         guards: spec.analysis.guards.clone(),
         on_fail: spec.analysis.on_fail,
         rollback_window: spec.rollback_window.map(|window| window.0),
+        quorum: spec.quorum.0,
+        mesh,
     };
     if check.problems.is_empty() {
         check.problems.extend(refusal::filter_refusal(&plan, spec));

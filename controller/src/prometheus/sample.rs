@@ -153,6 +153,9 @@ pub fn ready(rows: &[Row]) -> HashMap<String, u64> {
     rows.iter().filter_map(count).collect()
 }
 
+/// Label of a scrape target with the namespace of its pod, as the Prometheus operator writes it.
+const NAMESPACE: &str = "namespace";
+
 /// Reads the rows of the proxies' query; `target` is the label `instance`.
 #[must_use]
 pub fn proxies(rows: &[Row]) -> Vec<Proxy> {
@@ -161,6 +164,7 @@ pub fn proxies(rows: &[Row]) -> Vec<Proxy> {
         let target = row.label("instance");
         let empty = || Proxy {
             target: target.to_owned(),
+            namespace: Some(row.label(NAMESPACE).to_owned()).filter(|it| !it.is_empty()),
             up: false,
             generation: None,
             invalid: false,
@@ -384,6 +388,7 @@ mod tests {
             found[0],
             Proxy {
                 target: "a".to_owned(),
+                namespace: None,
                 up: true,
                 generation: Some(12),
                 invalid: false
@@ -393,6 +398,7 @@ mod tests {
             found[1],
             Proxy {
                 target: "b".to_owned(),
+                namespace: None,
                 up: false,
                 generation: None,
                 invalid: false

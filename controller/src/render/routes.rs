@@ -78,7 +78,7 @@ fn routes(state: &RolloutState) -> Vec<Value> {
         matches["headers"] = json!([{"name": DEFAULT_ROUTE_HEADER, "string_match": {"exact": variant.route}}]);
         json!({"name": format!("{}/{}", state.name, variant.version), "match": matches, "route": to(&variant.route)})
     });
-    let default = json!({"name": format!("{}/default", state.name), "match": path, "route": to(state.default_route())});
+    let default = json!({"name": format!("{}/default", state.name), "match": path, "route": to(&state.default_route().route)});
     header_routes.chain([default]).collect()
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::api::OnFail;
 use crate::fixtures::{before, cell, edited, grid, source, text};
 use crate::observation::{Cell, Proxy};
-use crate::rollout::{Input, RolloutState, accept, step};
+use crate::rollout::{ForeignRoutes, Input, RolloutState, accept, step};
 use crate::simulate::engine::{By, Names};
 
 const FIRST: i64 = 100;
@@ -37,6 +37,7 @@ fn live(source: &Source, cells: impl Iterator<Item = Cell>) -> RolloutState {
     let (mut state, _) = accept(plan, &source.rollout, &before(plan), begin, grid()).unwrap();
     let proxies = [Proxy {
         target: "a".to_owned(),
+        namespace: None,
         up: true,
         generation: Some(1),
         invalid: false,
@@ -53,6 +54,7 @@ fn live(source: &Source, cells: impl Iterator<Item = Cell>) -> RolloutState {
             guards: &[],
             ready: None,
             actions: &[],
+            routes: ForeignRoutes::default(),
         };
         now += grid().cell();
         step(Some(plan), state, &input).next

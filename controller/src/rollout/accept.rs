@@ -80,6 +80,7 @@ pub fn accept(
     }
     next.hosts.clone_from(&plan.hosts);
     next.paths.clone_from(&plan.paths);
+    next.mesh.clone_from(&plan.mesh);
     // By stable's share: a test has several versions that may lose users.
     let live = |state: &RolloutState| {
         let serving = state.in_progress().filter(|release| release.switched_on());

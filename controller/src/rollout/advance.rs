@@ -18,6 +18,9 @@ use crate::validate::{Contest, Course, Ends, Plan};
 /// Wait before the header is dropped again after requests went to the wrong cluster.
 const RETRY: Duration = Duration::from_secs(30);
 
+/// Proxies that a message names at most.
+const NAMED: usize = 10;
+
 /// What a release waits for whose file has switched it off.
 pub(super) const SWITCHED_OFF: &str =
     "switched off (enabled: false in the rollout file): everybody is on the live version";
@@ -25,7 +28,7 @@ pub(super) const SWITCHED_OFF: &str =
 /// Consumes every cell that was read, exactly once and in order. Whether a verdict is due: with every cell, or with
 /// one that ends an interval of the analysis.
 pub(super) fn count(plan: &Plan, release: &mut Release, input: &Input<'_>) -> bool {
-    if waiting_for_proxies(input).is_none() {
+    if waiting_for_proxies(plan, input).is_none() {
         release.routes.confirmed.get_or_insert(input.now);
         release.slow_counted.get_or_insert(input.now);
     }
@@ -84,7 +87,7 @@ fn unread(release: &Release, input: &Input<'_>) -> i64 {
 }
 
 /// Why the proxies cannot be said to run the present config.
-fn waiting_for_proxies(input: &Input<'_>) -> Option<String> {
+fn waiting_for_proxies(plan: &Plan, input: &Input<'_>) -> Option<String> {
     let proxies = match input.proxies {
         Ok(proxies) => proxies,
         Err(reason) => return Some(format!("Prometheus does not answer: {reason}")),
@@ -103,9 +106,18 @@ fn waiting_for_proxies(input: &Input<'_>) -> Option<String> {
         .map(laggard)
         .collect();
     let (running, all) = (proxies.len() - laggards.len(), proxies.len());
-    let behind = laggards.join(", ");
-    (!laggards.is_empty()).then(|| {
-        format!("{running} of {all} proxies run generation {generation}; waiting for {behind}")
+    #[allow(clippy::cast_precision_loss, reason = "counts of proxies")]
+    let enough = running as f64 >= plan.quorum * all as f64;
+    (!enough).then(|| {
+        let named: Vec<_> = laggards.iter().take(NAMED).map(String::as_str).collect();
+        let more = match laggards.len().saturating_sub(named.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let behind = named.join(", ");
+        format!(
+            "{running} of {all} proxies run generation {generation}; waiting for {behind}{more}"
+        )
     })
 }
 
@@ -155,8 +167,11 @@ pub(super) fn forward(
         let message = format!("the test's time is over: {sentence}");
         return Ok(conclude(state, input.now, message));
     }
-    if let Some(reason) = waiting_for_proxies(input) {
+    if let Some(reason) = waiting_for_proxies(plan, input) {
         return Err(reason);
+    }
+    if let Some(reason) = input.routes.header {
+        return Err(reason.to_owned());
     }
     if unread > 0 {
         return Err(format!(
@@ -179,6 +194,9 @@ pub(super) fn forward(
                 .routes
                 .retry_at
                 .unwrap_or(release.since + input.grid.settle());
+            if let Some(reason) = input.routes.default {
+                return Err(reason.to_owned());
+            }
             if input.now < ready_at {
                 return Err("the default route has moved; the header is dropped next".to_owned());
             }

@@ -9,7 +9,7 @@ use crate::api::ModelRollout;
 use crate::cells::Grid;
 use crate::evidence::Evidence;
 use crate::paths::Paths;
-use crate::validate::{Choice, Plan, RolloutName, VariantRef};
+use crate::validate::{Choice, Mesh, Plan, RolloutName, VariantRef};
 
 /// Index of the stable variant in the bucket table and the plugin config.
 pub(super) const STABLE: u8 = 0;
@@ -33,6 +33,9 @@ pub struct RolloutState {
     pub hosts: Vec<String>,
     /// Paths of its default route.
     pub paths: Paths,
+    /// Its place in the mesh; `None`: standalone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh: Option<Mesh>,
     /// What the default route serves. While a promotion hands over, the default route runs ahead of it
     /// ([`RolloutState::default_route`]), and a revert brings it back.
     pub live: VariantRef,
@@ -342,6 +345,7 @@ impl RolloutState {
             name: plan.name.clone(),
             hosts: plan.hosts.clone(),
             paths: plan.paths.clone(),
+            mesh: plan.mesh.clone(),
             live,
             release: None,
             history: Vec::new(),
@@ -371,14 +375,14 @@ impl RolloutState {
             && self.hosts.iter().any(|host| hosts.contains(host))
     }
 
-    /// The cluster of the default route right now.
+    /// What the default route is to serve right now.
     #[must_use]
-    pub fn default_route(&self) -> &str {
+    pub fn default_route(&self) -> &VariantRef {
         match self.in_progress() {
             Some(release) if matches!(release.stage, Stage::MoveDefault | Stage::DropHeader) => {
-                &release.canary.route
+                &release.canary
             }
-            _ => &self.live.route,
+            _ => &self.live,
         }
     }
 

@@ -101,6 +101,7 @@ impl Bench {
     fn run(&mut self, cells: &[Cell], actions: &[Action]) -> &mut Self {
         let proxies = [Proxy {
             target: "a".to_owned(),
+            namespace: None,
             up: true,
             generation: Some(self.reported),
             invalid: false,
@@ -116,6 +117,7 @@ impl Bench {
             guards: &guards,
             ready: self.ready,
             actions,
+            routes: ForeignRoutes::default(),
         };
         let transition = step(Some(&self.source.plan), &self.state, &input);
         self.state = transition.next;

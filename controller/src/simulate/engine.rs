@@ -17,8 +17,8 @@ use crate::cells::Grid;
 use crate::observation::{ArmCounts, Cell, Grouped, Proxy, Tally};
 use crate::report::{Verdict, View, report};
 use crate::rollout::{
-    Action, Do, GuardWindow, HoldReason, Input, Outcome, Refusal, Release, RolloutState, accept,
-    step,
+    Action, Do, ForeignRoutes, GuardWindow, HoldReason, Input, Outcome, Refusal, Release,
+    RolloutState, accept, step,
 };
 use crate::source::Source;
 use crate::stats::poisson::Line;
@@ -307,6 +307,7 @@ impl<'s> Engine<'s> {
         let guards = [guards.collect::<Vec<_>>()];
         let proxies = [Proxy {
             target: "all".to_owned(),
+            namespace: None,
             up: true,
             generation: Some(GENERATION),
             invalid: false,
@@ -324,6 +325,7 @@ impl<'s> Engine<'s> {
                 guards: &guards,
                 ready: None,
                 actions: approval.as_slice(),
+                routes: ForeignRoutes::default(),
             },
         );
         self.state = transition.next;

@@ -1,8 +1,6 @@
 //! One tick after another: read, decide, write. All decisions are made by the pure modules; this file performs them.
 
 mod files;
-mod managed;
-mod world;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,14 +12,13 @@ use serin_filter_core::stat::Encoding;
 
 use super::folder;
 use super::publish::{Board, Snapshot};
-use super::store::{ControllerFile, Store, StoreError};
+use super::store::{ControllerFile, StateFile, Store, StoreError};
 use crate::cells::Grid;
+use crate::driver::{Managed, Sight, World, advance, chain};
 use crate::prometheus::{Client, Selectors};
 use crate::render;
-use crate::rollout::{Action, Input, Writes, step};
+use crate::rollout::{ForeignRoutes, Writes};
 use crate::validate::RolloutName;
-use managed::Managed;
-use world::World;
 
 /// What the driver is told.
 #[derive(Clone, Debug)]
@@ -105,7 +102,7 @@ impl Driver {
         let states = store.states().map_err(LoadError::Store)?;
         let rollouts: BTreeMap<_, _> = states
             .into_iter()
-            .map(Managed::restore)
+            .map(|file| Managed::restore(file.state, file.file))
             .map(|managed| (managed.state.name.clone(), managed))
             .collect();
         for (name, managed) in &rollouts {
@@ -175,10 +172,17 @@ impl Driver {
         }
         // Before Prometheus is asked, which can take seconds.
         self.answer(now);
-        let world = World::look(&self.client, &self.settings, self.rollouts.values(), now).await;
+        let world = World::look(&self.client, &self.sight(), self.rollouts.values(), now).await;
         self.tell_of(&world);
         for managed in self.rollouts.values_mut() {
-            advance(managed, &self.settings, &world, &[], now);
+            advance(
+                managed,
+                self.settings.grid,
+                &world,
+                ForeignRoutes::default(),
+                &[],
+                now,
+            );
         }
         self.perform(now);
         self.post();
@@ -227,7 +231,14 @@ impl Driver {
                 .filter(|(_, file)| file.rollout == managed.state.name);
             let asked: Vec<_> = asked.map(|(_, file)| file.action.clone()).collect();
             if !asked.is_empty() {
-                advance(managed, &self.settings, &blind, &asked, now);
+                advance(
+                    managed,
+                    self.settings.grid,
+                    &blind,
+                    ForeignRoutes::default(),
+                    &asked,
+                    now,
+                );
             }
         }
         let written = self.perform(now);
@@ -257,7 +268,7 @@ impl Driver {
         for managed in self.rollouts.values_mut() {
             match managed.pending {
                 Writes::Nothing => {}
-                Writes::State | Writes::Up => all &= managed.save(&self.store, now),
+                Writes::State | Writes::Up => all &= save(managed, &self.store, now),
                 Writes::Down => managed.show(),
             }
         }
@@ -265,7 +276,7 @@ impl Driver {
         for managed in self.rollouts.values_mut() {
             let checkpoint = managed.pending == Writes::Nothing && managed.checkpoint_due(now);
             if managed.pending == Writes::Down || checkpoint {
-                all &= managed.save(&self.store, now);
+                all &= save(managed, &self.store, now);
             }
         }
         all
@@ -325,6 +336,13 @@ impl Driver {
         }
     }
 
+    fn sight(&self) -> Sight<'_> {
+        Sight {
+            grid: self.settings.grid,
+            selectors: &self.settings.selectors,
+        }
+    }
+
     fn announce(&self) -> Result<(), StoreError> {
         self.store.save_controller(&ControllerFile {
             address: self.settings.address.clone(),
@@ -333,63 +351,27 @@ impl Driver {
     }
 }
 
-fn advance(
-    managed: &mut Managed,
-    settings: &Settings,
-    world: &World,
-    actions: &[Action],
-    now: Timestamp,
-) {
-    let plan = managed.plan.clone();
-    let cells = world.cells_for(plan.as_ref(), &managed.state);
-    let guards = plan
-        .as_ref()
-        .map(|plan| world.guards_for(plan, &managed.state))
-        .unwrap_or_default();
-    if let Some(cell) = cells.last() {
-        let arms = std::iter::once(&cell.stable).chain(&cell.arms);
-        managed.view.last_cell = arms.map(|arm| arm.tally().total).collect();
-        managed.view.fresh = Some(now);
-    }
-    let proxies = match &world.proxies {
-        Some(Ok(proxies)) => Ok(proxies.as_slice()),
-        Some(Err(reason)) => Err(reason.as_str()),
-        None => Err("not asked yet"),
+/// Writes the state file, after which Envoy's files may follow; says so when it fails, and the next tick tries again.
+fn save(managed: &mut Managed, store: &Store, now: Timestamp) -> bool {
+    let file = StateFile {
+        file: managed.file.clone(),
+        state: managed.state.clone(),
+        status: Some(managed.status()),
     };
-    let input = Input {
-        now,
-        grid: settings.grid,
-        cells: &cells,
-        proxies,
-        generation: managed.written_generation(),
-        guards: &guards,
-        ready: world.ready_for(&managed.state),
-        actions,
-    };
-    let transition = step(plan.as_ref(), &managed.state, &input);
-    if let (Some(plan), Some(release), false) = (&plan, &transition.next.release, cells.is_empty())
-    {
-        managed.trace(plan, release);
+    match store.save(&file) {
+        Ok(()) => {
+            managed.saved(now);
+            true
+        }
+        Err(error) => {
+            tracing::error!(
+                rollout = %managed.state.name,
+                error = chain(&error),
+                "the state cannot be written; tried again in the next tick"
+            );
+            false
+        }
     }
-    // An answer to a person says nothing about Prometheus.
-    if world.proxies.is_some() || transition.next.in_progress().is_none() {
-        managed.view.proxies.clone_from(&world.proxies);
-        managed.view.refusal = plan.as_ref().and_then(|plan| world.refusal_for(plan));
-        managed.view.waiting_for = managed.view.refusal.clone().or(transition.waiting_for);
-    }
-    managed.change(transition.next, transition.writes);
-}
-
-/// An error with its causes, for logs.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -49,6 +49,13 @@ pub(super) fn read(texts: &[RolloutText], rank: impl Fn(&str) -> u8) -> Folder {
                 continue;
             }
         };
+        if source.plan.mesh.is_some() {
+            let mistake = format!(
+                "{file}: spec.variants: routes with 'subset' or 'host' are for the mesh: standalone wants 'cluster'"
+            );
+            folder.mistakes.insert(file.clone(), vec![mistake]);
+            continue;
+        }
         if let Err(Problem { path, reason }) = claims.claim(file, &source.plan) {
             let mistake = format!("{file}: {path}: {reason}");
             folder.mistakes.insert(file.clone(), vec![mistake]);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Problem, VariantRef};
+use super::{Problem, VariantRef, mesh};
 use crate::api::{self, Deadline, Key, Margin, ModelRollout, Pause, Strategy};
 use crate::quantity::{Fraction, Span};
 
@@ -119,11 +119,24 @@ impl Checker {
     }
 
     /// The stable variant and the others.
-    pub(super) fn variants(
-        &mut self,
-        variants: &[api::Variant],
-        strategy: &Strategy,
-    ) -> Option<(VariantRef, Vec<VariantRef>)> {
+    pub(super) fn variants(&mut self, spec: &api::Spec) -> Option<(VariantRef, Vec<VariantRef>)> {
+        let variants = spec.variants.as_slice();
+        let in_mesh = mesh::is_meant(spec);
+        let service = mesh::service(spec).unwrap_or_default();
+        let arm = |v: &api::Variant| {
+            let (route, destination) = if in_mesh {
+                let (route, destination) = mesh::destination(&v.route, service);
+                (route, Some(destination))
+            } else {
+                (v.route.cluster.clone().unwrap_or_default(), None)
+            };
+            VariantRef {
+                name: v.name.clone(),
+                version: v.version.clone(),
+                route,
+                destination,
+            }
+        };
         if variants.len() > MOST_VARIANTS {
             self.add(
                 "spec.variants",
@@ -136,10 +149,6 @@ impl Checker {
         for (i, variant) in variants.iter().enumerate() {
             self.label(&format!("spec.variants[{i}].name"), &variant.name);
             self.label(&format!("spec.variants[{i}].version"), &variant.version);
-            self.label(
-                &format!("spec.variants[{i}].route.cluster"),
-                &variant.route.cluster,
-            );
             if variant.role.is_some() && !variant.enabled {
                 self.add(
                     format!("spec.variants[{i}].enabled"),
@@ -160,22 +169,22 @@ impl Checker {
                     );
                     self.add(format!("spec.variants[{i}].version"), reason);
                 }
-                if variant.route == other.route {
+                let (route, others) = (arm(variant).route, arm(other).route);
+                if route == others && !route.is_empty() {
                     let reason = format!(
-                        "'{}' also serves variants[{j}]: a route belongs to one version",
-                        variant.route.cluster
+                        "'{route}' also serves variants[{j}]: a route belongs to one version"
                     );
-                    self.add(format!("spec.variants[{i}].route.cluster"), reason);
+                    let field = match (&variant.route.subset, in_mesh) {
+                        (_, false) => "cluster",
+                        (Some(_), true) => "subset",
+                        (None, true) => "host",
+                    };
+                    self.add(format!("spec.variants[{i}].route.{field}"), reason);
                 }
             }
         }
-        let arm = |v: &api::Variant| VariantRef {
-            name: v.name.clone(),
-            version: v.version.clone(),
-            route: v.route.cluster.clone(),
-        };
         let (stable, canaries): (Vec<_>, Vec<_>) = variants.iter().partition(|v| v.role.is_some());
-        let several = matches!(strategy, Strategy::AbTest(_));
+        let several = matches!(spec.strategy, Strategy::AbTest(_));
         match (stable.as_slice(), canaries.as_slice()) {
             ([stable], [_]) => return Some((arm(stable), canaries.into_iter().map(arm).collect())),
             ([stable], [_, _, ..]) if several => {

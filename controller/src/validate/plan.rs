@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serin_filter_core::config::Attribute;
 
-use super::{Choice, RolloutName};
+use super::{Choice, Destination, Mesh, RolloutName};
 use crate::api::{Deadline, Guard, OnFail, Pause, PrometheusCounters};
 use crate::paths::Paths;
 use crate::stats::poisson::Line;
@@ -24,6 +24,19 @@ pub struct VariantRef {
     pub version: String,
     /// Value of the route header, and in standalone the Envoy cluster.
     pub route: String,
+    /// Where that is in the mesh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<Destination>,
+}
+
+impl VariantRef {
+    /// The Envoy cluster, or in the mesh the end of its name (see
+    /// [`VariantConfig`](serin_filter_core::config::VariantConfig)).
+    #[must_use]
+    pub fn cluster(&self) -> String {
+        let destination = self.destination.as_ref();
+        destination.map_or_else(|| self.route.clone(), Destination::cluster)
+    }
 }
 
 /// Weights and what lets them go on.
@@ -168,6 +181,10 @@ pub struct Plan {
     pub on_fail: OnFail,
     /// How long after it was replaced a version may come back at once.
     pub rollback_window: Option<Duration>,
+    /// Share of the expected proxies that must run a config before anything goes up.
+    pub quorum: f64,
+    /// Its place in the mesh; `None`: standalone.
+    pub mesh: Option<Mesh>,
 }
 
 impl Plan {

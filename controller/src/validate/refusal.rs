@@ -51,7 +51,8 @@ fn variant(rest: &str, plan: &Plan, spec: &Spec) -> String {
         return "spec.variants".to_owned();
     };
     let field = match field {
-        "route" | "cluster" => "route.cluster",
+        "route" | "cluster" if plan.mesh.is_none() => "route.cluster",
+        "cluster" => "route",
         other => other,
     };
     format!("spec.variants[{position}].{field}")

@@ -1,5 +1,6 @@
 mod choice;
 mod course;
+mod mesh;
 mod metrics;
 
 use crate::fixtures::edited;
@@ -8,7 +9,12 @@ use crate::source::parse;
 /// One mistake at a path, whose reason holds a text.
 #[track_caller]
 fn check(from: &str, to: &str, path: &str, reason: &str) {
-    let mistakes = parse("fraud.yaml", &edited(from, to)).expect_err("must be refused");
+    check_text(&edited(from, to), path, reason);
+}
+
+#[track_caller]
+fn check_text(text: &str, path: &str, reason: &str) {
+    let mistakes = parse("fraud.yaml", text).expect_err("must be refused");
     let found = mistakes.iter().find(|mistake| mistake.problem.path == path);
     let Some(found) = found else {
         panic!("no mistake at {path}: {mistakes:?}")
@@ -87,26 +93,6 @@ fn a_path_prefix_is_absolute_and_plain() {
         "'/v2?x'",
         "spec.match.pathPrefix",
         "no query",
-    );
-}
-
-#[test]
-fn standalone_owns_its_routes() {
-    check(
-        "  variants:",
-        "  route: {manage: false}\n  variants:",
-        "spec.route.manage",
-        "standalone owns",
-    );
-}
-
-#[test]
-fn what_only_a_cluster_can_do_is_refused() {
-    check(
-        "  variants:",
-        "  scope: [shop]\n  variants:",
-        "spec.scope",
-        "is for the cluster",
     );
 }
 

@@ -7,7 +7,8 @@ use serin_controller::cells::Grid;
 use serin_controller::observation::{Cell, Proxy, Tally};
 use serin_controller::report::{View, report};
 use serin_controller::rollout::{
-    Action, Do, GuardWindow, Input, Phase, Ready, Release, RolloutState, Writes, accept, step,
+    Action, Do, ForeignRoutes, GuardWindow, Input, Phase, Ready, Release, RolloutState, Writes,
+    accept, step,
 };
 use serin_controller::source::{Source, parse};
 
@@ -187,6 +188,7 @@ impl Stage {
             guards: &guards,
             ready: self.ready,
             actions,
+            routes: ForeignRoutes::default(),
         };
         let transition = step(Some(&self.source.plan), &self.state, &input);
         if !self.stuck {
@@ -210,6 +212,7 @@ impl Stage {
     fn proxies(&self) -> [Proxy; 1] {
         [Proxy {
             target: "envoy-a".to_owned(),
+            namespace: None,
             up: true,
             generation: Some(self.reported),
             invalid: false,

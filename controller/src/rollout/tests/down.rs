@@ -67,7 +67,7 @@ fn a_canary_that_breaks_in_the_soak_is_rolled_back() {
         }
     }
     assert_eq!(bench.phase(), Phase::RolledBack);
-    assert_eq!(bench.state.default_route(), "fraud-v7");
+    assert_eq!(bench.state.default_route().route, "fraud-v7");
 }
 
 #[test]

@@ -112,7 +112,7 @@ fn switched_off_during_the_handover_the_default_route_comes_back() {
         bench.healthy_until(at(stage));
         bench.edit(&with("", OFF));
         assert_eq!(bench.writes, Writes::Down);
-        assert_eq!(bench.state.default_route(), "fraud-v7");
+        assert_eq!(bench.state.default_route().route, "fraud-v7");
         assert!(!bench.release().canary_is_live());
         bench.ticks(20, (0, 0), (2000, 1));
         assert_eq!(bench.release().stage, Stage::Soak);

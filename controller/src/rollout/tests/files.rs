@@ -88,7 +88,7 @@ fn a_removed_file_leaves_the_live_version_serving() {
     let (state, writes) = retire(&bench.state, bench.now);
     assert_eq!(writes, Writes::Down);
     assert_eq!(state.release, None);
-    assert_eq!(state.default_route(), "fraud-v7");
+    assert_eq!(state.default_route().route, "fraud-v7");
     assert_eq!(state.history[0].message, "the rollout file was removed");
     assert_eq!(retire(&state, bench.now).1, Writes::Nothing);
 }

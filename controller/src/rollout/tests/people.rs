@@ -6,10 +6,10 @@ use super::*;
 fn an_abort_while_the_default_route_moves_brings_it_back() {
     let mut bench = Bench::new(&text());
     bench.healthy_until(at(Stage::DropHeader));
-    assert_eq!(bench.state.default_route(), "fraud-v8");
+    assert_eq!(bench.state.default_route().route, "fraud-v8");
     bench.act(Do::Abort);
     assert_eq!((bench.phase(), bench.weight()), (Phase::RolledBack, 0.0));
-    assert_eq!(bench.state.default_route(), "fraud-v7");
+    assert_eq!(bench.state.default_route().route, "fraud-v7");
     assert_eq!(bench.writes, Writes::Down);
     assert!(!bench.release().canary_is_live());
 }
@@ -166,6 +166,7 @@ fn without_a_plan_people_are_answered_and_an_abort_aborts() {
         guards: &[],
         ready: None,
         actions: &asked,
+        routes: ForeignRoutes::default(),
     };
     let transition = step(None, &bench.state, &input);
     bench.state = transition.next;

@@ -101,7 +101,7 @@ fn promote_full_gives_everybody_at_once_and_the_handover_follows() {
         (bench.release().stage, bench.weight()),
         (Stage::Soak, 100.0)
     );
-    assert_eq!(bench.state.default_route(), "fraud-v7");
+    assert_eq!(bench.state.default_route().route, "fraud-v7");
     bench.healthy_until(|bench| bench.phase() == Phase::Succeeded);
 }
 
@@ -161,7 +161,7 @@ fn a_preview_sends_nobody_until_it_is_approved() {
     );
     bench.ticks(20, (2000, 100), (0, 0));
     assert_eq!(
-        (bench.phase(), bench.state.default_route()),
+        (bench.phase(), bench.state.default_route().route.as_str()),
         (Phase::RolledBack, "fraud-v7")
     );
 }
@@ -261,6 +261,7 @@ fn windows_that_nobody_has_read_do_not_hide_the_comparison() {
         guards: &[],
         ready: None,
         actions: &[],
+        routes: ForeignRoutes::default(),
     };
     let transition = step(Some(&bench.source.plan), &bench.state, &input);
     assert_eq!(transition.next.release.unwrap().phase(), Phase::RolledBack);

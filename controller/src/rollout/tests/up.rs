@@ -30,7 +30,7 @@ fn a_healthy_release_goes_through_every_stage_and_becomes_live() {
         ]
     );
     assert_eq!(bench.state.live.version, "8");
-    assert_eq!(bench.state.default_route(), "fraud-v8");
+    assert_eq!(bench.state.default_route().route, "fraud-v8");
 }
 
 #[test]

@@ -1,15 +1,16 @@
 //! Taking over the rollout files of a tick: accepted, refused, or gone.
 
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::Driver;
-use super::managed::Managed;
+use crate::driver::{Managed, Routed};
 use crate::locate::{Place, place_of};
 use crate::paths::Paths;
-use crate::render;
+use crate::render::{self, default_route_in};
 use crate::rollout::{Writes, accept, begins, retire};
 use crate::standalone::folder::Folder;
-use crate::validate::RolloutName;
+use crate::validate::{Plan, RolloutName};
 
 /// Editors replace a file by removing it for a moment; only one that stays away is gone.
 const GONE_AFTER: std::time::Duration = std::time::Duration::from_secs(3);
@@ -34,7 +35,7 @@ impl Driver {
             let managed = self
                 .rollouts
                 .entry(name.clone())
-                .or_insert_with(|| Managed::first(plan, rds.as_ref()));
+                .or_insert_with(|| Managed::first(plan, routed(plan, rds.as_ref())));
             managed.file = Some(file.name.clone());
             managed.missing_since = None;
             let accepted = match taken {
@@ -76,7 +77,7 @@ impl Driver {
                     managed.say_problems(vec![format!("{}{line}: {refusal}", file.name)]);
                     // It has never had a release: what is live is still for the routes to say.
                     if managed.state.release.is_none() && managed.state.history.is_empty() {
-                        managed.state = Managed::first(plan, rds.as_ref()).state;
+                        managed.state = Managed::first(plan, routed(plan, rds.as_ref())).state;
                     }
                 }
             }
@@ -167,4 +168,14 @@ impl Driver {
             managed.change(state, writes.max(Writes::State));
         }
     }
+}
+
+/// Where the default route of the rollout's requests leads, if Envoy's file has one.
+fn routed(plan: &Plan, rds: Option<&Value>) -> Option<Routed> {
+    let mut hosts = plan.hosts.iter();
+    let route = hosts.find_map(|host| default_route_in(rds?, host, &plan.paths))?;
+    Some(Routed {
+        route: route.to_owned(),
+        destination: None,
+    })
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::*;
 use crate::fixtures::{grid, text};
 use crate::report::Status;
-use crate::rollout::{Do, Phase, Stage};
+use crate::rollout::{Action, Do, Phase, Stage};
 use crate::standalone::store::ActionFile;
 
 struct Bench {

@@ -1,42 +1,68 @@
 //! A rollout in the driver's hands: its state, what of it is on disk, and what is shown of it.
 
 use jiff::Timestamp;
-use serde_json::Value;
 use serin_filter_core::config::RolloutConfig;
 
-use super::chain;
-use crate::render::default_route_in;
 use crate::render::section;
 use crate::report::{Status, View, report};
 use crate::rollout::{Release, RolloutState, Writes};
-use crate::standalone::store::{StateFile, Store};
-use crate::validate::{Plan, VariantRef, validate};
+use crate::validate::{Destination, Plan, VariantRef, validate};
+
+/// Where a default route leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// Value of the route header that stands for it.
+    pub route: String,
+    /// Where that is in the mesh.
+    pub destination: Option<Destination>,
+}
+
+impl Routed {
+    fn serves(&self, variant: &VariantRef) -> bool {
+        // Labels say which pods a subset is; the route names the subset alone.
+        let place = |it: &Option<Destination>| {
+            let it = it.as_ref()?;
+            Some((it.host.clone(), it.subset.clone()))
+        };
+        self.route == variant.route && place(&self.destination) == place(&variant.destination)
+    }
+
+    fn unknown(self) -> VariantRef {
+        VariantRef {
+            name: "live".to_owned(),
+            version: "unknown".to_owned(),
+            route: self.route,
+            destination: self.destination,
+        }
+    }
+}
 
 /// Evidence is written with every transition and otherwise this often: cells can be read again.
 const CHECKPOINT: std::time::Duration = std::time::Duration::from_secs(60);
 /// Cells of evidence that are shown.
 const TRAIL: usize = 60;
 
+/// A rollout, what of it is written, and what is shown of it.
 #[derive(Debug)]
-pub(super) struct Managed {
-    pub(super) state: RolloutState,
+pub struct Managed {
+    pub state: RolloutState,
     /// The state that Envoy's files show: it runs behind `state` while a write fails.
-    pub(super) shown: RolloutState,
-    pub(super) plan: Option<Plan>,
-    pub(super) file: Option<String>,
-    pub(super) missing_since: Option<Timestamp>,
+    pub shown: RolloutState,
+    pub plan: Option<Plan>,
+    pub file: Option<String>,
+    pub missing_since: Option<Timestamp>,
     /// What is still to be written of the last changes.
-    pub(super) pending: Writes,
+    pub pending: Writes,
     /// The rollout's section as last rendered.
-    pub(super) rendered: Option<RolloutConfig>,
-    pub(super) view: View,
+    pub rendered: Option<RolloutConfig>,
+    pub view: View,
     saved: Option<(RolloutState, Timestamp)>,
 }
 
 impl Managed {
-    /// From a state file.
-    pub(super) fn restore(file: StateFile) -> Self {
-        let state = file.state;
+    /// From what was written.
+    #[must_use]
+    pub fn restore(state: RolloutState, file: Option<String>) -> Self {
         // The accepted file goes on judging even if the one in the folder is broken by now.
         let plan = state
             .release
@@ -44,37 +70,14 @@ impl Managed {
             .and_then(|release| validate(&release.rollout).ok());
         let saved = Some((state.clone(), Timestamp::UNIX_EPOCH));
         Self {
-            shown: state.clone(),
-            state,
             plan,
-            file: file.file,
-            missing_since: None,
-            pending: Writes::Nothing,
-            rendered: None,
-            view: View::default(),
+            file,
             saved,
+            ..Self::new(state)
         }
     }
 
-    /// A rollout without a state: live is what the default route says, else what the file calls stable.
-    pub(super) fn first(plan: &Plan, rds: Option<&Value>) -> Self {
-        let routed = rds.and_then(|rds| {
-            let mut hosts = plan.hosts.iter();
-            hosts.find_map(|host| default_route_in(rds, host, &plan.paths))
-        });
-        let live = match routed {
-            None => plan.stable.clone(),
-            Some(route) => std::iter::once(&plan.stable)
-                .chain(plan.arms())
-                .find(|variant| variant.route == route)
-                .cloned()
-                .unwrap_or_else(|| VariantRef {
-                    name: "live".to_owned(),
-                    version: "unknown".to_owned(),
-                    route: route.to_owned(),
-                }),
-        };
-        let state = RolloutState::new(plan, live);
+    fn new(state: RolloutState) -> Self {
         Self {
             shown: state.clone(),
             state,
@@ -88,8 +91,22 @@ impl Managed {
         }
     }
 
+    /// A rollout without a state: live is what the default route says, else what the file calls stable.
+    #[must_use]
+    pub fn first(plan: &Plan, routed: Option<Routed>) -> Self {
+        let live = match routed {
+            None => plan.stable.clone(),
+            Some(routed) => std::iter::once(&plan.stable)
+                .chain(plan.arms())
+                .find(|variant| routed.serves(variant))
+                .cloned()
+                .unwrap_or_else(|| routed.unknown()),
+        };
+        Self::new(RolloutState::new(plan, live))
+    }
+
     /// Takes the next state; what could not be written yet stays to be written.
-    pub(super) fn change(&mut self, state: RolloutState, writes: Writes) {
+    pub fn change(&mut self, state: RolloutState, writes: Writes) {
         let same = |a: &Release, b: &Release| (a.started, &a.canary) == (b.started, &b.canary);
         let before = self
             .state
@@ -115,43 +132,24 @@ impl Managed {
 
     /// The first generation that carries the present section; none while it is not written, for what the proxies
     /// report then is about another one.
-    pub(super) fn written_generation(&self) -> Option<u64> {
+    pub fn written_generation(&self) -> Option<u64> {
         let written = self.pending == Writes::Nothing && section(&self.state) == self.rendered;
         self.view.generation.filter(|_| written)
     }
 
     /// Lets Envoy's files follow the state.
-    pub(super) fn show(&mut self) {
+    pub fn show(&mut self) {
         self.shown = self.state.clone();
     }
 
-    /// Writes the state file, after which Envoy's files may follow; says so when it fails, and the next tick tries
-    /// again.
-    pub(super) fn save(&mut self, store: &Store, now: Timestamp) -> bool {
-        let file = StateFile {
-            file: self.file.clone(),
-            state: self.state.clone(),
-            status: Some(self.status()),
-        };
-        match store.save(&file) {
-            Ok(()) => {
-                self.saved = Some((file.state, now));
-                self.pending = Writes::Nothing;
-                self.show();
-                true
-            }
-            Err(error) => {
-                tracing::error!(
-                    rollout = %self.state.name,
-                    error = chain(&error),
-                    "the state cannot be written; tried again in the next tick"
-                );
-                false
-            }
-        }
+    /// The state is written.
+    pub fn saved(&mut self, now: Timestamp) {
+        self.saved = Some((self.state.clone(), now));
+        self.pending = Writes::Nothing;
+        self.show();
     }
 
-    pub(super) fn checkpoint_due(&self, now: Timestamp) -> bool {
+    pub fn checkpoint_due(&self, now: Timestamp) -> bool {
         match &self.saved {
             Some((state, at)) => now >= *at + CHECKPOINT && *state != self.state,
             None => true,
@@ -159,7 +157,7 @@ impl Managed {
     }
 
     /// Remembers the evidence of the cells just consumed, for the eye.
-    pub(super) fn trace(&mut self, plan: &Plan, release: &Release) {
+    pub fn trace(&mut self, plan: &Plan, release: &Release) {
         if self.view.trail.len() >= TRAIL {
             self.view.trail.remove(0);
         }
@@ -167,7 +165,7 @@ impl Managed {
     }
 
     /// Says what is wrong with the file, once.
-    pub(super) fn say_problems(&mut self, problems: Vec<String>) {
+    pub fn say_problems(&mut self, problems: Vec<String>) {
         if problems != self.view.file_problems {
             for problem in &problems {
                 tracing::error!(rollout = %self.state.name, "{problem}; the running rollout is untouched");
@@ -176,7 +174,7 @@ impl Managed {
         }
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         report(self.plan.as_ref(), &self.state, &self.view)
     }
 }

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use super::chain;
 use super::managed::Managed;
-use super::{Settings, chain};
 use crate::api::PrometheusCounters;
-use crate::observation::{ArmCounts, Cell, Grouped, Proxy};
+use crate::cells::Grid;
+use crate::observation::{ArmCounts, Cell, Grouped, Proxy, Tally};
 use crate::prometheus::{
-    Client, QueryError, RolloutCounts, Tallies, answers, answers_query, cell_query, counts, custom,
-    custom_query, guard_query, proxies, proxies_query, ready, ready_query,
+    Client, QueryError, RolloutCounts, Selectors, Tallies, answers, answers_query, cell_query,
+    counts, custom, custom_query, guard_query, proxies, proxies_query, ready, ready_query,
 };
 use crate::rollout::{GuardWindow, Ready, Release, RolloutState};
 use crate::validate::{Course, Plan, Source, VariantRef};
@@ -21,13 +22,23 @@ use crate::validate::{Course, Plan, Source, VariantRef};
 const CATCH_UP: usize = 60;
 const CATCH_UP_TIME: Duration = Duration::from_secs(1);
 
+/// What of Prometheus is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Sight<'a> {
+    /// Cells.
+    pub grid: Grid,
+    /// Which scrape targets are the proxies.
+    pub selectors: &'a Selectors,
+}
+
+/// What Prometheus says in a tick.
 #[derive(Debug, Default)]
-pub(super) struct World {
+pub struct World {
     cells: BTreeMap<i64, CellCounts>,
     windows: BTreeMap<Duration, RolloutCounts>,
     ready: HashMap<String, u64>,
     /// `None` when no release is in progress: nobody needs to know.
-    pub(super) proxies: Option<Result<Vec<Proxy>, String>>,
+    pub proxies: Option<Result<Vec<Proxy>, String>>,
 }
 
 /// What was read of one cell.
@@ -86,9 +97,9 @@ fn counters(plan: &Plan) -> impl Iterator<Item = (&str, &PrometheusCounters)> {
 }
 
 impl World {
-    pub(super) async fn look(
+    pub async fn look(
         client: &Client,
-        settings: &Settings,
+        sight: &Sight<'_>,
         rollouts: impl Iterator<Item = &Managed>,
         now: Timestamp,
     ) -> Self {
@@ -97,7 +108,7 @@ impl World {
             .filter_map(|managed| Some((managed.state.in_progress()?, managed.plan.as_ref()?)))
             .collect();
         if !active.is_empty() {
-            let found = world.ask(client, settings, &active, now).await;
+            let found = world.ask(client, sight, &active, now).await;
             world.proxies = Some(found.map_err(|error| chain(&error)));
         }
         world
@@ -107,11 +118,11 @@ impl World {
     async fn ask(
         &mut self,
         client: &Client,
-        settings: &Settings,
+        sight: &Sight<'_>,
         active: &[(&Release, &Plan)],
         now: Timestamp,
     ) -> Result<Vec<Proxy>, QueryError> {
-        let selectors = &settings.selectors;
+        let selectors = sight.selectors;
         let guards = active.iter().flat_map(|(_, plan)| &plan.guards);
         for window in guards.map(|guard| guard.over.0).collect::<BTreeSet<_>>() {
             let rows = client.query(&guard_query(selectors, window), now).await?;
@@ -123,14 +134,14 @@ impl World {
             self.ready = ready(&client.query(&ready_query(selectors), now).await?);
         }
         let begun = Instant::now();
-        for index in wanted(active, settings.grid.readable_until(now)) {
+        for index in wanted(active, sight.grid.readable_until(now)) {
             if !active
                 .iter()
                 .any(|(release, plan)| needs.can_read(release, plan, index))
             {
                 continue;
             }
-            let cell = read(client, settings, &needs, index).await?;
+            let cell = read(client, sight, &needs, index).await?;
             needs.give_up(&cell);
             self.cells.insert(index, cell);
             if begun.elapsed() > CATCH_UP_TIME {
@@ -141,7 +152,7 @@ impl World {
     }
 
     /// The rollout's cells that were read, up to the first one in which something that it needs was not.
-    pub(super) fn cells_for(&self, plan: Option<&Plan>, state: &RolloutState) -> Vec<Cell> {
+    pub fn cells_for(&self, plan: Option<&Plan>, state: &RolloutState) -> Vec<Cell> {
         let (Some(plan), Some(release)) = (plan, state.in_progress()) else {
             return Vec::new();
         };
@@ -160,7 +171,7 @@ impl World {
     }
 
     /// Why Prometheus does not say what a metric of the rollout needs.
-    pub(super) fn refusal_for(&self, plan: &Plan) -> Option<String> {
+    pub fn refusal_for(&self, plan: &Plan) -> Option<String> {
         self.cells.values().find_map(|cell| {
             counters(plan).find_map(|(name, counters)| {
                 let reason = cell.custom.get(counters)?.as_ref().err()?;
@@ -170,11 +181,7 @@ impl World {
     }
 
     /// The rollout's guard windows, by version and then in the order of the plan.
-    pub(super) fn guards_for(
-        &self,
-        plan: &Plan,
-        state: &RolloutState,
-    ) -> Vec<Vec<Option<GuardWindow>>> {
+    pub fn guards_for(&self, plan: &Plan, state: &RolloutState) -> Vec<Vec<Option<GuardWindow>>> {
         let Some(release) = state.in_progress() else {
             return Vec::new();
         };
@@ -196,9 +203,9 @@ impl World {
     }
 
     /// The rollout's ready endpoints.
-    pub(super) fn ready_for(&self, state: &RolloutState) -> Option<Ready> {
+    pub fn ready_for(&self, state: &RolloutState) -> Option<Ready> {
         let release = state.in_progress()?;
-        let of = |variant: &VariantRef| self.ready.get(&variant.route).copied();
+        let of = |variant: &VariantRef| of_cluster(&self.ready, variant).max();
         let (canary, stable) = (of(&release.canary), of(&release.stable));
         // A cluster that no proxy knows (yet) has no endpoint; if none is known, nothing is.
         canary.or(stable).map(|_| Ready {
@@ -211,12 +218,12 @@ impl World {
 /// Reads one cell.
 async fn read(
     client: &Client,
-    settings: &Settings,
+    sight: &Sight<'_>,
     needs: &Needs,
     index: i64,
 ) -> Result<CellCounts, QueryError> {
-    let (selectors, cell) = (&settings.selectors, settings.grid.cell());
-    let end = settings.grid.end(index);
+    let (selectors, cell) = (sight.selectors, sight.grid.cell());
+    let end = sight.grid.end(index);
     let rows = client.query(&cell_query(selectors, cell), end).await?;
     let mut found = CellCounts {
         proxies: counts(&rows),
@@ -246,11 +253,7 @@ impl CellCounts {
         if plan.course == Course::Copies {
             // Answers to copies have no users; of those to requests only the same is used.
             arm.requests = Grouped {
-                ungrouped: self
-                    .answers
-                    .get(&variant.route)
-                    .copied()
-                    .unwrap_or_default(),
+                ungrouped: sum(of_cluster(&self.answers, variant)),
                 ..Grouped::default()
             };
         }
@@ -261,6 +264,28 @@ impl CellCounts {
         }
         Some(arm)
     }
+}
+
+/// What is known of the clusters of a version: in the mesh there is one for each port.
+fn of_cluster<T: Copy>(
+    by_cluster: &HashMap<String, T>,
+    variant: &VariantRef,
+) -> impl Iterator<Item = T> {
+    let named = variant.cluster();
+    let one = by_cluster.get(&named).copied();
+    let ends = variant.destination.is_some();
+    let several = by_cluster
+        .iter()
+        .filter(move |(cluster, _)| ends && cluster.ends_with(&named))
+        .map(|(_, found)| *found);
+    one.into_iter().chain(several)
+}
+
+fn sum(tallies: impl Iterator<Item = Tally>) -> Tally {
+    tallies.fold(Tally::default(), |mut sum, tally| {
+        sum.add(tally);
+        sum
+    })
 }
 
 /// The cells to read, each release's next ones in turn, so that one that is far behind does not blind the others.

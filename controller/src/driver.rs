@@ -1,0 +1,76 @@
+//! What both controllers have in common, on one machine and in a cluster: rollouts in their hands ([`Managed`]), what
+//! Prometheus says ([`World`]), and a tick of one rollout ([`advance`]). Where files and objects are, they know.
+
+mod managed;
+mod world;
+
+pub use managed::{Managed, Routed};
+pub use world::{Sight, World};
+
+use jiff::Timestamp;
+
+use crate::cells::Grid;
+use crate::rollout::{Action, ForeignRoutes, Input, step};
+
+/// One tick of one rollout.
+pub fn advance(
+    managed: &mut Managed,
+    grid: Grid,
+    world: &World,
+    routes: ForeignRoutes<'_>,
+    actions: &[Action],
+    now: Timestamp,
+) {
+    let plan = managed.plan.clone();
+    let cells = world.cells_for(plan.as_ref(), &managed.state);
+    let guards = plan
+        .as_ref()
+        .map(|plan| world.guards_for(plan, &managed.state))
+        .unwrap_or_default();
+    if let Some(cell) = cells.last() {
+        let arms = std::iter::once(&cell.stable).chain(&cell.arms);
+        managed.view.last_cell = arms.map(|arm| arm.tally().total).collect();
+        managed.view.fresh = Some(now);
+    }
+    let proxies = match &world.proxies {
+        Some(Ok(proxies)) => Ok(proxies.as_slice()),
+        Some(Err(reason)) => Err(reason.as_str()),
+        None => Err("not asked yet"),
+    };
+    let input = Input {
+        now,
+        grid,
+        cells: &cells,
+        proxies,
+        generation: managed.written_generation(),
+        guards: &guards,
+        ready: world.ready_for(&managed.state),
+        actions,
+        routes,
+    };
+    let transition = step(plan.as_ref(), &managed.state, &input);
+    if let (Some(plan), Some(release), false) = (&plan, &transition.next.release, cells.is_empty())
+    {
+        managed.trace(plan, release);
+    }
+    // An answer to a person says nothing about Prometheus.
+    if world.proxies.is_some() || transition.next.in_progress().is_none() {
+        managed.view.proxies.clone_from(&world.proxies);
+        managed.view.refusal = plan.as_ref().and_then(|plan| world.refusal_for(plan));
+        managed.view.waiting_for = managed.view.refusal.clone().or(transition.waiting_for);
+    }
+    managed.change(transition.next, transition.writes);
+}
+
+/// An error with its causes, for logs.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
