@@ -2,6 +2,8 @@
 
 mod metrics;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -194,7 +196,7 @@ pub struct View {
     /// Why the file was not taken over; empty when it was.
     pub file_problems: Vec<String>,
     /// The last tick's proxies, or why they could not be asked.
-    pub proxies: Option<Result<Vec<Proxy>, String>>,
+    pub proxies: Option<Result<Arc<Vec<Proxy>>, String>>,
     /// Generation of the rollout's present section.
     pub generation: Option<u64>,
     /// Requests of the last cell, the stable version's first; empty before the first cell.
@@ -249,7 +251,7 @@ fn release_status(plan: &Plan, release: &Release, view: &View) -> ReleaseStatus 
         Stage::Step(index) => Some((index + 1, plan.steps.len())),
         _ => None,
     };
-    let running = |proxies: &Vec<Proxy>| {
+    let running = |proxies: &Arc<Vec<Proxy>>| {
         let current = proxies.iter().filter(|proxy| {
             view.generation
                 .is_some_and(|generation| proxy.runs(generation))
