@@ -11,6 +11,7 @@ mod claims;
 pub mod cli;
 pub mod cluster;
 pub mod driver;
+pub mod endpoint;
 pub mod evidence;
 #[cfg(test)]
 mod fixtures;

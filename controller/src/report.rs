@@ -207,6 +207,8 @@ pub struct View {
     pub trail: Vec<f64>,
     /// When a cell was last read.
     pub fresh: Option<Timestamp>,
+    /// What the driver itself can say with yes, no or unknown.
+    pub conditions: Vec<Condition>,
 }
 
 /// Builds the status.
@@ -373,6 +375,7 @@ fn conditions(plan: Option<&Plan>, release: Option<&Release>, view: &View) -> Ve
             "{looked} requests looked at in this stage, {wrong} of the last ones in the wrong cluster"
         );
         found.push(condition("RoutesHonoured", status, message));
+        found.extend(view.conditions.iter().cloned());
     }
     found
 }

@@ -130,7 +130,10 @@ impl Owned {
 pub fn is_ours(object: &Value) -> bool {
     let (label, value) = names::MANAGED_BY;
     let labels = object.pointer("/metadata/labels");
-    labels.and_then(|labels| labels.get(label)).and_then(Value::as_str) == Some(value)
+    labels
+        .and_then(|labels| labels.get(label))
+        .and_then(Value::as_str)
+        == Some(value)
 }
 
 /// The name of the object for a host: readable, and unique even where two hosts read alike.

@@ -232,9 +232,7 @@ fn destination(variant: &VariantRef) -> Value {
     }
 }
 
-fn destination_rules<'a>(
-    states: impl Iterator<Item = (&'a RolloutState, &'a Mesh)>,
-) -> Vec<Owned> {
+fn destination_rules<'a>(states: impl Iterator<Item = (&'a RolloutState, &'a Mesh)>) -> Vec<Owned> {
     #[derive(Default)]
     struct Rule<'a> {
         namespace: &'a str,
@@ -287,7 +285,12 @@ fn destination_rules<'a>(
 /// Subsets that the present rule has and the next one has not: nothing may lead there any more when they go.
 #[must_use]
 pub fn keeping_subsets(next: &Owned, present: &Value) -> Option<Owned> {
-    let subsets = |object: &Value| object.pointer("/spec/subsets").and_then(Value::as_array).cloned();
+    let subsets = |object: &Value| {
+        object
+            .pointer("/spec/subsets")
+            .and_then(Value::as_array)
+            .cloned()
+    };
     let mut all = subsets(&next.object)?;
     let names: BTreeSet<_> = all.iter().map(|it| it["name"].to_string()).collect();
     let dropped: Vec<_> = subsets(present)?

@@ -11,10 +11,10 @@ use serin_filter_core::config::{FilterConfig, RolloutConfig};
 use serin_filter_core::stat::Encoding;
 
 use super::folder;
-use super::publish::{Board, Snapshot};
 use super::store::{ControllerFile, StateFile, Store, StoreError};
 use crate::cells::Grid;
 use crate::driver::{Ask, Managed, Sight, Surroundings, World, advance, chain};
+use crate::endpoint::{Board, Snapshot};
 use crate::prometheus::{Client, Selectors};
 use crate::render;
 use crate::rollout::{RolloutState, Writes};
