@@ -2,9 +2,10 @@
 # Gets a real control plane into .deps/cluster: kube-apiserver, etcd, kubectl, istiod and the CRDs of others. Each is
 # the user's own where there is one (KUBEBUILDER_ASSETS, ISTIOD, CLUSTER_CRDS, PATH), else built here from its Go module,
 # once, into the cache. Idempotent and silent where all is there.
-# Usage: cluster.sh [all|skips|flagger]. skips: as all where that is possible, else it prints the arguments that leave the
-# tests of the cluster out. flagger: only that, into .deps/flagger, for a benchmark.
+# Usage: cluster.sh [all|tests|flagger]. Ends with 3 where Go is missing; tests: without a word. flagger: only that,
+# into .deps/flagger, for a benchmark.
 source "$(dirname "${BASH_SOURCE[0]}")/cache.sh"
+mode="${1:-all}"
 
 kubernetes_version=1.35.4
 etcd_version=3.6.5
@@ -26,16 +27,21 @@ way_out="install Go 1.25 or newer (https://go.dev/dl) and run 'make setup-cluste
 
 sha_of() { printf '%s\n' "$@" | sha256sum | cut -c1-8; }
 
+# fetch_by_go FOLDER FILE WHAT MAKE: fetch, where Go is to make it.
+no_go() { [ "$mode" = tests ] || step "there is no Go: $way_out"; exit 3; }
+fetch_by_go() {
+  [ -e "$cache/$1/$2" ] || command -v go >/dev/null || no_go
+  fetch "$@"
+}
+
 # go, with the sources in the user's own module cache but nothing compiled kept: that would be gigabytes.
 compile() { # compile ARGUMENT...
-  need go "$way_out"
   GOFLAGS="-mod=mod -modcacherw -trimpath -buildvcs=false" CGO_ENABLED=0 GOCACHE="$work/go-build" nice -n 10 go "$@" >&2
 }
 
 # download MODULE@VERSION FIELD: what `go mod download` says of a module (Dir: where its files are, GoMod: its go.mod).
 download() {
   local said
-  need go "$way_out"
   said="$(cd / && GOFLAGS=-modcacherw go mod download -json "$1")" \
     || fail "Go could not download $1 (see above); a module proxy that has it must be reachable"
   sed -n "s/^[[:space:]]*\"$2\": \"\(.*\)\",*$/\1/p" <<<"$said"
@@ -122,7 +128,7 @@ program() {
   local path
   path="$(found "$1")"
   if [ -z "$path" ]; then
-    fetch "$1-$2" "$1" "$1 $2 (compiled here, about $4 min)" "$3"
+    fetch_by_go "$1-$2" "$1" "$1 $2 (compiled here, about $4 min)" "$3"
     path="$cache/$1-$2/$1"
   fi
   point "cluster/$1" "$path"
@@ -134,7 +140,7 @@ istiod() {
   [ -n "$path" ] || path="$(type -P pilot-discovery || true)"
   if [ -z "$path" ]; then
     folder="istiod-$istio_version-$(sha_of "${istio_replaces[@]}")"
-    fetch "$folder" istiod "istiod $istio_version (compiled here, about 5 min)" make_istiod
+    fetch_by_go "$folder" istiod "istiod $istio_version (compiled here, about 5 min)" make_istiod
     path="$cache/$folder/istiod"
   fi
   point cluster/istiod "$path"
@@ -145,7 +151,7 @@ other_crds() {
   path="$(own CLUSTER_CRDS)"
   if [ -z "$path" ]; then
     folder="crds-$(sha_of "${crds[@]}")"
-    fetch "$folder" .complete "CRDs of Istio, of the Prometheus operator and of KEDA" make_crds
+    fetch_by_go "$folder" .complete "CRDs of Istio, of the Prometheus operator and of KEDA" make_crds
     path="$cache/$folder"
   fi
   point cluster/crds "$path"
@@ -162,12 +168,12 @@ all() {
 
 flagger() {
   local folder="flagger-$flagger_version"
-  fetch "$folder" flagger "Flagger $flagger_version (compiled here, about 3 min)" make_flagger
+  fetch_by_go "$folder" flagger "Flagger $flagger_version (compiled here, about 3 min)" make_flagger
   point flagger "$cache/$folder/flagger"
 }
 
-case "${1:-all}" in
-  all) all ;;
+case "$mode" in
+  all | tests) all ;;
   flagger) flagger ;;
-  *) fail "unknown argument '$1': use all, skips or flagger" ;;
+  *) fail "unknown argument '$mode': use all, tests or flagger" ;;
 esac

@@ -1,6 +1,7 @@
 //! Istio's objects for a model behind two or more versions, as a user of Serin would write them: for tests that bring
 //! their own routes, and for those of the mesh alone.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -101,6 +102,19 @@ pub fn gateway(namespace: &str, name: &str, proxy: &str, port: u16, hosts: &[&st
         namespace,
         name,
         &json!({"selector": {"istio": proxy}, "servers": [{"port": port, "hosts": hosts}]}),
+    )
+}
+
+/// A `Sidecar` that makes the sidecars of a namespace listen on another address than 127.0.0.1 for the services of this
+/// port, and on nothing else. `address` is one of 127.0.0.0/8, all of which this machine has.
+#[must_use]
+pub fn sidecar(namespace: &str, address: Ipv4Addr, port: u16) -> Value {
+    let port = json!({"number": port, "name": "http", "protocol": "HTTP"});
+    networking(
+        "Sidecar",
+        namespace,
+        "default",
+        &json!({"egress": [{"port": port, "bind": address, "captureMode": "NONE", "hosts": ["*/*"]}]}),
     )
 }
 

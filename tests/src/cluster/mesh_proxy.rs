@@ -40,7 +40,8 @@ impl Node {
     }
 
     /// The sidecar of a caller: it listens on 127.0.0.1, on the port of each service that the caller may reach. Two of
-    /// them need different ports, or a `Sidecar` object of another `bind` address.
+    /// them need services of different ports, or an address of its own for one
+    /// ([`sidecar`](super::istio::sidecar)).
     #[must_use]
     pub fn sidecar(namespace: &str, name: &str) -> Node {
         Node::new("sidecar", namespace, name)
@@ -121,12 +122,19 @@ impl MeshProxy {
     /// After a minute, with where it listens.
     pub async fn listening(&self, port: u16) -> Result<SocketAddr> {
         wait::until(LISTEN, &format!("a listener on port {port}"), async || {
+            // Lines of `name::address:port`.
             let listeners = self.proxy.admin("/listeners").await?;
-            let end = format!(":{port}");
-            if !listeners.lines().any(|line| line.ends_with(&end)) {
+            let address = listeners
+                .lines()
+                .filter_map(|line| line.rsplit_once("::")?.1.parse::<SocketAddr>().ok())
+                .find(|address| address.port() == port);
+            let Some(mut address) = address else {
                 bail!("it listens on {:?}", listeners.lines().collect::<Vec<_>>());
+            };
+            if address.ip().is_unspecified() {
+                address.set_ip(Ipv4Addr::LOCALHOST.into());
             }
-            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+            Ok(address)
         })
         .await
     }
