@@ -97,7 +97,7 @@ impl Identity {
             let names: Vec<&str> = self.users.iter().map(|user| user.name.as_str()).collect();
             bail!("the API server knows no user '{name}', but {names:?}: name it in the setup");
         };
-        Ok(self.file(&kubeconfig_name(number)))
+        Ok(self.file(kubeconfig_name(number)))
     }
 
     fn certify(&self) -> Result<()> {

@@ -96,7 +96,7 @@ impl MeshProxy {
     /// # Errors
     /// As [`Proxy::start`].
     pub async fn start(world: &World, istiod: &Istiod, node: Node) -> Result<MeshProxy> {
-        let bootstrap = bootstrap(node.to_json(pod_address()), istiod.xds_port());
+        let bootstrap = bootstrap(&node.to_json(pod_address()), istiod.xds_port());
         let proxy = Proxy::start(world, &node.name, node.workers, bootstrap).await?;
         Ok(MeshProxy { proxy, node })
     }
@@ -162,7 +162,7 @@ fn pod_address() -> Ipv4Addr {
 }
 
 /// What Istio's own bootstrap says, as far as this Envoy needs it; the admin interface comes with [`Proxy::start`].
-fn bootstrap(node: Value, xds_port: u16) -> Value {
+fn bootstrap(node: &Value, xds_port: u16) -> Value {
     let istiod = json!({
         "name": "xds-grpc",
         "type": "STATIC",
