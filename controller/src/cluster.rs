@@ -2,6 +2,7 @@
 //! same engine and format.
 
 pub mod apply;
+pub mod conditions;
 pub mod fleet;
 pub mod foreign;
 pub mod lease;

@@ -17,6 +17,7 @@ use serde_json::Value;
 use serin_filter_core::config::RolloutConfig;
 use serin_filter_core::stat::Encoding;
 
+use super::conditions;
 use super::foreign::{self, Lacking};
 use super::object::{self, Kind, ObjectId};
 use super::plugin::{self, Module};
@@ -365,16 +366,17 @@ fn more_conditions(manage: bool, lacking: &Lacking, rivals: &BTreeSet<ObjectId>)
     let condition = |kind: &str, wrong: Option<String>, fine: &str| Condition {
         kind: kind.to_owned(),
         status: Some(wrong.is_none()),
+        reason: None,
         message: wrong.unwrap_or_else(|| fine.to_owned()),
     };
     let mut found = vec![condition(
-        "RoutesFollowHeader",
+        conditions::ROUTES_FOLLOW_HEADER,
         lacking.header.clone(),
         "every version's route follows the header",
     )];
     if !manage {
         found.push(condition(
-            "DefaultRouteMoved",
+            conditions::DEFAULT_ROUTE_MOVED,
             lacking.default.clone(),
             "the default route leads where it should",
         ));
@@ -383,7 +385,7 @@ fn more_conditions(manage: bool, lacking: &Lacking, rivals: &BTreeSet<ObjectId>)
         format!("{id} runs the filter as well, so that requests are counted twice: delete it")
     });
     found.push(condition(
-        "SolePlugin",
+        conditions::SOLE_PLUGIN,
         rival,
         "no other plugin has a config of the filter",
     ));
