@@ -19,6 +19,7 @@ mod explain;
 mod files;
 mod get;
 mod lint;
+mod operate;
 mod replay;
 mod run;
 mod simulate;

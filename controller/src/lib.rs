@@ -12,6 +12,7 @@ pub mod cli;
 pub mod cluster;
 pub mod crd;
 pub mod driver;
+pub mod endpoint;
 pub mod evidence;
 #[cfg(test)]
 mod fixtures;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 
 use super::Installation;
+use crate::endpoint::Snapshot;
 use crate::report::Status;
-use crate::standalone::Snapshot;
 use crate::standalone::store::Store;
 use crate::validate::RolloutName;
 
