@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kube::api::{Api, DeleteParams};
 use serde_json::json;
-use serin_controller::cluster::resource::ModelRollout;
 use serin_controller::api::status::RolloutStatus;
+use serin_controller::cluster::resource::ModelRollout;
 use serin_controller::rollout::RolloutState;
 
 use super::control_plane::{ControlPlane, Crds, DEV, SERIN, Setup};
@@ -98,10 +98,8 @@ impl Mesh {
         for namespace in [MODELS, GATEWAYS, INSTALLATION, "istio-system"] {
             control_plane.namespace(namespace).await?;
         }
-        let manifests = tools::repository().join("manifests/base");
-        for file in ["crd.yaml", "rbac.yaml"] {
-            objects::apply_all(&client, objects::read_file(&manifests.join(file))?).await?;
-        }
+        let crd = serde_json::to_value(serin_controller::crd::definition())?;
+        objects::apply(&client, crd).await?;
         control_plane.apply(DEV_MAY_OPERATE).await?;
 
         let mut upstreams = BTreeMap::new();
@@ -181,10 +179,14 @@ impl Mesh {
         ];
         arguments.extend(GRID.map(str::to_owned));
         arguments.extend(self.settings.iter().cloned());
-        let variables = variables.iter().map(|&(name, value)| (name, value));
-        let process =
-            Process::start_with(&self.world, name, &self.programs.serin, arguments, variables)
-                .context("failed to start the controller")?;
+        let process = Process::start_with(
+            &self.world,
+            name,
+            &self.programs.serin,
+            arguments,
+            variables,
+        )
+        .context("failed to start the controller")?;
         self.controllers.insert(name.to_owned(), process);
         let process = self.controllers.get_mut(name).context("it is gone")?;
         let url = format!("http://127.0.0.1:{listen}/healthz");
@@ -255,7 +257,9 @@ impl Mesh {
     /// As [`Mesh::status`], and when it cannot be understood.
     pub async fn state(&self, name: &str) -> Result<RolloutState> {
         let checkpoint = self.status(name).await?.checkpoint;
-        Ok(serde_json::from_str(&checkpoint.context("it has no checkpoint")?)?)
+        Ok(serde_json::from_str(
+            &checkpoint.context("it has no checkpoint")?,
+        )?)
     }
 
     /// Waits for a status.
@@ -343,6 +347,12 @@ kind: ClusterRoleBinding
 metadata: {name: dev}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: dev}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: dev}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: serin}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{kind: ServiceAccount, name: serin, namespace: serin-system}]
 ";
 
 /// A rollout of version 8 beside version 7 with this strategy, in one line, and further lines of the spec.
