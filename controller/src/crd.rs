@@ -10,8 +10,8 @@ use crate::api::status::RolloutStatus;
 use crate::api::{KIND, Spec};
 use crate::cluster::names::{GROUP, PLURAL, VERSION};
 
-/// How the command that writes the file is called.
-const GENERATED: &str = "# Made by `make generate` of the Rust types; change those.\n";
+/// First line of every file that is made.
+pub const GENERATED: &str = "# Made by `make generate`; change the Rust code that it is made of.\n";
 
 /// The `CustomResourceDefinition`.
 #[must_use]
@@ -79,12 +79,20 @@ pub fn definition() -> Value {
     })
 }
 
+/// The file `manifests/base/crd.yaml`.
+///
+/// # Errors
+/// A value that YAML has no words for.
+pub fn file() -> Result<String, serde_saphyr::SerializeError> {
+    Ok(format!("{GENERATED}{}", yaml(&[definition()])?))
+}
+
 /// Objects as YAML documents, the same on every machine.
 ///
 /// # Errors
 /// A value that YAML has no words for.
-pub fn yaml(objects: &[Value]) -> Result<String, serde_saphyr::ser::Error> {
-    let mut text = GENERATED.to_owned();
+pub fn yaml(objects: &[Value]) -> Result<String, serde_saphyr::SerializeError> {
+    let mut text = String::new();
     for (at, object) in objects.iter().enumerate() {
         if at > 0 {
             text.push_str("---\n");

@@ -59,7 +59,7 @@ impl Default for Analysis {
 pub struct Metric {
     /// Name in status and messages.
     pub name: String,
-    /// The share of bad requests, as `serin_filter_core::outcome::is_bad` says.
+    /// The share of bad requests: 5xx, reset, no answer, and the gRPC codes that are the server's fault.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error_rate: Option<ErrorRate>,
     /// The share of slow requests.

@@ -2,5 +2,6 @@
 //! there is no Go to build them (tests/setup/test.sh).
 
 mod control_plane;
+mod manifests;
 mod mesh;
 mod release;
