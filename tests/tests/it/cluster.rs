@@ -2,6 +2,5 @@
 //! there is no Go to build them (tests/setup/test.sh).
 
 mod control_plane;
-mod manifests;
 mod mesh;
 mod release;
