@@ -361,6 +361,7 @@ metadata: {{name: fraud, namespace: {MODELS}}}
 spec:
   match: {{hosts: [{HOST}], pathPrefix: /v2/models/fraud}}
   scope: [{MODELS}, {GATEWAYS}]
+  route: {{gateways: [{GATEWAYS}/ingress, mesh]}}
   variants:
     - {{name: stable, role: stable, version: \"7\", route: {{subset: v7}}}}
     - {{name: canary, version: \"8\", route: {{subset: v8}}}}
