@@ -6,7 +6,7 @@
 
 use talc::TalckWasm;
 
-/// Smaller than the one of the standard library by a third of what that takes.
+/// 8 KiB of Wasm less than the one of the standard library, and as fast.
 // SAFETY: a proxy runs each VM on one thread (the module has no threads and no shared memory), and this is the only
 // allocator in it.
 #[global_allocator]
