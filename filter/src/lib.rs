@@ -22,6 +22,8 @@ mod abi;
 mod exchange;
 mod fuses;
 mod host;
+#[cfg(target_family = "wasm")]
+mod memory;
 mod metrics;
 mod plugin;
 mod raw;

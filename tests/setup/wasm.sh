@@ -15,9 +15,11 @@ told='
 # The standard library is built along, with formatting and panics made for size: the module is 70 KiB smaller for it.
 # These flags are not stable between versions of Rust, but rust-toolchain.toml pins one. A panic, of which there must be
 # none, then traps without a message. A target folder of its own keeps the flags from other builds.
+# Functions are inlined a little more than is best for size (which is a threshold of 5): a configuration is read faster
+# by a tenth, for 4 KiB.
 build() {
   RUSTC_BOOTSTRAP=1 CARGO_TARGET_WASM32_WASIP1_LINKER="$PWD/tests/setup/wasm-ld.sh" \
-    RUSTFLAGS="-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=none" \
+    RUSTFLAGS="-Zunstable-options -Cpanic=immediate-abort -Zlocation-detail=none -Zfmt-debug=none -Cllvm-args=-inline-threshold=25" \
     cargo build -p serin-filter --target wasm32-wasip1 --profile wasm --target-dir "$target/wasm" --color never \
     -Zbuild-std=std,panic_abort -Zbuild-std-features=optimize_for_size
 }

@@ -17,8 +17,8 @@ pub use assignment::{
     Attribute, Claim, ConditionConfig, CookieConfig, OverrideConfig, RangeConfig, RequestPart,
     RuleConfig, SecretConfig, SourcePart,
 };
-pub(crate) use read::check_version;
 pub use read::{Head, Parts};
+pub(crate) use read::{check_version, read_rollout};
 
 /// The major version of the wire format that this crate reads and writes.
 pub const VERSION: u32 = 1;

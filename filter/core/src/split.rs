@@ -25,7 +25,7 @@ impl Seeds {
     pub fn new(salt: &str) -> Self {
         Self {
             bucket: xxh3(salt.as_bytes(), 0),
-            group: xxh3(format!("serin group {salt}").as_bytes(), 0),
+            group: xxh3(["serin group ", salt].concat().as_bytes(), 0),
         }
     }
 

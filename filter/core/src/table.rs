@@ -17,9 +17,12 @@ use crate::rule::{Rule, lower};
 use crate::split::{BucketTable, Seeds};
 use crate::stat::Encoding;
 
+mod builder;
 pub(crate) mod check;
 mod hosts;
 mod paths;
+
+pub use builder::Builder;
 
 use hosts::Hosts;
 use paths::Pattern;
@@ -33,7 +36,14 @@ pub struct RoutingTable {
     shadow_header: String,
     encoding: Encoding,
     rollouts: Vec<Arc<Rollout>>,
-    names: Map<String, usize>,
+    /// Shared with the table before it where both have the same claims in the same places.
+    index: Arc<Index>,
+}
+
+/// Positions of rollouts by what they claim.
+#[derive(Clone, Debug, Default)]
+struct Index {
+    names: Map<String, u32>,
     hosts: Hosts,
 }
 
@@ -42,6 +52,9 @@ pub struct RoutingTable {
 pub struct Rollout {
     name: String,
     enabled: bool,
+    claims: Claims,
+    /// Of the text that it was read from. By 64 bits two texts are taken for the same once in 10^19 changes.
+    digest: Option<u64>,
     variants: Vec<VariantConfig>,
     live: usize,
     keys: Vec<Attribute>,
@@ -56,6 +69,15 @@ pub struct Rollout {
     shadow: Option<ShadowConfig>,
 }
 
+/// Whose requests are a rollout's own, as the configuration says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Claims {
+    hosts: Vec<String>,
+    path: Option<String>,
+    template: Option<String>,
+    prefix: Option<String>,
+}
+
 /// The cookie that a rollout issues.
 #[derive(Clone, Debug)]
 pub struct IssuedCookie {
@@ -63,92 +85,36 @@ pub struct IssuedCookie {
     config: CookieConfig,
 }
 
+impl Claims {
+    fn pattern(&self) -> Pattern<'_> {
+        match (&self.path, &self.template) {
+            (Some(path), _) => Pattern::Exact(path),
+            (None, Some(template)) => Pattern::Template(template),
+            (None, None) => Pattern::Prefix(self.prefix.as_deref().unwrap_or("/")),
+        }
+    }
+
+    /// The path field in words, for a message.
+    fn words(&self) -> String {
+        let fields = [
+            ("path", &self.path),
+            ("pathTemplate", &self.template),
+            ("pathPrefix", &self.prefix),
+        ];
+        let given = fields
+            .into_iter()
+            .find_map(|(name, value)| Some((name, value.as_ref()?)));
+        given.map_or_else(
+            || "every path".to_owned(),
+            |(name, value)| format!("{name} \"{value}\""),
+        )
+    }
+}
+
 impl IssuedCookie {
     /// Name and attributes.
     pub fn config(&self) -> &CookieConfig {
         &self.config
-    }
-}
-
-/// Builds a table one rollout after the other, so that a long configuration can be taken in between requests.
-#[derive(Debug)]
-pub struct Builder {
-    table: RoutingTable,
-}
-
-impl Builder {
-    /// Begins with everything but the rollouts; `rollouts` is how many there will be.
-    ///
-    /// # Errors
-    /// A field is wrong.
-    pub fn new(head: &Head, rollouts: usize) -> Result<Self, ConfigError> {
-        check::head(head, rollouts)?;
-        Ok(Self {
-            table: RoutingTable {
-                generation: head.generation,
-                route_header: head.route_header.to_ascii_lowercase(),
-                shadow_header: head.shadow_header.to_ascii_lowercase(),
-                encoding: head.stats,
-                rollouts: Vec::with_capacity(rollouts),
-                names: Map::default(),
-                hosts: Hosts::default(),
-            },
-        })
-    }
-
-    /// Takes the next rollout in.
-    ///
-    /// # Errors
-    /// A field of it is wrong, or it claims what one before it has.
-    pub fn add(&mut self, config: RolloutConfig) -> Result<(), ConfigError> {
-        let index = self.table.rollouts.len();
-        let at = format_args!("rollouts[{index}]");
-        let table = &mut self.table;
-        check::rollout(at, &config, &[&table.route_header, &table.shadow_header])?;
-        if table.names.insert(config.name.clone(), index).is_some() {
-            let reason = format!(
-                "the name \"{}\" is used twice: a rollout appears once in a configuration",
-                config.name
-            );
-            return Err(ConfigError::new(format_args!("{at}.name"), reason));
-        }
-        let hosts = if config.enabled {
-            config.hosts.as_slice()
-        } else {
-            &[]
-        };
-        for (position, name) in hosts.iter().enumerate() {
-            let number = u32::try_from(index).unwrap_or(u32::MAX);
-            let other = table.hosts.insert(name, pattern(&config), number);
-            let other = other.filter(|&other| other != number);
-            if let Some(other) = other.and_then(|other| table.rollouts.get(other as usize)) {
-                return Err(ConfigError::new(
-                    format_args!("{at}.hosts[{position}]"),
-                    format!(
-                        "rollouts \"{}\" and \"{}\" both claim host \"{name}\" with {}: \
-                         give one of them another host or path",
-                        other.name,
-                        config.name,
-                        check::path_words(&config)
-                    ),
-                ));
-            }
-        }
-        table.rollouts.push(Arc::new(Rollout::new(at, config)?));
-        Ok(())
-    }
-
-    /// The finished table.
-    pub fn finish(self) -> RoutingTable {
-        self.table
-    }
-}
-
-fn pattern(config: &RolloutConfig) -> Pattern<'_> {
-    match (&config.path, &config.path_template) {
-        (Some(path), _) => Pattern::Exact(path),
-        (None, Some(template)) => Pattern::Template(template),
-        (None, None) => Pattern::Prefix(config.path_prefix.as_deref().unwrap_or("/")),
     }
 }
 
@@ -167,7 +133,8 @@ impl RoutingTable {
         };
         let mut builder = Builder::new(&head, config.rollouts.len())?;
         for rollout in config.rollouts {
-            builder.add(rollout)?;
+            builder.add(rollout, None)?;
+            builder.index_next()?;
         }
         Ok(builder.finish())
     }
@@ -204,7 +171,7 @@ impl RoutingTable {
 
     /// The rollout of this name.
     pub fn by_name(&self, name: &str) -> Option<&Rollout> {
-        Some(self.rollouts.get(*self.names.get(name)?)?)
+        Some(self.rollouts.get(*self.index.names.get(name)? as usize)?)
     }
 
     /// Position of the rollout that claims this host (with or without port, in any case) and this path (with its
@@ -212,7 +179,10 @@ impl RoutingTable {
     /// `*.suffix`, then `*`), then the path (from left to right a literal segment before `{name}`, the path itself
     /// before what it lies below, a longer prefix before a shorter one). The path is asked for only where it matters.
     pub fn find<'p>(&self, host: &[u8], path: impl FnOnce() -> Option<&'p [u8]>) -> Option<usize> {
-        self.hosts.find(host, path).map(|found| found as usize)
+        self.index
+            .hosts
+            .find(host, path)
+            .map(|found| found as usize)
     }
 }
 
@@ -225,14 +195,13 @@ impl Default for RoutingTable {
             shadow_header: DEFAULT_SHADOW_HEADER.to_owned(),
             encoding: Encoding::default(),
             rollouts: Vec::new(),
-            names: Map::default(),
-            hosts: Hosts::default(),
+            index: Arc::default(),
         }
     }
 }
 
 impl Rollout {
-    fn new(at: Arguments, config: RolloutConfig) -> Result<Self, ConfigError> {
+    fn new(at: Arguments, config: RolloutConfig, digest: Option<u64>) -> Result<Self, ConfigError> {
         let overriding = config.overriding.as_ref();
         Ok(Self {
             rules: Rule::compile(format_args!("{at}.rules"), &config.rules)?,
@@ -241,6 +210,13 @@ impl Rollout {
                 .transpose()?,
             name: config.name,
             enabled: config.enabled,
+            claims: Claims {
+                hosts: config.hosts,
+                path: config.path,
+                template: config.path_template,
+                prefix: config.path_prefix,
+            },
+            digest,
             live: config.variants.iter().position(|it| it.live).unwrap_or(0),
             variants: config.variants,
             keys: config.key.into_iter().map(lower).collect(),
@@ -255,6 +231,11 @@ impl Rollout {
             fuse: config.fuse.as_ref().map(fuse_settings),
             shadow: config.shadow,
         })
+    }
+
+    /// Whether both claim the same under the same name.
+    fn claims_as(&self, other: &Self) -> bool {
+        self.name == other.name && self.enabled == other.enabled && self.claims == other.claims
     }
 
     /// `namespace/name`.

@@ -1,4 +1,16 @@
 //! What the filter costs: CPU time of one Envoy worker for a request, beside other ways to do the same and beside none.
+//!
+//! # What is compared with what
+//!
+//! A cost is compared with another one of the same round, and the median is taken of these ratios. The ratio of the two
+//! medians is not the same: a shared machine has fast times and slow ones, which differ by more than the contenders do,
+//! and where half of the rounds are slow, one contender's median may be of a fast round and the other's of a slow one.
+//! Within a round both are fast or both slow.
+//!
+//! Rounds do not tell how sure a ratio is. Two Envoys of the same kind differ by 0.02 to 0.04 for as long as they live
+//! (where their memory lies), which is more than what is left of the noise after dozens of rounds. So Envoys are started
+//! anew in each of several waves. The ratio is the mean over the waves, and how much the waves differ gives its
+//! standard error.
 
 pub mod contender;
 pub mod modules;
@@ -12,15 +24,16 @@ use self::contender::{Contender, Way};
 use self::modules::Modules;
 use crate::bench::cpu::Cpus;
 use crate::bench::report::Row;
-use crate::bench::rounds::{Series, orders};
+use crate::bench::rounds::{Series, Waves, orders};
 use crate::upstream::Upstream;
 use crate::world::World;
 
 /// How much to measure.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
-    /// How many Envoys each contender is. Two of the same differ by up to 0.04 for as long as they live (where their
-    /// memory lies), and no number of rounds changes that.
+    /// How often all Envoys are started.
+    pub waves: usize,
+    /// How many Envoys each contender is in a wave.
     pub envoys: usize,
     /// How often each of them has its turn.
     pub rounds: usize,
@@ -31,13 +44,15 @@ pub struct Size {
 /// Enough to tell two contenders apart that differ by 1 us, as far as the machine allows it. Turns are short, so that
 /// those of a round have the same machine: a shared one is faster in one second than in the next.
 pub const FULL: Size = Size {
-    envoys: 5,
-    rounds: 60,
+    waves: 5,
+    envoys: 4,
+    rounds: 12,
     requests: 800,
 };
 
 /// A rough look.
 pub const QUICK: Size = Size {
+    waves: 1,
     envoys: 1,
     rounds: 20,
     requests: 800,
@@ -87,7 +102,7 @@ fn contenders_of(modules: &Modules) -> Vec<(String, Way)> {
 #[derive(Debug)]
 pub struct Results {
     /// Names, and microseconds of CPU time per request in each round, the mean of the contender's Envoys.
-    costs: Vec<(String, Series)>,
+    costs: Vec<(String, Waves)>,
     /// Names of modules, and their sizes in bytes.
     sizes: Vec<(String, u64)>,
 }
@@ -114,51 +129,67 @@ pub async fn run(
     let wanted = |name: &String| {
         only.is_empty() || [NONE, NOOP].contains(&name.as_str()) || only.contains(name)
     };
-    let wanted = contenders_of(modules)
+    let wanted: Vec<_> = contenders_of(modules)
         .into_iter()
-        .filter(|(name, _)| wanted(name));
-    let mut costs = Vec::new();
-    let mut envoys = Vec::new();
-    for (contender, (name, way)) in wanted.enumerate() {
-        for _ in 0..size.envoys {
-            if let Some(cpus) = &cpus {
-                cpus.measure()?;
+        .filter(|(name, _)| wanted(name))
+        .collect();
+    let mut costs: Vec<(String, Waves)> = wanted
+        .iter()
+        .map(|(name, _)| (name.clone(), Waves::default()))
+        .collect();
+    for wave in 1..=size.waves {
+        let mut envoys = Vec::new();
+        for (contender, (name, way)) in wanted.iter().enumerate() {
+            for _ in 0..size.envoys {
+                if let Some(cpus) = &cpus {
+                    cpus.measure()?;
+                }
+                let envoy = Contender::start(&world, envoys.len(), way.clone(), &upstreams)
+                    .await
+                    .with_context(|| format!("failed to start '{name}'"))?;
+                envoys.push((contender, envoy));
             }
-            let envoy = Contender::start(&world, envoys.len(), way.clone(), &upstreams)
-                .await
-                .with_context(|| format!("failed to start '{name}'"))?;
-            envoys.push((contender, envoy));
         }
-        costs.push((name, Series::default()));
-    }
-    if let Some(cpus) = &cpus {
-        cpus.drive()?;
-    }
-    told("all Envoys are up, warming up");
-    let mut users = 0..size.requests;
-    for (contender, envoy) in &mut envoys {
-        turn(&costs[*contender].0, envoy, users.clone()).await?;
-    }
-    let each = size.rounds.div_ceil(4).max(1);
-    for (number, order) in (1..).zip(orders(envoys.len(), size.rounds, SEED)) {
-        // The same users for all contenders of a round: they have the same work.
-        users = users.end..users.end + size.requests;
-        let mut sums = vec![0.0; costs.len()];
-        for subject in order {
-            let (contender, envoy) = &mut envoys[subject];
-            sums[*contender] += turn(&costs[*contender].0, envoy, users.clone()).await?;
+        if let Some(cpus) = &cpus {
+            cpus.drive()?;
         }
-        for ((_, series), sum) in costs.iter_mut().zip(sums) {
-            series.0.push(sum / size.envoys as f64);
-        }
-        if number % each == 0 {
-            told(&format!("{number} of {} rounds", size.rounds));
+        told(&format!("wave {wave} of {}: all Envoys are up", size.waves));
+        let measured = measure(size, SEED + wave as u64, &wanted, &mut envoys).await?;
+        for ((_, waves), series) in costs.iter_mut().zip(measured) {
+            waves.0.push(series);
         }
     }
     Ok(Results {
         costs,
         sizes: modules.sizes()?,
     })
+}
+
+/// The rounds of one wave, after a warm-up: the costs of each contender.
+async fn measure(
+    size: Size,
+    seed: u64,
+    contenders: &[(String, Way)],
+    envoys: &mut [(usize, Contender)],
+) -> Result<Vec<Series>> {
+    let mut users = 0..size.requests;
+    for (contender, envoy) in &mut *envoys {
+        turn(&contenders[*contender].0, envoy, users.clone()).await?;
+    }
+    let mut costs = vec![Series::default(); contenders.len()];
+    for order in orders(envoys.len(), size.rounds, seed) {
+        // The same users for all contenders of a round: they have the same work.
+        users = users.end..users.end + size.requests;
+        let mut sums = vec![0.0; costs.len()];
+        for subject in order {
+            let (contender, envoy) = &mut envoys[subject];
+            sums[*contender] += turn(&contenders[*contender].0, envoy, users.clone()).await?;
+        }
+        for (series, sum) in costs.iter_mut().zip(sums) {
+            series.0.push(sum / size.envoys as f64);
+        }
+    }
+    Ok(costs)
 }
 
 async fn turn(name: &str, contender: &mut Contender, users: std::ops::Range<u64>) -> Result<f64> {
@@ -169,10 +200,10 @@ async fn turn(name: &str, contender: &mut Contender, users: std::ops::Range<u64>
 }
 
 impl Results {
-    fn costs_of(&self, name: &str) -> Result<&Series> {
+    fn costs_of(&self, name: &str) -> Result<&Waves> {
         let found = self.costs.iter().find(|(found, _)| *found == name);
         match found {
-            Some((_, series)) => Ok(series),
+            Some((_, waves)) => Ok(waves),
             None => bail!("'{name}' was not measured"),
         }
     }
@@ -183,13 +214,18 @@ impl Results {
     /// When what the others are compared with was not measured.
     pub fn rows(&self) -> Result<Vec<Row>> {
         let (none, noop) = (self.costs_of(NONE)?, self.costs_of(NOOP)?);
-        let costs = self.costs.iter().map(|(name, series)| {
-            let ratio = series.of(none).median();
-            Row::new(name, series.median(), "us/request", Some(ratio))
+        let costs = self.costs.iter().map(|(name, waves)| {
+            let ratio = waves.of(none).mean().0;
+            Row::new(name, waves.all().median(), "us/request", Some(ratio))
         });
-        let of_noop = self.costs.iter().map(|(name, series)| {
+        let of_noop = self.costs.iter().flat_map(|(name, waves)| {
+            let (mean, error) = waves.of(noop).mean();
             let name = format!("{name} / {NOOP}");
-            Row::new(&name, series.of(noop).median(), "ratio", None)
+            let sure = format!("{name}, standard error");
+            [
+                Row::new(&name, mean, "ratio", None),
+                Row::new(&sure, error, "ratio", None),
+            ]
         });
         // Sizes are far below the 2^53 up to which they are exact.
         let sizes = self.sizes.iter().map(|(name, size)| {
@@ -212,14 +248,18 @@ impl Results {
             "us (p10 to p90)",
             "x none",
             "x no-op, all exports",
+            "+-",
         ]);
-        for (name, series) in &self.costs {
+        for (name, waves) in &self.costs {
+            let series = waves.all();
+            let (of_noop, error) = waves.of(noop).mean();
             costs.add_row([
                 name.clone(),
                 format!("{:.1}", series.median()),
                 format!("{:.1} to {:.1}", series.quantile(0.1), series.quantile(0.9)),
-                format!("{:.3}", series.of(none).median()),
-                format!("{:.3}", series.of(noop).median()),
+                format!("{:.3}", waves.of(none).mean().0),
+                format!("{of_noop:.3}"),
+                format!("{error:.3}"),
             ]);
         }
         let mut sizes = Table::new();
@@ -243,7 +283,7 @@ mod tests {
     use super::*;
 
     fn results() -> Results {
-        let series = |values: &[f64]| Series(values.to_vec());
+        let series = |values: &[f64]| Waves(vec![Series(values.to_vec()), Series(values.to_vec())]);
         Results {
             costs: vec![
                 (NONE.to_owned(), series(&[40.0, 50.0, 45.0])),
@@ -273,7 +313,9 @@ mod tests {
         let words: Vec<&str> = line.split_whitespace().collect();
         assert_eq!(
             words,
-            ["Serin", "61.9", "55.0", "to", "68.8", "1.375", "1.100"]
+            [
+                "Serin", "61.9", "55.0", "to", "68.8", "1.375", "1.100", "0.000"
+            ]
         );
     }
 }

@@ -47,6 +47,35 @@ impl Series {
     }
 }
 
+/// What one subject measured, wave by wave: in each wave, its processes were started anew.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Waves(pub Vec<Series>);
+
+impl Waves {
+    /// The rounds of all waves.
+    #[must_use]
+    pub fn all(&self) -> Series {
+        Series(self.0.iter().flat_map(|wave| wave.0.clone()).collect())
+    }
+
+    /// What this is of another one, round by round (see [`Series::of`]).
+    #[must_use]
+    pub fn of(&self, other: &Waves) -> Waves {
+        let waves = self.0.iter().zip(&other.0);
+        Waves(waves.map(|(a, b)| a.of(b)).collect())
+    }
+
+    /// The mean of the waves' medians, and its standard error; that is NaN where there are not two waves.
+    #[must_use]
+    pub fn mean(&self) -> (f64, f64) {
+        let count = self.0.len() as f64;
+        let medians: Vec<f64> = self.0.iter().map(Series::median).collect();
+        let mean = medians.iter().sum::<f64>() / count;
+        let squares: f64 = medians.iter().map(|it| (it - mean).powi(2)).sum();
+        (mean, (squares / (count - 1.0) / count).sqrt())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,6 +97,20 @@ mod tests {
         let b = Series(vec![1.0, 1.1, 10.0, 1.05, 1.0]);
         assert!((a.median() - 2.1).abs() < 1e-9);
         assert!((a.of(&b).median() - 2.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn waves_that_differ_make_a_mean_less_sure() {
+        let waves = |values: &[f64]| {
+            let wave = |it: &f64| Series(vec![*it, 10.0 * it, *it]);
+            Waves(values.iter().map(wave).collect())
+        };
+        let (mean, error) = waves(&[1.0, 1.2, 1.4]).of(&waves(&[1.0, 1.0, 1.0])).mean();
+        // The standard deviation is 0.2, of three.
+        assert!((mean - 1.2).abs() < 1e-9 && (error - 0.2 / 3_f64.sqrt()).abs() < 1e-9);
+        assert_eq!(waves(&[1.0, 1.0]).mean(), (1.0, 0.0));
+        assert!(waves(&[1.0]).mean().1.is_nan());
+        assert_eq!(waves(&[1.0, 2.0]).all().0.len(), 6);
     }
 
     #[test]

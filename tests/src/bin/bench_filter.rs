@@ -47,8 +47,10 @@ fn bench(args: &Args) -> Result<()> {
     let path = report::write("filter", &results.rows()?)?;
     writeln!(
         std::io::stdout(),
-        "{}\n\n{} rounds of {} requests for each of {} Envoys; the two rows of none differ by noise alone; all of it is in {}",
+        "{}\n\n{} waves of {} rounds of {} requests for each of {} Envoys; +- is the standard error over the waves; the two \
+         rows of none differ by noise alone; all of it is in {}",
         results.table()?,
+        size.waves,
         size.rounds,
         size.requests,
         size.envoys,

@@ -140,7 +140,7 @@ impl Problem {
     }
 
     /// The path, where it is wanted.
-    fn path(&self, path: fmt::Arguments) -> String {
+    pub(crate) fn path(&self, path: fmt::Arguments) -> String {
         if self.paths {
             path.to_string()
         } else {

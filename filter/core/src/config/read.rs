@@ -109,15 +109,24 @@ impl Parts {
     /// # Errors
     /// A field is missing or of the wrong type.
     pub fn rollout(&self, json: &[u8], index: usize) -> Option<Result<RolloutConfig, ConfigError>> {
-        let text = json.get(self.rollouts.get(index)?.clone())?;
-        Some(decode(index, text, false).or_else(|_| decode(index, text, true)))
+        Some(read_rollout(index, self.text(json, index)?))
     }
+
+    /// The JSON of one rollout.
+    pub(crate) fn text<'j>(&self, json: &'j [u8], index: usize) -> Option<&'j [u8]> {
+        json.get(self.rollouts.get(index)?.clone())
+    }
+}
+
+/// Reads the rollout at this place of a configuration.
+pub(crate) fn read_rollout(index: usize, text: &[u8]) -> Result<RolloutConfig, ConfigError> {
+    decode(index, text, false).or_else(|_| decode(index, text, true))
 }
 
 /// Reads a rollout; its errors name their fields only where `paths` asks for that.
 fn decode(index: usize, text: &[u8], paths: bool) -> Result<RolloutConfig, ConfigError> {
     let problem = Problem::new(paths);
-    let path = format!("rollouts[{index}]");
+    let path = problem.path(format_args!("rollouts[{index}]"));
     let json =
         serde_json::from_slice(text).map_err(|error| ConfigError::new(&path, error.to_string()))?;
     let rollout = RolloutConfig::decode(At {

@@ -132,22 +132,6 @@ fn host(field: Arguments, host: &str) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// The path field in words, for a message.
-pub(super) fn path_words(rollout: &RolloutConfig) -> String {
-    let fields = [
-        ("path", &rollout.path),
-        ("pathTemplate", &rollout.path_template),
-        ("pathPrefix", &rollout.path_prefix),
-    ];
-    let given = fields
-        .into_iter()
-        .find_map(|(name, value)| Some((name, value.as_ref()?)));
-    given.map_or_else(
-        || "every path".to_owned(),
-        |(name, value)| format!("{name} \"{value}\""),
-    )
-}
-
 fn paths(at: Arguments, rollout: &RolloutConfig) -> Result<(), ConfigError> {
     let given = [
         ("pathPrefix", &rollout.path_prefix),

@@ -17,6 +17,13 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
+    /// With room for so many names.
+    pub(crate) fn with_capacity(names: usize) -> Self {
+        let mut hosts = Self::default();
+        hosts.exact.reserve(names);
+        hosts
+    }
+
     /// Enters a rollout; the one that claims the very same is returned and stays.
     pub(crate) fn insert(&mut self, host: &str, pattern: Pattern, rollout: u32) -> Option<u32> {
         let name = host.to_ascii_lowercase();

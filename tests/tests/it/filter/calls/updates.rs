@@ -7,7 +7,8 @@ use super::super::{HOST, config};
 use super::{FUSE, proxy, request, wasm};
 use crate::filter::calls::proxy::Proxy;
 
-const MS: u64 = 1_000_000;
+/// As long as a piece of work may take, so that each look at the clock ends one.
+const PIECE: u64 = 8_000_000;
 
 fn text(generation: u64, canary: u16) -> Value {
     let mut config = config(generation, canary);
@@ -15,7 +16,7 @@ fn text(generation: u64, canary: u16) -> Value {
     serde_json::to_value(config).unwrap()
 }
 
-/// So many rollouts that compiling them takes several pieces when each takes a millisecond.
+/// So many rollouts that compiling them takes several pieces when each look at the clock ends a piece.
 fn long(generation: u64) -> Value {
     let mut config = text(generation, 10_000);
     let first = config["rollouts"][0].clone();
@@ -36,7 +37,7 @@ fn with_mistake_at_the_end(mut config: Value) -> Value {
 /// A proxy with generation 1 in use.
 fn slow() -> Proxy {
     let mut proxy = proxy(0);
-    proxy.slow_down(MS);
+    proxy.slow_down(PIECE);
     proxy
 }
 
@@ -99,7 +100,7 @@ fn a_long_configuration_that_a_bad_one_overtook_is_finished() {
 #[test]
 fn after_a_bad_first_configuration_a_long_one_comes_by_pieces_too() {
     let mut proxy = Proxy::start(&wasm(), "{");
-    proxy.slow_down(MS);
+    proxy.slow_down(PIECE);
     proxy.configure("serin", &long(2).to_string());
     assert_eq!(proxy.timers(), [1]);
     run_out(&mut proxy);
