@@ -58,7 +58,7 @@ pub struct Settings {
 }
 
 /// A resource and the rollout in it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     uid: String,
     /// As last seen or written.
@@ -114,7 +114,7 @@ struct Sections {
 }
 
 /// All rollouts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fleet {
     settings: Settings,
     rollouts: BTreeMap<RolloutName, Entry>,

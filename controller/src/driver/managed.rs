@@ -45,7 +45,7 @@ const CHECKPOINT: std::time::Duration = std::time::Duration::from_secs(60);
 const TRAIL: usize = 60;
 
 /// A rollout, what of it is written, and what is shown of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Managed {
     /// What is decided.
     pub state: Arc<RolloutState>,
