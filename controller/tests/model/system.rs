@@ -48,13 +48,10 @@ pub enum Action {
     Clock,
     /// A person does something.
     Do(Deed),
-    /// Somebody becomes leader and reads everything. `stale`: the list of resources is an old one; `resource_first`: it
-    /// comes before that of the objects.
+    /// Somebody becomes leader and reads everything. `stale`: the list of resources is an old one.
     Elect {
         /// See above.
         stale: bool,
-        /// See above.
-        resource_first: bool,
     },
     /// Nobody leads in this round.
     NobodyLeads,
@@ -249,7 +246,7 @@ impl System {
         Seen::of(cells, Some(Ok(Arc::new(proxies.collect()))))
     }
 
-    fn look(&self, state: &mut State, controller: &mut Controller, fault: Option<Fault>) -> Line2 {
+    fn look(&self, state: &mut State, controller: &mut Controller, fault: Option<Fault>) -> Round {
         let now = state.now();
         let seen = self.seen(controller, state);
         Arc::make_mut(&mut controller.fleet).tick(&seen, now);
@@ -262,10 +259,10 @@ impl System {
         controller: &mut Controller,
         fault: Option<Fault>,
         now: Timestamp,
-    ) -> Line2 {
+    ) -> Round {
         let mut line = Line::new(world, rules, fault);
         line.perform(controller, now);
-        Line2 {
+        Round {
             sent: line.sent,
             dead: line.dead,
         }
@@ -277,7 +274,7 @@ impl System {
         controller: &mut Controller,
         but: Option<&Thing>,
         fault: Option<Fault>,
-    ) -> Line2 {
+    ) -> Round {
         let now = state.now();
         for thing in news(state, controller) {
             if but == Some(&thing) {
@@ -292,14 +289,11 @@ impl System {
         Self::perform(self.rules, &mut state.world, controller, fault, now)
     }
 
-    fn elect(&self, state: &State, stale: bool, resource_first: bool) -> Option<Controller> {
+    fn elect(&self, state: &State, stale: bool) -> Option<Controller> {
         let mut controller = Controller::new(&self.settings);
         let server = &state.world.server;
-        let mut things = server.things();
-        if resource_first {
-            things.rotate_right(1);
-        }
-        for thing in things {
+        // Objects first: what is live may be for the routes to say.
+        for thing in server.things() {
             let newest = News::of(server, &thing, 0).pop();
             let told = if thing == Thing::Resource && stale {
                 Some(News::before(server, &thing)?)
@@ -353,7 +347,7 @@ impl System {
 }
 
 /// What became of a round's writes.
-struct Line2 {
+struct Round {
     sent: usize,
     dead: bool,
 }
@@ -421,6 +415,8 @@ impl Model for System {
                 proxies: vec![None; 2],
                 cells: Vec::new(),
                 late: Vec::new(),
+                ceiling: 0,
+                may_lead: false,
                 broken: 0,
             },
             leader: None,
@@ -441,14 +437,12 @@ impl Model for System {
             }
             (Turn::Look, None) => {
                 actions.extend(arrivals());
-                let elect = |stale, resource_first| Action::Elect {
-                    stale,
-                    resource_first,
-                };
-                actions.push(elect(false, false));
+                actions.push(Action::Elect { stale: false });
                 if free {
-                    actions.extend([elect(true, false), elect(false, true)]);
                     actions.push(Action::NobodyLeads);
+                    if self.rules.stale_lists {
+                        actions.push(Action::Elect { stale: true });
+                    }
                 }
             }
             (Turn::Look, Some(leader)) => {
@@ -499,10 +493,7 @@ impl Model for System {
             Action::Take(taken) => !taken,
             Action::Look(fault) => fault.is_some(),
             Action::Tell { but, fault } => but.is_some() || fault.is_some(),
-            Action::Elect {
-                stale,
-                resource_first,
-            } => *stale || *resource_first,
+            Action::Elect { stale } => *stale,
             _ => true,
         };
         state.left -= u8::from(costs);
@@ -519,11 +510,8 @@ impl Model for System {
                 state.done += 1;
                 self.do_it(&mut state, deed);
             }
-            Action::Elect {
-                stale,
-                resource_first,
-            } => {
-                let mut leader = self.elect(&state, stale, resource_first)?;
+            Action::Elect { stale } => {
+                let mut leader = self.elect(&state, stale)?;
                 self.tell(&mut state, &mut leader, Some(&Thing::Resource), None);
                 state.leader = Some(leader);
             }
@@ -558,7 +546,7 @@ impl Model for System {
             Action::Tell { but, fault } => {
                 state.turn = Turn::Clock;
                 if let Some(mut leader) = state.leader.take() {
-                    let mut line = Line2 { sent: 0, dead: false };
+                    let mut line = Round { sent: 0, dead: false };
                     if !news(&state, &leader).is_empty() {
                         line = self.tell(&mut state, &mut leader, but.as_ref(), fault);
                     }

@@ -68,6 +68,8 @@ pub struct Rules {
     pub recount: bool,
     /// A new leader takes an old status for the present one.
     pub stale_status: bool,
+    /// A new leader may be given an old list of the resources, version and all, as a cache would.
+    pub stale_lists: bool,
     /// Prometheus says that every proxy runs what the server has.
     pub hasty_proxies: bool,
     /// The server says that it has taken a plugin, and has not.
@@ -87,6 +89,11 @@ pub struct World {
     pub cells: Vec<Counted>,
     /// Writes that arrive later or never, and for how many rounds they have been under way.
     pub late: Vec<(u8, Write)>,
+    /// What the plugin may give to the new version: what was persisted since it was last at most the present weight.
+    /// A way down that could not be written yet leaves it where it was.
+    pub ceiling: u16,
+    /// The same for the default route.
+    pub may_lead: bool,
     /// Promises that were broken, as bits.
     pub broken: u32,
 }
@@ -102,7 +109,7 @@ impl Hash for World {
             age.hash(hasher);
             digest(&format!("{write:?}")).hash(hasher);
         }
-        self.broken.hash(hasher);
+        (self.ceiling, self.may_lead, self.broken).hash(hasher);
     }
 }
 
@@ -233,7 +240,18 @@ impl World {
         Ok(answer)
     }
 
+    /// What the persisted state allows.
+    fn allow(&mut self) {
+        let state = self.server.state();
+        let (weight_now, most) = (weight(self.config().as_ref()), state_weight(state));
+        let leads = led_to(self.object(Kind::VirtualService), None);
+        let (leads, may_lead) = (leads.iter().any(|it| it == "v8"), moved(state));
+        self.ceiling = if weight_now <= most { most } else { self.ceiling.max(most) };
+        self.may_lead = may_lead || (self.may_lead && leads);
+    }
+
     fn look_at_status(&mut self, before: Option<&RolloutState>) {
+        self.allow();
         let Some(state) = self.server.state().cloned() else {
             return;
         };
@@ -283,14 +301,8 @@ impl World {
     fn look_at_objects(&mut self, before: &Self) {
         let (old, new) = (before.config(), self.config());
         let (old, new) = (weight(old.as_ref()), weight(new.as_ref()));
-        let state = self.server.state();
-        let most = state_weight(state);
-        let ended = state.is_some_and(|state| state.in_progress().is_none());
-        let may_move = moved(state);
-        if new != old {
-            self.see(1, new <= most);
-            self.see(5, new <= old || !ended);
-        }
+        self.see(1, new <= self.ceiling);
+        let may_lead = self.may_lead;
         let routes = self.object(Kind::VirtualService);
         let default = led_to(routes, None);
         let followed = led_to(routes, Some("v8"));
@@ -303,9 +315,10 @@ impl World {
         let lead_somewhere = default.iter().chain(&followed).all(is_there);
         let moves = default != default_before && default.iter().any(|it| it == "v8");
         let unfollowed = new > old && !followed.iter().any(|it| it == "v8");
-        self.see(6, !moves || may_move);
+        self.see(6, !moves || may_lead);
         self.see(7, lead_somewhere);
         self.see(8, !unfollowed);
+        self.allow();
     }
 }
 
