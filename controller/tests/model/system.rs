@@ -152,8 +152,12 @@ impl State {
     pub fn is_at_live(&self) -> bool {
         let proxies = self.world.proxies.iter().flatten();
         let on_server = self.world.config();
-        proxies.map(|it| &*it.config).chain(&on_server).all(|it| world::weight(Some(it)) == 0)
-            && !world::led_to(self.world.object(Kind::VirtualService), None).contains(&"v8".to_owned())
+        proxies
+            .map(|it| &*it.config)
+            .chain(&on_server)
+            .all(|it| world::weight(Some(it)) == 0)
+            && !world::led_to(self.world.object(Kind::VirtualService), None)
+                .contains(&"v8".to_owned())
     }
 
     fn sealed(mut self) -> Self {
@@ -161,7 +165,10 @@ impl State {
         (self.turn, self.left, self.calm, self.done).hash(&mut hasher);
         self.world.hash(&mut hasher);
         for controller in [&self.leader, &self.old_leader] {
-            controller.as_ref().map(Controller::digest).hash(&mut hasher);
+            controller
+                .as_ref()
+                .map(Controller::digest)
+                .hash(&mut hasher);
         }
         self.digest = hasher.finish();
         self
@@ -225,20 +232,28 @@ impl System {
             return Seen::default();
         };
         let newest = state.world.config().map(|config| config.generation);
-        let proxies = state.world.proxies.iter().enumerate().map(|(number, proxy)| Proxy {
-            target: number.to_string(),
-            namespace: None,
-            up: true,
-            generation: match proxy {
-                _ if self.rules.hasty_proxies => newest,
-                Some(proxy) => Some(proxy.config.generation),
-                None => None,
-            },
-            invalid: false,
-        });
-        let cells = (0..).zip(&state.world.cells).filter(|(index, _)| *index >= first);
+        let proxies = state
+            .world
+            .proxies
+            .iter()
+            .enumerate()
+            .map(|(number, proxy)| Proxy {
+                target: number.to_string(),
+                namespace: None,
+                up: true,
+                generation: match proxy {
+                    _ if self.rules.hasty_proxies => newest,
+                    Some(proxy) => Some(proxy.config.generation),
+                    None => None,
+                },
+                invalid: false,
+            });
+        let cells = (0..)
+            .zip(&state.world.cells)
+            .filter(|(index, _)| *index >= first);
         let cells = cells.map(|(index, (canary, stable))| {
-            let bad = if self.bad { *canary } else { 0 };
+            let seen = self.bad && !self.rules.unseen_failures;
+            let bad = if seen { *canary } else { 0 };
             let mut rows = rows("8", *canary, bad);
             rows.extend(rows_of_stable(*stable));
             (index, counts(&rows))
@@ -300,7 +315,9 @@ impl System {
             } else {
                 newest.map(|(version, news)| (version, self.misread(server, &thing, news)))
             };
-            let Some((version, news)) = told else { continue };
+            let Some((version, news)) = told else {
+                continue;
+            };
             if !matches!(news, News::Gone) {
                 controller.hear(&thing, version, &news, state.now());
             }
@@ -537,16 +554,23 @@ impl Model for System {
                 let Turn::Take(proxy) = state.turn else {
                     return None;
                 };
-                if taken {
+                if taken && !(self.rules.deaf_proxy && proxy == 1) {
                     state.world.give(proxy);
                 }
                 let last = proxy + 1 == state.world.proxies.len();
-                state.turn = if last { Turn::Tell } else { Turn::Take(proxy + 1) };
+                state.turn = if last {
+                    Turn::Tell
+                } else {
+                    Turn::Take(proxy + 1)
+                };
             }
             Action::Tell { but, fault } => {
                 state.turn = Turn::Clock;
                 if let Some(mut leader) = state.leader.take() {
-                    let mut line = Round { sent: 0, dead: false };
+                    let mut line = Round {
+                        sent: 0,
+                        dead: false,
+                    };
                     if !news(&state, &leader).is_empty() {
                         line = self.tell(&mut state, &mut leader, but.as_ref(), fault);
                     }
@@ -589,13 +613,14 @@ impl Model for System {
             let calm = state.calm >= CALM && state.turn == Turn::Clock;
             !(reverted && calm) || gone || state.is_at_live()
         }));
-        found.push(Property::always(SAME_DECISION, |system, state| {
-            match state.outcome() {
+        found.push(Property::always(
+            SAME_DECISION,
+            |system, state| match state.outcome() {
                 Some(Outcome::Succeeded) => !system.bad,
                 Some(Outcome::RolledBack) => system.bad || state.done > 0,
                 _ => true,
-            }
-        }));
+            },
+        ));
         found.push(Property::always(NOTHING_STANDS_STILL, |system, state| {
             let over = state.turn == Turn::Clock && state.world.cells.len() >= system.rounds;
             let gone = state.world.server.resource.now().is_none();
@@ -649,10 +674,7 @@ impl System {
         let action = json!({"id": id, "do": what, "by": "ann", "why": "model"}).to_string();
         state.world.server.edit(|resource| {
             let annotations = resource.metadata.annotations.get_or_insert_default();
-            annotations.insert(
-                serin_controller::cluster::names::ACTION.to_owned(),
-                action,
-            );
+            annotations.insert(serin_controller::cluster::names::ACTION.to_owned(), action);
         });
     }
 
@@ -673,7 +695,11 @@ impl System {
 
     /// Whether a state has a stage.
     pub fn is_in(state: &State, stage: Stage) -> bool {
-        let release = state.world.server.state().and_then(|it| it.release.as_ref());
+        let release = state
+            .world
+            .server
+            .state()
+            .and_then(|it| it.release.as_ref());
         release.is_some_and(|release| release.stage == stage)
     }
 }

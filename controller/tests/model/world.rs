@@ -76,6 +76,12 @@ pub struct Rules {
     pub forgetful_server: bool,
     /// The routes are not written, and the server says that they are.
     pub no_routes: bool,
+    /// The same for the subsets.
+    pub no_subsets: bool,
+    /// Failures of the new version are not counted.
+    pub unseen_failures: bool,
+    /// The second proxy never takes a config.
+    pub deaf_proxy: bool,
 }
 
 /// A state of the model but for the controllers.
@@ -157,8 +163,10 @@ pub fn led_to(routes: Option<&Value>, header: Option<&str>) -> Vec<String> {
     let mut found = Vec::new();
     for route in routes.into_iter().flatten() {
         let matches = route["match"].as_array();
-        let wanted = matches
-            .and_then(|it| it.first()?.pointer(&format!("/headers/{DEFAULT_ROUTE_HEADER}/exact")));
+        let wanted = matches.and_then(|it| {
+            it.first()?
+                .pointer(&format!("/headers/{DEFAULT_ROUTE_HEADER}/exact"))
+        });
         let subset = route.pointer("/route/0/destination/subset");
         if let Some(subset) = subset.and_then(Value::as_str)
             && wanted.and_then(Value::as_str) == header
@@ -218,6 +226,7 @@ impl World {
                     let next = plugin::config_in(&write.object.object);
                     rules.forgetful_server && weight(next.as_ref()) < weight(self.config().as_ref())
                 }
+                Kind::DestinationRule => rules.no_subsets,
                 _ => rules.no_routes,
             },
             _ => false,
@@ -246,7 +255,11 @@ impl World {
         let (weight_now, most) = (weight(self.config().as_ref()), state_weight(state));
         let leads = led_to(self.object(Kind::VirtualService), None);
         let (leads, may_lead) = (leads.iter().any(|it| it == "v8"), moved(state));
-        self.ceiling = if weight_now <= most { most } else { self.ceiling.max(most) };
+        self.ceiling = if weight_now <= most {
+            most
+        } else {
+            self.ceiling.max(most)
+        };
         self.may_lead = may_lead || (self.may_lead && leads);
     }
 
@@ -279,7 +292,9 @@ impl World {
         if rank(new.stage) > rank(old.stage) || old.outcome != new.outcome {
             let plan = serin_controller::validate::validate(&new.rollout).expect("a valid file");
             let through = rank(old.stage)..rank(new.stage).min(plan.steps.len());
-            let proven = through.into_iter().all(|step| new.evidence.passed(&plan, step));
+            let proven = through
+                .into_iter()
+                .all(|step| new.evidence.passed(&plan, step));
             self.see(2, proven);
             let wanted = before.and_then(render::section);
             let has = |proxy: &Option<Proxy>| {
@@ -293,7 +308,9 @@ impl World {
     fn is_counted_once(&self, release: &Release) -> bool {
         let index = |cell: i64| usize::try_from(cell).unwrap_or(0).min(self.cells.len());
         let cells = &self.cells[index(release.first_cell)..index(release.evidence.next_cell)];
-        let sums = cells.iter().fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
+        let sums = cells
+            .iter()
+            .fold((0, 0), |sum, it| (sum.0 + it.0, sum.1 + it.1));
         let evidence = &release.evidence;
         (evidence.canary.requests.total, evidence.stable.total) == sums
     }

@@ -267,7 +267,10 @@ impl Bench {
     }
 
     fn managed(&self) -> &Managed {
-        self.fleet.rollouts[&name_of("fraud")].managed.as_ref().unwrap()
+        self.fleet.rollouts[&name_of("fraud")]
+            .managed
+            .as_ref()
+            .unwrap()
     }
 
     fn state(&self) -> &RolloutState {

@@ -36,7 +36,9 @@ fn spec_label_and_annotation_are_ours_to_keep() {
 #[test]
 fn ours_are_those_with_our_label() {
     assert!(is_ours(&Owned::new(id(), json!({})).object));
-    assert!(!is_ours(&json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "helm"}}})));
+    assert!(!is_ours(
+        &json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "helm"}}})
+    ));
     assert!(!is_ours(&json!({"metadata": {}})));
 }
 

@@ -11,7 +11,11 @@ fn module() -> Module {
 
 fn sample() -> FilterConfig {
     let (_, state) = started_with(&in_mesh());
-    config(render::section(&state).into_iter().collect(), 7, Encoding::Plain)
+    config(
+        render::section(&state).into_iter().collect(),
+        7,
+        Encoding::Plain,
+    )
 }
 
 #[test]
@@ -31,14 +35,23 @@ fn it_runs_where_the_request_leaves_and_survives_a_trap() {
     assert_eq!(spec["failStrategy"], "FAIL_RELOAD");
     assert_eq!(spec["sha256"], "ab");
     assert_eq!(spec["imagePullSecret"], "pull");
-    let extension = object(Kind::TrafficExtension, "shop", &Module::default(), &sample()).object;
+    let extension = object(
+        Kind::TrafficExtension,
+        "shop",
+        &Module::default(),
+        &sample(),
+    )
+    .object;
     assert_eq!(extension["spec"]["match"], json!([{"mode": "CLIENT"}]));
     assert_eq!(extension["spec"]["wasm"].get("sha256"), None);
 }
 
 #[test]
 fn a_plugin_of_another_kind_holds_no_config_of_ours() {
-    assert_eq!(config_in(&json!({"spec": {"url": "x", "pluginConfig": {"a": 1}}})), None);
+    assert_eq!(
+        config_in(&json!({"spec": {"url": "x", "pluginConfig": {"a": 1}}})),
+        None
+    );
     assert_eq!(config_in(&json!({"spec": {"url": "x"}})), None);
     assert_eq!(config_in(&json!({})), None);
 }

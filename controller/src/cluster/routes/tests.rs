@@ -34,7 +34,11 @@ fn names(spec: &Value) -> Vec<&str> {
 fn subset_of<'a>(spec: &'a Value, name: &str) -> &'a str {
     let http = spec["http"].as_array().unwrap();
     let route = http.iter().find(|it| it["name"] == name).unwrap();
-    route.pointer("/route/0/destination/subset").unwrap().as_str().unwrap()
+    route
+        .pointer("/route/0/destination/subset")
+        .unwrap()
+        .as_str()
+        .unwrap()
 }
 
 #[test]
@@ -43,12 +47,20 @@ fn versions_come_by_header_before_the_default_and_the_other_paths() {
     assert_eq!(spec["hosts"], json!([HOST]));
     assert_eq!(
         names(&spec),
-        ["ml/fraud/7", "ml/fraud/8", "ml/fraud/default", "serin/other-paths"]
+        [
+            "ml/fraud/7",
+            "ml/fraud/8",
+            "ml/fraud/default",
+            "serin/other-paths"
+        ]
     );
     assert_eq!(subset_of(&spec, "ml/fraud/8"), "v8");
     assert_eq!(subset_of(&spec, "ml/fraud/default"), "v7");
     for matched in spec["http"][1]["match"].as_array().unwrap() {
-        assert_eq!(matched["headers"], json!({DEFAULT_ROUTE_HEADER: {"exact": "v8"}}));
+        assert_eq!(
+            matched["headers"],
+            json!({DEFAULT_ROUTE_HEADER: {"exact": "v8"}})
+        );
     }
 }
 
@@ -109,7 +121,10 @@ fn the_default_route_of_a_rollout_that_is_gone_stays() {
     let there = present(&objects([&first, &gone].into_iter(), &BTreeMap::new()));
     let spec = routes_of(&[&first], &there);
     assert!(names(&spec).contains(&"ml/gone/default"));
-    assert!(!names(&spec).contains(&"ml/gone/8"), "nobody sends that header any more");
+    assert!(
+        !names(&spec).contains(&"ml/gone/8"),
+        "nobody sends that header any more"
+    );
     // Until somebody else takes its paths.
     let heir = in_mesh()
         .replace("name: fraud,", "name: heir,")
@@ -124,13 +139,18 @@ fn what_is_remembered_reads_back() {
     let objects = objects([&state(&in_mesh())].into_iter(), &BTreeMap::new());
     let remembered = default_routes(&of_kind(&objects, Kind::VirtualService)[0].object);
     assert_eq!(remembered["ml/fraud"].live.route, "v7");
-    assert_eq!(default_routes(&json!({"metadata": {}})), DefaultRoutes::new());
+    assert_eq!(
+        default_routes(&json!({"metadata": {}})),
+        DefaultRoutes::new()
+    );
 }
 
 #[test]
 fn an_object_stays_in_the_namespace_where_it_is() {
     let mut objects = objects([&state(&in_mesh())].into_iter(), &BTreeMap::new());
-    let at = objects.iter().position(|it| it.id.kind == Kind::VirtualService);
+    let at = objects
+        .iter()
+        .position(|it| it.id.kind == Kind::VirtualService);
     objects[at.unwrap()].id.namespace = "odd".to_owned();
     let there = present(&objects);
     let again = super::objects([&state(&in_mesh())].into_iter(), &there);
@@ -175,7 +195,10 @@ fn a_rule_that_loses_a_subset_keeps_it_first() {
     let two = objects([&state(&in_mesh())].into_iter(), &BTreeMap::new());
     let two = of_kind(&two, Kind::DestinationRule)[0].clone();
     let mut one = two.clone();
-    one.object["spec"]["subsets"].as_array_mut().unwrap().remove(1);
+    one.object["spec"]["subsets"]
+        .as_array_mut()
+        .unwrap()
+        .remove(1);
     let both = keeping_subsets(&one, &two.object).unwrap();
     assert_eq!(both.object["spec"]["subsets"].as_array().unwrap().len(), 2);
     assert_eq!(keeping_subsets(&two, &one.object), None);

@@ -38,7 +38,11 @@ fn no_more_releases_are_in_progress_than_allowed() {
     bench.apply(&in_mesh());
     bench.apply(&spam());
     bench.perform();
-    assert!(bench.problems("spam").starts_with("waiting: 1 releases are in progress"));
+    assert!(
+        bench
+            .problems("spam")
+            .starts_with("waiting: 1 releases are in progress")
+    );
     assert_eq!(bench.sections().len(), 1);
     bench.ask("1", Do::Abort);
     bench.tick(1);
@@ -64,14 +68,22 @@ fn an_edit_of_a_release_in_progress_is_no_further_one() {
 fn an_installation_by_namespaces_wants_a_scope() {
     let mut bench = Bench::with(settings(Mode::Namespaces));
     bench.apply(&in_mesh());
-    assert!(bench.problems("fraud").starts_with("spec.scope: must name the namespaces"));
+    assert!(
+        bench
+            .problems("fraud")
+            .starts_with("spec.scope: must name the namespaces")
+    );
 }
 
 #[test]
 fn routes_of_files_are_not_for_a_cluster() {
     let mut bench = Bench::new();
     bench.apply(&crate::fixtures::text());
-    assert!(bench.problems("fraud").contains("routes with 'cluster' are for standalone"));
+    assert!(
+        bench
+            .problems("fraud")
+            .contains("routes with 'cluster' are for standalone")
+    );
 }
 
 #[test]
@@ -85,7 +97,10 @@ fn a_broken_edit_leaves_the_running_release_alone_and_is_said() {
     assert_eq!(bench.weight(), 1_000);
     assert!(bench.state().in_progress().is_some());
     let status = bench.resources[&name_of("fraud")].status.as_ref().unwrap();
-    let ready = status.conditions.iter().find(|it| it.kind == conditions::READY);
+    let ready = status
+        .conditions
+        .iter()
+        .find(|it| it.kind == conditions::READY);
     assert_eq!(ready.unwrap().status, crate::api::status::Truth::False);
 }
 
@@ -104,7 +119,14 @@ fn a_host_that_somebody_else_routes_is_left_alone_also_after_a_restart() {
     bench.apply(&in_mesh());
     for _ in 0..2 {
         bench.perform();
-        assert!(!bench.log.iter().any(|line| line.starts_with("VirtualService")), "{:?}", bench.log);
+        assert!(
+            !bench
+                .log
+                .iter()
+                .any(|line| line.starts_with("VirtualService")),
+            "{:?}",
+            bench.log
+        );
         bench.restart();
     }
 }

@@ -47,7 +47,10 @@ fn subsets_go_only_when_no_route_leads_to_them() {
     let subsets = |bench: &Bench| {
         let mut objects = bench.objects.iter();
         let found = objects.find(|(id, _)| id.kind == Kind::DestinationRule);
-        found.unwrap().1["spec"]["subsets"].as_array().unwrap().len()
+        found.unwrap().1["spec"]["subsets"]
+            .as_array()
+            .unwrap()
+            .len()
     };
     assert_eq!(subsets(&bench), 2);
     bench.refusing = None;
@@ -79,7 +82,11 @@ fn a_resource_that_was_never_valid_goes_at_once() {
     });
     assert!(bench.problems("fraud").contains("nonsense"));
     bench.delete("fraud");
-    assert!(bench.perform().contains(&"finalizer ml/fraud false".to_owned()));
+    assert!(
+        bench
+            .perform()
+            .contains(&"finalizer ml/fraud false".to_owned())
+    );
 }
 
 #[test]

@@ -79,7 +79,10 @@ fn a_checkpoint_that_is_not_understood_leaves_its_section_alone_and_says_how_to_
     assert_eq!(bench.weight(), 1_000);
     assert!(bench.sections().contains("ml/spam"));
     let problem = bench.problems("fraud");
-    assert!(problem.starts_with("status.checkpoint: cannot be understood"), "{problem}");
+    assert!(
+        problem.starts_with("status.checkpoint: cannot be understood"),
+        "{problem}"
+    );
     assert!(problem.contains("restore it, or remove it"), "{problem}");
     let resource = &bench.resources[&name_of("fraud")];
     let status = resource.status.as_ref().unwrap();
@@ -132,15 +135,26 @@ fn an_echo_of_an_own_status_changes_nothing() {
 fn without_a_status_live_is_what_the_remembered_default_route_serves() {
     let mut bench = Bench::started();
     // The new version went live, and then the status was lost.
-    let id = bench.objects.keys().find(|it| it.kind == Kind::VirtualService);
+    let id = bench
+        .objects
+        .keys()
+        .find(|it| it.kind == Kind::VirtualService);
     let object = bench.objects.get_mut(&id.unwrap().clone()).unwrap();
     let annotation = &mut object["metadata"]["annotations"][crate::cluster::routes::LIVE];
-    let text = annotation.as_str().unwrap().replace("v7", "v8").replace("\"7\"", "\"8\"");
+    let text = annotation
+        .as_str()
+        .unwrap()
+        .replace("v7", "v8")
+        .replace("\"7\"", "\"8\"");
     *annotation = json!(text);
     let resource = bench.resources.get_mut(&name_of("fraud")).unwrap();
     resource.status = None;
     bench.restart();
-    assert!(bench.problems("fraud").contains("live is version '8'"), "{}", bench.problems("fraud"));
+    assert!(
+        bench.problems("fraud").contains("live is version '8'"),
+        "{}",
+        bench.problems("fraud")
+    );
 }
 
 #[test]
@@ -152,5 +166,8 @@ fn a_resource_of_the_same_name_is_another_one() {
         resource.metadata.uid = Some("another".to_owned());
         resource.status = None;
     });
-    assert!(bench.state().in_progress().is_some(), "nothing is held against it");
+    assert!(
+        bench.state().in_progress().is_some(),
+        "nothing is held against it"
+    );
 }

@@ -7,7 +7,13 @@ fn going_up_writes_the_status_first_then_subsets_routes_and_the_plugin() {
     let mut bench = Bench::new();
     bench.apply(&in_mesh());
     bench.perform();
-    let order = ["finalizer", "status", "DestinationRule", "VirtualService", "WasmPlugin"];
+    let order = [
+        "finalizer",
+        "status",
+        "DestinationRule",
+        "VirtualService",
+        "WasmPlugin",
+    ];
     let places = order.map(|line| bench.place(line));
     assert!(places.is_sorted(), "{:?}", bench.log);
     assert_eq!(bench.weight(), 1_000);
@@ -67,7 +73,9 @@ fn a_conflict_waits_for_the_watch() {
 fn waits_between_tries_double_up_to_half_a_minute() {
     let mut retry = Retry::default();
     let now = Timestamp::UNIX_EPOCH;
-    let waits = [200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000];
+    let waits = [
+        200, 400, 800, 1_600, 3_200, 6_400, 12_800, 25_600, 30_000, 30_000,
+    ];
     for wait in waits.map(Duration::from_millis) {
         retry.failed(now);
         assert!(retry.is_due(now + wait) && !retry.is_due(now + wait - Duration::from_millis(1)));
@@ -101,11 +109,16 @@ fn a_plugin_waits_for_its_routes() {
 fn a_way_down_does_not_wait_for_routes() {
     let mut bench = Bench::started();
     bench.refusing = Some(("VirtualService", Failure::Other));
-    let id = bench.objects.keys().find(|it| it.kind == Kind::VirtualService);
+    let id = bench
+        .objects
+        .keys()
+        .find(|it| it.kind == Kind::VirtualService);
     let id = id.unwrap().clone();
     bench.objects.get_mut(&id).unwrap()["spec"]["http"] = json!([]);
     bench.objects.get_mut(&id).unwrap()["metadata"]["resourceVersion"] = json!("x");
-    bench.fleet.object(id.clone(), Some(bench.objects[&id].clone()));
+    bench
+        .fleet
+        .object(id.clone(), Some(bench.objects[&id].clone()));
     bench.ask("1", Do::Abort);
     bench.perform();
     assert_eq!(bench.weight(), 0);
@@ -209,10 +222,19 @@ fn a_plugin_of_somebody_else_with_our_config_is_reported() {
     let mut bench = Bench::started();
     let mut object = bench.objects[&plugin::id(Kind::WasmPlugin, "istio-system")].clone();
     object["metadata"]["labels"] = json!({});
-    bench.fleet.object(plugin::id(Kind::WasmPlugin, "shop"), Some(object));
+    bench
+        .fleet
+        .object(plugin::id(Kind::WasmPlugin, "shop"), Some(object));
     bench.tick(1);
     let conditions = &bench.managed().view.conditions;
-    let found = conditions.iter().find(|it| it.kind == conditions::SOLE_PLUGIN);
+    let found = conditions
+        .iter()
+        .find(|it| it.kind == conditions::SOLE_PLUGIN);
     assert_eq!(found.unwrap().status, Some(false));
-    assert!(found.unwrap().message.starts_with("WasmPlugin shop/serin runs the filter as well"));
+    assert!(
+        found
+            .unwrap()
+            .message
+            .starts_with("WasmPlugin shop/serin runs the filter as well")
+    );
 }
