@@ -29,8 +29,14 @@
 
 #[path = "model/controller.rs"]
 mod controller;
+#[path = "model/prometheus.rs"]
+mod prometheus;
+#[path = "model/promises.rs"]
+mod promises;
 #[path = "model/server.rs"]
 mod server;
+#[path = "model/state.rs"]
+mod state;
 #[path = "model/system.rs"]
 mod system;
 #[path = "model/world.rs"]
@@ -39,9 +45,11 @@ mod world;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
+use promises::{NOTHING_STANDS_STILL, REVERTS_END_AT_LIVE, SAME_DECISION};
 use serin_controller::rollout::{Outcome, Stage};
+use state::State;
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
-use system::{Deed, NOTHING_STANDS_STILL, REVERTS_END_AT_LIVE, SAME_DECISION, State, System};
+use system::{Deed, System};
 use world::{PROMISES, Rules};
 
 /// Rounds in which a good release ends, with some to spare for the deviations.
@@ -110,10 +118,7 @@ fn left_alone_a_good_release_succeeds_through_every_stage_and_a_bad_one_is_rolle
         Stage::DropHeader,
     ];
     for stage in stages {
-        assert!(
-            good.iter().any(|state| System::is_in(state, stage)),
-            "{stage:?}"
-        );
+        assert!(good.iter().any(at), "{stage:?}");
     }
     let last = good.last().unwrap();
     assert_eq!(last.outcome(), Some(Outcome::Succeeded), "{last:?}");

@@ -1,32 +1,25 @@
 //! The system as stateright explores it: rounds in a fixed order of turns, and a few deviations from it anywhere.
 
-use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use serin_controller::cells::Grid;
 use serin_controller::cluster::fleet::{Mode, Settings};
+use serin_controller::cluster::names;
 use serin_controller::cluster::object::Kind;
 use serin_controller::cluster::plugin::Module;
-use serin_controller::driver::World as Seen;
-use serin_controller::observation::Proxy;
-use serin_controller::prometheus::{Row, counts};
-use serin_controller::rollout::{Outcome, Stage};
+use serin_controller::rollout::Outcome;
 use serin_controller::source::parse;
-use serin_filter_core::stat;
+use serin_filter_core::stat::Encoding;
 use stateright::{Model, Property};
 
 use super::controller::{Controller, Fate, Fault, News};
+use super::prometheus;
+use super::promises::{self, CALM};
 use super::server::{Server, Thing};
-use super::world::{self, Line, PROMISES, Rules, Turn, World};
-
-/// Length of a cell in seconds; a round is one cell.
-const CELL: i64 = 10;
-/// Rounds without any deviation after which things are as they should be.
-pub const CALM: u8 = 4;
+use super::state::{CELL, State};
+use super::world::{Line, Rules, Turn, World};
 
 /// What a person does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,101 +73,6 @@ pub enum Action {
     TellAgain(Thing),
 }
 
-/// A state of the system.
-#[derive(Clone)]
-pub struct State {
-    /// What happens next.
-    pub turn: Turn,
-    /// Deviations that are still allowed.
-    pub left: u8,
-    /// Rounds without one.
-    pub calm: u8,
-    /// What people have done, by position.
-    pub done: usize,
-    /// Everything but the controllers.
-    pub world: World,
-    /// Who leads.
-    pub leader: Option<Controller>,
-    /// Who led before and goes on.
-    pub old_leader: Option<Controller>,
-    digest: u64,
-}
-
-impl Hash for State {
-    fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.digest.hash(hasher);
-    }
-}
-
-impl PartialEq for State {
-    fn eq(&self, other: &Self) -> bool {
-        self.digest == other.digest
-    }
-}
-
-impl std::fmt::Debug for State {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let stage = self.world.server.state().and_then(|it| it.release.as_ref());
-        let stage = stage.map(|it| (it.stage, it.outcome, it.weight(), it.evidence.next_cell));
-        let config = self.world.config();
-        let generation = config.as_ref().map(|it| it.generation);
-        let proxies = self.world.proxies.iter().map(|proxy| {
-            let config = proxy.as_ref().map(|it| &*it.config);
-            (config.map(|it| it.generation), world::weight(config))
-        });
-        write!(
-            f,
-            "{:?} at {} s: status {stage:?} (version {}), plugin {:?} at {}, proxies {:?}, cells {:?}, late {}",
-            self.turn,
-            self.now().as_second(),
-            self.world.server.resource.version(),
-            generation,
-            world::weight(config.as_ref()),
-            proxies.collect::<Vec<_>>(),
-            self.world.cells,
-            self.world.late.len(),
-        )
-    }
-}
-
-impl State {
-    fn now(&self) -> Timestamp {
-        let cells = i64::try_from(self.world.cells.len()).expect("few");
-        Timestamp::from_second(cells * CELL).expect("soon")
-    }
-
-    /// How the release ended, by what is persisted.
-    pub fn outcome(&self) -> Option<Outcome> {
-        self.world.server.state()?.release.as_ref()?.outcome
-    }
-
-    /// Where everybody is: weight of the new version at the proxies and on the server, and the default route.
-    pub fn is_at_live(&self) -> bool {
-        let proxies = self.world.proxies.iter().flatten();
-        let on_server = self.world.config();
-        proxies
-            .map(|it| &*it.config)
-            .chain(&on_server)
-            .all(|it| world::weight(Some(it)) == 0)
-            && !world::led_to(self.world.object(Kind::VirtualService), None)
-                .contains(&"v8".to_owned())
-    }
-
-    fn sealed(mut self) -> Self {
-        let mut hasher = DefaultHasher::new();
-        (self.turn, self.left, self.calm, self.done).hash(&mut hasher);
-        self.world.hash(&mut hasher);
-        for controller in [&self.leader, &self.old_leader] {
-            controller
-                .as_ref()
-                .map(Controller::digest)
-                .hash(&mut hasher);
-        }
-        self.digest = hasher.finish();
-        self
-    }
-}
-
 /// What is explored.
 #[derive(Clone, Debug)]
 pub struct System {
@@ -212,7 +110,7 @@ impl System {
                     ..Module::default()
                 },
                 grid: Grid::new(cell, Duration::ZERO).expect("a grid"),
-                encoding: stat::Encoding::Istio,
+                encoding: Encoding::Istio,
                 max_releases: None,
             },
             spec: serde_json::to_value(&source.rollout.spec).expect("it is JSON"),
@@ -225,45 +123,9 @@ impl System {
         self
     }
 
-    /// What Prometheus says to a controller.
-    fn seen(&self, controller: &Controller, state: &State) -> Seen {
-        let asks = controller.fleet.asks();
-        let Some(first) = asks.iter().map(|ask| ask.next_cell).min() else {
-            return Seen::default();
-        };
-        let newest = state.world.config().map(|config| config.generation);
-        let proxies = state
-            .world
-            .proxies
-            .iter()
-            .enumerate()
-            .map(|(number, proxy)| Proxy {
-                target: number.to_string(),
-                namespace: None,
-                up: true,
-                generation: match proxy {
-                    _ if self.rules.hasty_proxies => newest,
-                    Some(proxy) => Some(proxy.config.generation),
-                    None => None,
-                },
-                invalid: false,
-            });
-        let cells = (0..)
-            .zip(&state.world.cells)
-            .filter(|(index, _)| *index >= first);
-        let cells = cells.map(|(index, (canary, stable))| {
-            let seen = self.bad && !self.rules.unseen_failures;
-            let bad = if seen { *canary } else { 0 };
-            let mut rows = rows("8", *canary, bad);
-            rows.extend(rows_of_stable(*stable));
-            (index, counts(&rows))
-        });
-        Seen::of(cells, Some(Ok(Arc::new(proxies.collect()))))
-    }
-
     fn look(&self, state: &mut State, controller: &mut Controller, fault: Option<Fault>) -> Round {
         let now = state.now();
-        let seen = self.seen(controller, state);
+        let seen = prometheus::seen(controller, &state.world, self.bad, self.rules);
         Arc::make_mut(&mut controller.fleet).tick(&seen, now);
         Self::perform(self.rules, &mut state.world, controller, fault, now)
     }
@@ -291,7 +153,7 @@ impl System {
         fault: Option<Fault>,
     ) -> Round {
         let now = state.now();
-        for thing in news(state, controller) {
+        for thing in state.news(controller) {
             if but == Some(&thing) {
                 continue;
             }
@@ -367,43 +229,6 @@ impl System {
 struct Round {
     sent: usize,
     dead: bool,
-}
-
-fn rows_of_stable(total: u64) -> Vec<Row> {
-    rows("7", total, 0)
-}
-
-fn rows(version: &str, total: u64, bad: u64) -> Vec<Row> {
-    let row = |counter: &str, group: &str, count: u64| {
-        let labels = [
-            ("counter", counter),
-            (stat::ROLLOUT, "ml/fraud"),
-            (stat::VERSION, version),
-            (stat::GROUP, group),
-        ];
-        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Row {
-            metric: BTreeMap::from(labels),
-            value: (0.0, count.to_string()),
-        }
-    };
-    let mut found = Vec::new();
-    for group in 0..16 {
-        let group = group.to_string();
-        found.push(row(stat::SPLIT_TOTAL, &group, total / 16));
-        found.push(row(stat::SPLIT_BAD_TOTAL, &group, bad / 16));
-    }
-    found.push(row(stat::SAMPLED_TOTAL, "", total / 64));
-    found
-}
-
-/// What the watch has not told a controller yet.
-fn news(state: &State, controller: &Controller) -> Vec<Thing> {
-    let things = state.world.server.things().into_iter();
-    let seen = |thing: &Thing| controller.told.get(thing).copied().unwrap_or(0);
-    things
-        .filter(|thing| state.world.server.version(thing) > seen(thing))
-        .collect()
 }
 
 fn faults(writes: usize, actions: &mut Vec<Action>, action: impl Fn(Fault) -> Action) {
@@ -490,7 +315,7 @@ impl Model for System {
                 let Some(leader) = leader.as_ref().filter(|_| free) else {
                     return;
                 };
-                let new = news(state, leader);
+                let new = state.news(leader);
                 let things = state.world.server.things();
                 actions.extend(things.into_iter().map(Action::TellAgain));
                 if !new.is_empty() {
@@ -571,7 +396,7 @@ impl Model for System {
                         sent: 0,
                         dead: false,
                     };
-                    if !news(&state, &leader).is_empty() {
+                    if !state.news(&leader).is_empty() {
                         line = self.tell(&mut state, &mut leader, but.as_ref(), fault);
                     }
                     state.leader = Some(leader).filter(|_| !line.dead);
@@ -591,72 +416,9 @@ impl Model for System {
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let kept: [fn(&Self, &State) -> bool; 9] = [
-            |_, state| state.world.broken & 1 == 0,
-            |_, state| state.world.broken & 2 == 0,
-            |_, state| state.world.broken & 4 == 0,
-            |_, state| state.world.broken & 8 == 0,
-            |_, state| state.world.broken & 16 == 0,
-            |_, state| state.world.broken & 32 == 0,
-            |_, state| state.world.broken & 64 == 0,
-            |_, state| state.world.broken & 128 == 0,
-            |_, state| state.world.broken & 256 == 0,
-        ];
-        let mut found: Vec<_> = PROMISES
-            .into_iter()
-            .zip(kept)
-            .map(|(name, kept)| Property::always(name, kept))
-            .collect();
-        found.push(Property::always(REVERTS_END_AT_LIVE, |_, state| {
-            let gone = state.world.server.resource.now().is_none();
-            let reverted = state.outcome() == Some(Outcome::RolledBack) || gone;
-            let calm = state.calm >= CALM && state.turn == Turn::Clock;
-            !(reverted && calm) || gone || state.is_at_live()
-        }));
-        found.push(Property::always(
-            SAME_DECISION,
-            |system, state| match state.outcome() {
-                Some(Outcome::Succeeded) => !system.bad,
-                Some(Outcome::RolledBack) => system.bad || state.done > 0,
-                _ => true,
-            },
-        ));
-        found.push(Property::always(NOTHING_STANDS_STILL, |system, state| {
-            let over = state.turn == Turn::Clock && state.world.cells.len() >= system.rounds;
-            let gone = state.world.server.resource.now().is_none();
-            !(over && state.calm >= CALM) || gone || state.outcome().is_some()
-        }));
-        if self.bad || self.deeds.contains(&Deed::Abort) {
-            found.push(Property::sometimes(ROLLS_BACK, |_, state| {
-                state.outcome() == Some(Outcome::RolledBack) && state.is_at_live()
-            }));
-        }
-        if !self.bad {
-            found.push(Property::sometimes(SUCCEEDS, |_, state| {
-                state.outcome() == Some(Outcome::Succeeded)
-            }));
-        }
-        if self.deeds.contains(&Deed::Delete) {
-            found.push(Property::sometimes(IS_CLEANED_UP, |_, state| {
-                state.world.server.resource.now().is_none() && state.world.config().is_some()
-            }));
-        }
-        found
+        promises::properties(self)
     }
 }
-
-/// Names of the other properties.
-pub const REVERTS_END_AT_LIVE: &str = "every revert ends at live";
-/// See there.
-pub const SAME_DECISION: &str = "the decision is that of the undisturbed run";
-/// See there.
-pub const NOTHING_STANDS_STILL: &str = "the release ends when it is left alone";
-/// See there.
-pub const ROLLS_BACK: &str = "a release rolls back";
-/// See there.
-pub const SUCCEEDS: &str = "a release succeeds";
-/// See there.
-pub const IS_CLEANED_UP: &str = "a deleted rollout is cleaned up";
 
 impl System {
     fn do_it(&self, state: &mut State, deed: Deed) {
@@ -674,7 +436,7 @@ impl System {
         let action = json!({"id": id, "do": what, "by": "ann", "why": "model"}).to_string();
         state.world.server.edit(|resource| {
             let annotations = resource.metadata.annotations.get_or_insert_default();
-            annotations.insert(serin_controller::cluster::names::ACTION.to_owned(), action);
+            annotations.insert(names::ACTION.to_owned(), action);
         });
     }
 
@@ -691,15 +453,5 @@ impl System {
             states.push(next);
         }
         states
-    }
-
-    /// Whether a state has a stage.
-    pub fn is_in(state: &State, stage: Stage) -> bool {
-        let release = state
-            .world
-            .server
-            .state()
-            .and_then(|it| it.release.as_ref());
-        release.is_some_and(|release| release.stage == stage)
     }
 }
