@@ -15,7 +15,7 @@ use super::server::{Answer, Resource, Server, Thing, Write};
 
 /// What becomes of a write on its way, other than being taken and answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// It never arrives.
     Lost,
     /// It is taken, and nobody hears of it.
@@ -28,20 +28,20 @@ pub enum Fate {
 
 /// One write that does not fare well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// Which of the writes of this round, from 0.
-    pub at: usize,
+    pub(crate) at: usize,
     /// What becomes of it.
-    pub fate: Fate,
+    pub(crate) fate: Fate,
 }
 
 /// A controller.
 #[derive(Clone)]
-pub struct Controller {
+pub(crate) struct Controller {
     /// What decides.
-    pub fleet: Arc<Fleet>,
+    pub(crate) fleet: Arc<Fleet>,
     /// The last version of each thing that it knows.
-    pub told: BTreeMap<Thing, u64>,
+    pub(crate) told: BTreeMap<Thing, u64>,
 }
 
 /// Digests what is written into it.
@@ -56,7 +56,7 @@ impl std::fmt::Write for Digest {
 
 impl Controller {
     /// Knows nothing yet.
-    pub fn new(settings: &Settings) -> Self {
+    pub(crate) fn new(settings: &Settings) -> Self {
         Self {
             fleet: Arc::new(Fleet::new(settings.clone())),
             told: BTreeMap::new(),
@@ -64,14 +64,14 @@ impl Controller {
     }
 
     /// Stands for everything that it remembers.
-    pub fn digest(&self) -> u64 {
+    pub(crate) fn digest(&self) -> u64 {
         let mut digest = Digest(DefaultHasher::new());
         let _ = write!(digest, "{:?}{:?}", self.fleet, self.told);
         digest.0.finish()
     }
 
     /// The watch tells of a thing.
-    pub fn hear(&mut self, thing: &Thing, version: u64, news: &News, now: Timestamp) {
+    pub(crate) fn hear(&mut self, thing: &Thing, version: u64, news: &News, now: Timestamp) {
         let fleet = Arc::make_mut(&mut self.fleet);
         match (thing, news) {
             (_, News::Resource(resource)) => fleet.resource(&resource.resource, now),
@@ -90,7 +90,7 @@ impl Controller {
 
 /// What a watch tells of a thing.
 #[derive(Clone)]
-pub enum News {
+pub(crate) enum News {
     /// The resource is like this.
     Resource(Arc<Resource>),
     /// The object is like this.
@@ -101,7 +101,7 @@ pub enum News {
 
 impl News {
     /// What there is to be told of a thing after a version, in order.
-    pub fn of(server: &Server, thing: &Thing, seen: u64) -> Vec<(u64, Self)> {
+    pub(crate) fn of(server: &Server, thing: &Thing, seen: u64) -> Vec<(u64, Self)> {
         fn told<T>(version: (u64, Option<&Arc<T>>), news: fn(Arc<T>) -> News) -> (u64, News) {
             (version.0, version.1.cloned().map_or(News::Gone, news))
         }
@@ -119,7 +119,7 @@ impl News {
     }
 
     /// What was there before the newest version.
-    pub fn before(server: &Server, thing: &Thing) -> Option<(u64, Self)> {
+    pub(crate) fn before(server: &Server, thing: &Thing) -> Option<(u64, Self)> {
         match thing {
             Thing::Resource => {
                 let (version, resource) = server.resource.before()?;
@@ -134,7 +134,7 @@ impl News {
 }
 
 /// Takes a write to the server.
-pub trait Wire {
+pub(crate) trait Wire {
     /// Sends a write.
     fn send(&mut self, write: Write) -> Result<Answer, Failure>;
     /// Whether the controller was killed meanwhile.
@@ -144,7 +144,7 @@ pub trait Wire {
 }
 
 /// What `run.rs` does with a fleet after every change and tick, in its order.
-pub fn perform(fleet: &mut Fleet, wire: &mut impl Wire, now: Timestamp, plugin_first: bool) {
+pub(crate) fn perform(fleet: &mut Fleet, wire: &mut impl Wire, now: Timestamp, plugin_first: bool) {
     finalizers(fleet, wire, true, now);
     wire.hold_statuses(plugin_first);
     let first = fleet.statuses_first(now);

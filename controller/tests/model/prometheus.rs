@@ -12,14 +12,13 @@ use super::controller::Controller;
 use super::world::{Rules, World};
 
 /// What Prometheus says to a controller. `bad`: every answer of the new version is.
-pub fn seen(controller: &Controller, world: &World, bad: bool, rules: Rules) -> Seen {
+pub(crate) fn seen(controller: &Controller, world: &World, bad: bool, rules: Rules) -> Seen {
     let asks = controller.fleet.asks();
     let Some(first) = asks.iter().map(|ask| ask.next_cell).min() else {
         return Seen::default();
     };
     let newest = world.config().map(|config| config.generation);
-    let proxies = state
-        .world
+    let proxies = world
         .proxies
         .iter()
         .enumerate()

@@ -8,23 +8,23 @@ use super::system::{Deed, System};
 use super::world::{PROMISES, Turn};
 
 /// Rounds without any deviation after which things are as they should be.
-pub const CALM: u8 = 4;
+pub(crate) const CALM: u8 = 4;
 
 /// A promise.
-pub const REVERTS_END_AT_LIVE: &str = "every revert ends at live";
+pub(crate) const REVERTS_END_AT_LIVE: &str = "every revert ends at live";
 /// A promise.
-pub const SAME_DECISION: &str = "the decision is that of the undisturbed run";
+pub(crate) const SAME_DECISION: &str = "the decision is that of the undisturbed run";
 /// A promise.
-pub const NOTHING_STANDS_STILL: &str = "the release ends when it is left alone";
+pub(crate) const NOTHING_STANDS_STILL: &str = "the release ends when it is left alone";
 /// Must happen.
-pub const ROLLS_BACK: &str = "a release rolls back";
+pub(crate) const ROLLS_BACK: &str = "a release rolls back";
 /// Must happen.
-pub const SUCCEEDS: &str = "a release succeeds";
+pub(crate) const SUCCEEDS: &str = "a release succeeds";
 /// Must happen.
-pub const IS_CLEANED_UP: &str = "a deleted rollout is cleaned up";
+pub(crate) const IS_CLEANED_UP: &str = "a deleted rollout is cleaned up";
 
 /// What must always hold, and what must happen somewhere.
-pub fn properties(system: &System) -> Vec<Property<System>> {
+pub(crate) fn properties(system: &System) -> Vec<Property<System>> {
     let kept: [fn(&System, &State) -> bool; 9] = [
         |_, state| state.world.broken & 1 == 0,
         |_, state| state.world.broken & 2 == 0,

@@ -18,7 +18,7 @@ const KEPT: usize = 4;
 
 /// What a watch tells of.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Thing {
+pub(crate) enum Thing {
     /// The rollout.
     Resource,
     /// An object of Istio's.
@@ -27,16 +27,16 @@ pub enum Thing {
 
 /// The rollout as stored.
 #[derive(Clone, Debug)]
-pub struct Resource {
+pub(crate) struct Resource {
     /// As the watch tells it.
-    pub resource: ModelRollout,
+    pub(crate) resource: ModelRollout,
     /// What its checkpoint says.
-    pub state: Option<RolloutState>,
+    pub(crate) state: Option<RolloutState>,
 }
 
 /// Versions of one thing, the newest last; `None`: it is not there.
 #[derive(Clone, Debug)]
-pub struct Versions<T>(Vec<(u64, u64, Option<Arc<T>>)>);
+pub(crate) struct Versions<T>(Vec<(u64, u64, Option<Arc<T>>)>);
 
 impl<T> Versions<T> {
     fn new() -> Self {
@@ -53,24 +53,24 @@ impl<T> Versions<T> {
     }
 
     /// The newest version's number.
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.0.last().expect("never empty").0
     }
 
     /// What is there now.
-    pub fn now(&self) -> Option<&Arc<T>> {
+    pub(crate) fn now(&self) -> Option<&Arc<T>> {
         self.0.last().expect("never empty").2.as_ref()
     }
 
     /// What was there before that, with its version.
-    pub fn before(&self) -> Option<(u64, Option<&Arc<T>>)> {
+    pub(crate) fn before(&self) -> Option<(u64, Option<&Arc<T>>)> {
         let at = self.0.len().checked_sub(2)?;
         let (version, _, value) = &self.0[at];
         Some((*version, value.as_ref()))
     }
 
     /// What came after a version, in order.
-    pub fn after(&self, seen: u64) -> impl Iterator<Item = (u64, Option<&Arc<T>>)> {
+    pub(crate) fn after(&self, seen: u64) -> impl Iterator<Item = (u64, Option<&Arc<T>>)> {
         let later = self.0.iter().filter(move |(version, ..)| *version > seen);
         later.map(|(version, _, value)| (*version, value.as_ref()))
     }
@@ -86,7 +86,7 @@ impl<T> Hash for Versions<T> {
 
 /// A write on its way.
 #[derive(Clone, Debug)]
-pub enum Write {
+pub(crate) enum Write {
     /// A status, whole.
     Status(StatusWrite),
     /// An object, applied whole and by force.
@@ -99,7 +99,7 @@ pub enum Write {
 
 impl Write {
     /// What it changes.
-    pub fn thing(&self) -> Thing {
+    pub(crate) fn thing(&self) -> Thing {
         match self {
             Self::Status(_) | Self::Finalizer(..) => Thing::Resource,
             Self::Object(write) => Thing::Object(write.object.id.clone()),
@@ -119,20 +119,20 @@ impl Write {
 
 /// What the server answers.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// Version afterwards.
-    pub version: u64,
+    pub(crate) version: u64,
     /// The object afterwards.
-    pub object: Option<Value>,
+    pub(crate) object: Option<Value>,
 }
 
 /// The server.
 #[derive(Clone, Debug)]
-pub struct Server {
+pub(crate) struct Server {
     /// The one rollout.
-    pub resource: Versions<Resource>,
+    pub(crate) resource: Versions<Resource>,
     /// Objects of Istio's.
-    pub objects: BTreeMap<ObjectId, Versions<Value>>,
+    pub(crate) objects: BTreeMap<ObjectId, Versions<Value>>,
 }
 
 impl Hash for Server {
@@ -147,7 +147,7 @@ impl Hash for Server {
 
 impl Server {
     /// With a rollout that somebody has just applied.
-    pub fn new(spec: Value) -> Self {
+    pub(crate) fn new(spec: Value) -> Self {
         let resource = json!({
             "metadata": {"name": "fraud", "namespace": "ml", "uid": "u", "generation": 1},
             "spec": spec
@@ -162,12 +162,12 @@ impl Server {
     }
 
     /// What the rollout's checkpoint says.
-    pub fn state(&self) -> Option<&RolloutState> {
+    pub(crate) fn state(&self) -> Option<&RolloutState> {
         self.resource.now()?.state.as_ref()
     }
 
     /// Version of a thing.
-    pub fn version(&self, thing: &Thing) -> u64 {
+    pub(crate) fn version(&self, thing: &Thing) -> u64 {
         match thing {
             Thing::Resource => self.resource.version(),
             Thing::Object(id) => self.objects.get(id).map_or(0, Versions::version),
@@ -175,13 +175,13 @@ impl Server {
     }
 
     /// Everything that there is or was.
-    pub fn things(&self) -> Vec<Thing> {
+    pub(crate) fn things(&self) -> Vec<Thing> {
         let objects = self.objects.keys().cloned().map(Thing::Object);
         objects.chain([Thing::Resource]).collect()
     }
 
     /// An object as it is now.
-    pub fn object(&self, id: &ObjectId) -> Option<&Value> {
+    pub(crate) fn object(&self, id: &ObjectId) -> Option<&Value> {
         Some(&**self.objects.get(id)?.now()?)
     }
 
@@ -198,7 +198,7 @@ impl Server {
     }
 
     /// Somebody changes the resource.
-    pub fn edit(&mut self, edit: impl FnOnce(&mut ModelRollout)) {
+    pub(crate) fn edit(&mut self, edit: impl FnOnce(&mut ModelRollout)) {
         let Some(stored) = self.resource.now() else {
             return;
         };
@@ -208,7 +208,7 @@ impl Server {
     }
 
     /// Somebody deletes the resource: it stays as long as it has a finalizer.
-    pub fn delete_resource(&mut self, now: Timestamp) {
+    pub(crate) fn delete_resource(&mut self, now: Timestamp) {
         let finalizers = |it: &ModelRollout| it.metadata.finalizers.clone().unwrap_or_default();
         match self.resource.now() {
             Some(stored) if !finalizers(&stored.resource).is_empty() => {
@@ -222,7 +222,7 @@ impl Server {
     }
 
     /// Takes a write, or refuses it. `blind`: without a look at its version.
-    pub fn take(&mut self, write: &Write, blind: bool) -> Result<Answer, Failure> {
+    pub(crate) fn take(&mut self, write: &Write, blind: bool) -> Result<Answer, Failure> {
         let thing = write.thing();
         let (there, present) = match &thing {
             Thing::Resource => (self.resource.version(), self.resource.now().is_some()),
@@ -286,7 +286,7 @@ impl Server {
 }
 
 /// A number that stands for a text.
-pub fn digest(text: &str) -> u64 {
+pub(crate) fn digest(text: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     text.hash(&mut hasher);
     hasher.finish()

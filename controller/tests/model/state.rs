@@ -11,27 +11,27 @@ use super::server::Thing;
 use super::world::{self, Turn, World};
 
 /// Length of a cell in seconds; a round is one cell.
-pub const CELL: i64 = 10;
+pub(crate) const CELL: i64 = 10;
 
 /// A state of the system.
 #[derive(Clone)]
-pub struct State {
+pub(crate) struct State {
     /// What happens next.
-    pub turn: Turn,
+    pub(crate) turn: Turn,
     /// Deviations that are still allowed.
-    pub left: u8,
+    pub(crate) left: u8,
     /// Rounds without one.
-    pub calm: u8,
+    pub(crate) calm: u8,
     /// What people have done, by position.
-    pub done: usize,
+    pub(crate) done: usize,
     /// Everything but the controllers.
-    pub world: World,
+    pub(crate) world: World,
     /// Who leads.
-    pub leader: Option<Controller>,
+    pub(crate) leader: Option<Controller>,
     /// Who led before and goes on.
-    pub old_leader: Option<Controller>,
+    pub(crate) old_leader: Option<Controller>,
     /// Stands for all of it.
-    pub digest: u64,
+    pub(crate) digest: u64,
 }
 
 impl Hash for State {
@@ -74,23 +74,23 @@ impl std::fmt::Debug for State {
 
 impl State {
     /// The time.
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         let cells = i64::try_from(self.world.cells.len()).expect("few");
         Timestamp::from_second(cells * CELL).expect("soon")
     }
 
     /// The release as it is persisted.
-    pub fn release(&self) -> Option<&Release> {
+    pub(crate) fn release(&self) -> Option<&Release> {
         self.world.server.state()?.release.as_ref()
     }
 
     /// How it ended.
-    pub fn outcome(&self) -> Option<Outcome> {
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
         self.release()?.outcome
     }
 
     /// Whether the resource is there no more, and how its release had ended.
-    pub fn gone(&self) -> Option<Option<Outcome>> {
+    pub(crate) fn gone(&self) -> Option<Option<Outcome>> {
         let resource = &self.world.server.resource;
         if resource.now().is_some() {
             return None;
@@ -101,7 +101,7 @@ impl State {
     }
 
     /// What the watch has not told a controller yet.
-    pub fn news(&self, controller: &Controller) -> Vec<Thing> {
+    pub(crate) fn news(&self, controller: &Controller) -> Vec<Thing> {
         let server = &self.world.server;
         let seen = |thing: &Thing| controller.told.get(thing).copied().unwrap_or(0);
         let things = server.things().into_iter();
@@ -111,7 +111,7 @@ impl State {
     }
 
     /// Where everybody is: weight of the new version at the proxies and on the server, and the default route.
-    pub fn is_at_live(&self) -> bool {
+    pub(crate) fn is_at_live(&self) -> bool {
         let proxies = self.world.proxies.iter().flatten();
         let on_server = self.world.config();
         proxies
@@ -123,7 +123,7 @@ impl State {
     }
 
     /// With its digest.
-    pub fn sealed(mut self) -> Self {
+    pub(crate) fn sealed(mut self) -> Self {
         let mut hasher = DefaultHasher::new();
         (self.turn, self.left, self.calm, self.done).hash(&mut hasher);
         self.world.hash(&mut hasher);

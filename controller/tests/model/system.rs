@@ -23,7 +23,7 @@ use super::world::{Line, Rules, Turn, World};
 
 /// What a person does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Deed {
+pub(crate) enum Deed {
     /// Everybody back to live.
     Abort,
     /// Once more after a rollback.
@@ -36,7 +36,7 @@ pub enum Deed {
 
 /// What can happen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Action {
+pub(crate) enum Action {
     /// Time goes on.
     Clock,
     /// A person does something.
@@ -75,24 +75,24 @@ pub enum Action {
 
 /// What is explored.
 #[derive(Clone, Debug)]
-pub struct System {
+pub(crate) struct System {
     /// Whether every answer of the new version is bad.
-    pub bad: bool,
+    pub(crate) bad: bool,
     /// Rounds.
-    pub rounds: usize,
+    pub(crate) rounds: usize,
     /// Deviations.
-    pub deviations: u8,
+    pub(crate) deviations: u8,
     /// What people do, in this order, each at any time or never.
-    pub deeds: Vec<Deed>,
+    pub(crate) deeds: Vec<Deed>,
     /// How things are broken.
-    pub rules: Rules,
+    pub(crate) rules: Rules,
     settings: Settings,
     spec: Value,
 }
 
 impl System {
     /// As things are.
-    pub fn new(bad: bool, rounds: usize, deviations: u8, deeds: &[Deed]) -> Self {
+    pub(crate) fn new(bad: bool, rounds: usize, deviations: u8, deeds: &[Deed]) -> Self {
         let source = parse("fraud.yaml", include_str!("fraud.yaml")).expect("a valid file");
         let cell = Duration::from_secs(CELL.unsigned_abs());
         Self {
@@ -118,7 +118,7 @@ impl System {
     }
 
     /// The same, broken.
-    pub fn broken(mut self, rules: Rules) -> Self {
+    pub(crate) fn broken(mut self, rules: Rules) -> Self {
         self.rules = rules;
         self
     }
@@ -441,7 +441,7 @@ impl System {
     }
 
     /// The run without any deviation, state by state.
-    pub fn undisturbed(&self) -> Vec<State> {
+    pub(crate) fn undisturbed(&self) -> Vec<State> {
         let mut states = self.init_states();
         while let Some(last) = states.last() {
             let mut actions = Vec::new();

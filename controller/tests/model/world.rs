@@ -21,7 +21,7 @@ const CANARY: u8 = 1;
 const LATEST: u8 = 3;
 
 /// What must never be seen. The order is that of the bits in [`World::broken`].
-pub const PROMISES: [&str; 9] = [
+pub(crate) const PROMISES: [&str; 9] = [
     "no cell is counted twice",
     "no weight is above that of the persisted state",
     "a stage is left with its gate proven alone",
@@ -35,7 +35,7 @@ pub const PROMISES: [&str; 9] = [
 
 /// What happens next in a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Turn {
+pub(crate) enum Turn {
     /// Time goes on by a cell.
     Clock,
     /// The leader looks at Prometheus, decides and writes.
@@ -47,61 +47,61 @@ pub enum Turn {
 }
 
 /// Requests of the new version and of the stable one in a cell.
-pub type Counted = (u64, u64);
+pub(crate) type Counted = (u64, u64);
 
 /// A proxy's config.
 #[derive(Clone, Debug)]
-pub struct Proxy {
+pub(crate) struct Proxy {
     /// What it runs.
-    pub config: Arc<FilterConfig>,
+    pub(crate) config: Arc<FilterConfig>,
     digest: u64,
 }
 
 /// What a model is told of how things are broken in it; all false: as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// The server takes every write, whatever version it was computed from.
-    pub blind_server: bool,
+    pub(crate) blind_server: bool,
     /// The plugin is written before the status, also going up.
-    pub plugin_first: bool,
+    pub(crate) plugin_first: bool,
     /// A new leader counts the last cell of its predecessor again.
-    pub recount: bool,
+    pub(crate) recount: bool,
     /// A new leader takes an old status for the present one.
-    pub stale_status: bool,
+    pub(crate) stale_status: bool,
     /// A new leader may be given an old list of the resources, version and all, as a cache would.
-    pub stale_lists: bool,
+    pub(crate) stale_lists: bool,
     /// Prometheus says that every proxy runs what the server has.
-    pub hasty_proxies: bool,
+    pub(crate) hasty_proxies: bool,
     /// The server says that it has taken a plugin, and has not.
-    pub forgetful_server: bool,
+    pub(crate) forgetful_server: bool,
     /// The routes are not written, and the server says that they are.
-    pub no_routes: bool,
+    pub(crate) no_routes: bool,
     /// The same for the subsets.
-    pub no_subsets: bool,
+    pub(crate) no_subsets: bool,
     /// Failures of the new version are not counted.
-    pub unseen_failures: bool,
+    pub(crate) unseen_failures: bool,
     /// The second proxy never takes a config.
-    pub deaf_proxy: bool,
+    pub(crate) deaf_proxy: bool,
 }
 
 /// A state of the model but for the controllers.
 #[derive(Clone)]
-pub struct World {
+pub(crate) struct World {
     /// The API server.
-    pub server: Server,
+    pub(crate) server: Server,
     /// The proxies.
-    pub proxies: Vec<Option<Proxy>>,
+    pub(crate) proxies: Vec<Option<Proxy>>,
     /// What was counted in each cell, from cell 0.
-    pub cells: Vec<Counted>,
+    pub(crate) cells: Vec<Counted>,
     /// Writes that arrive later or never, and for how many rounds they have been under way.
-    pub late: Vec<(u8, Write)>,
+    pub(crate) late: Vec<(u8, Write)>,
     /// What the plugin may give to the new version: what was persisted since it was last at most the present weight.
     /// A way down that could not be written yet leaves it where it was.
-    pub ceiling: u16,
+    pub(crate) ceiling: u16,
     /// The same for the default route.
-    pub may_lead: bool,
+    pub(crate) may_lead: bool,
     /// Promises that were broken, as bits.
-    pub broken: u32,
+    pub(crate) broken: u32,
 }
 
 impl Hash for World {
@@ -120,7 +120,7 @@ impl Hash for World {
 }
 
 /// The plugin's object.
-pub fn plugin_id() -> ObjectId {
+pub(crate) fn plugin_id() -> ObjectId {
     plugin::id(Kind::WasmPlugin, "istio-system")
 }
 
@@ -130,7 +130,7 @@ fn section(config: &FilterConfig) -> Option<&RolloutConfig> {
 }
 
 /// Share of the buckets that a config gives to a version that is not live.
-pub fn weight(config: Option<&FilterConfig>) -> u16 {
+pub(crate) fn weight(config: Option<&FilterConfig>) -> u16 {
     let section = config.and_then(section);
     let section = section.filter(|it| !it.variants[usize::from(CANARY)].live);
     section.map_or(0, |section| section.table.share(CANARY))
@@ -158,7 +158,7 @@ fn moved(state: Option<&RolloutState>) -> bool {
 }
 
 /// Subsets that an object's routes lead to; none: those without the header alone.
-pub fn led_to(routes: Option<&Value>, header: Option<&str>) -> Vec<String> {
+pub(crate) fn led_to(routes: Option<&Value>, header: Option<&str>) -> Vec<String> {
     let routes = routes.and_then(|it| it.pointer("/spec/http")?.as_array());
     let mut found = Vec::new();
     for route in routes.into_iter().flatten() {
@@ -179,18 +179,18 @@ pub fn led_to(routes: Option<&Value>, header: Option<&str>) -> Vec<String> {
 
 impl World {
     /// The config on the server.
-    pub fn config(&self) -> Option<FilterConfig> {
+    pub(crate) fn config(&self) -> Option<FilterConfig> {
         plugin::config_in(self.server.object(&plugin_id())?)
     }
 
     /// The object of a kind; each has one.
-    pub fn object(&self, kind: Kind) -> Option<&Value> {
+    pub(crate) fn object(&self, kind: Kind) -> Option<&Value> {
         let mut objects = self.server.objects.iter().filter(|(id, _)| id.kind == kind);
         Some(&**objects.next()?.1.now()?)
     }
 
     /// A proxy takes what the server has.
-    pub fn give(&mut self, proxy: usize) {
+    pub(crate) fn give(&mut self, proxy: usize) {
         let object = self.server.object(&plugin_id());
         let config = object.and_then(|object| Some((plugin::config_in(object)?, object)));
         self.proxies[proxy] = config.map(|(config, object)| Proxy {
@@ -200,7 +200,7 @@ impl World {
     }
 
     /// A cell passes, with 1 600 requests at each proxy.
-    pub fn pass_a_cell(&mut self) {
+    pub(crate) fn pass_a_cell(&mut self) {
         let to_canary = |proxy: &Option<Proxy>| {
             let section = proxy.as_ref().and_then(|it| section(&it.config));
             let section = section.filter(|section| section.progressing);
@@ -218,7 +218,7 @@ impl World {
     }
 
     /// The server takes a write, or refuses it.
-    pub fn take(&mut self, write: &Write, rules: Rules) -> Result<Answer, Failure> {
+    pub(crate) fn take(&mut self, write: &Write, rules: Rules) -> Result<Answer, Failure> {
         let forgotten = match write {
             Write::Object(write) => match write.object.id.kind {
                 Kind::WasmPlugin => {
@@ -340,26 +340,26 @@ impl World {
 }
 
 /// A controller's wire in one round.
-pub struct Line<'a> {
+pub(crate) struct Line<'a> {
     /// Where it leads.
-    pub world: &'a mut World,
+    pub(crate) world: &'a mut World,
     /// How things are broken.
-    pub rules: Rules,
+    pub(crate) rules: Rules,
     /// The write that does not fare well.
-    pub fault: Option<Fault>,
+    pub(crate) fault: Option<Fault>,
     /// Writes so far.
-    pub sent: usize,
+    pub(crate) sent: usize,
     /// The controller was killed.
-    pub dead: bool,
+    pub(crate) dead: bool,
     /// What its watch need not tell it any more.
-    pub known: Vec<(super::server::Thing, u64)>,
+    pub(crate) known: Vec<(super::server::Thing, u64)>,
     /// Statuses that were said to be written.
-    pub held: Option<Vec<Write>>,
+    pub(crate) held: Option<Vec<Write>>,
 }
 
 impl<'a> Line<'a> {
     /// A wire on which one write does not fare well.
-    pub fn new(world: &'a mut World, rules: Rules, fault: Option<Fault>) -> Self {
+    pub(crate) fn new(world: &'a mut World, rules: Rules, fault: Option<Fault>) -> Self {
         Self {
             world,
             rules,
@@ -371,8 +371,8 @@ impl<'a> Line<'a> {
         }
     }
 
-    /// The controller of this wire does what is to be done; `None`: it was killed, or the fault never came about.
-    pub fn perform(&mut self, controller: &mut Controller, now: jiff::Timestamp) {
+    /// The controller of this wire writes what is to be written.
+    pub(crate) fn perform(&mut self, controller: &mut Controller, now: jiff::Timestamp) {
         let fleet = Arc::make_mut(&mut controller.fleet);
         super::controller::perform(fleet, self, now, self.rules.plugin_first);
         // Nobody reads it, and it would make two states of one.
