@@ -165,10 +165,11 @@ impl Fleet {
             self.drifted.push(id.clone());
         }
         if let Some(object) = object.as_ref().filter(|_| ours) {
-            if matches!(id.kind, Kind::WasmPlugin | Kind::TrafficExtension) {
+            let before = self.present.insert(id.clone(), object.clone());
+            let echo = before.is_some_and(|it| resource_version(&it) == resource_version(object));
+            if !echo && matches!(id.kind, Kind::WasmPlugin | Kind::TrafficExtension) {
                 self.learn(&id, object);
             }
-            self.present.insert(id, object.clone());
             return;
         }
         self.present.remove(&id);
@@ -222,6 +223,7 @@ impl Fleet {
             rollouts: config.rollouts,
             generation,
         };
+        let ours = id.kind != self.settings.kind || self.is_written(&id.namespace);
         let Some(known) = self.sections.get_mut(&id.namespace) else {
             for entry in self.rollouts.values_mut() {
                 if let Some(managed) = &mut entry.managed {
@@ -231,7 +233,7 @@ impl Fleet {
             self.sections.insert(id.namespace.clone(), sections);
             return;
         };
-        if generation < known.generation || sections.rollouts == known.rollouts {
+        if ours || generation < known.generation {
             return;
         }
         // Somebody else, such as a leader before us, gave out the same number for something else: which of the two a

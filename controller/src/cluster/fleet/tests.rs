@@ -8,9 +8,11 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 use serin_filter_core::config::FilterConfig;
+use serin_filter_core::split::BucketTable;
 
 use super::*;
 use crate::cluster::names;
+use crate::cluster::object::Owned;
 use crate::cluster::resource::ModelRollout as Resource;
 use crate::fixtures::{grid, in_mesh, source};
 use crate::observation::Proxy;
@@ -147,6 +149,19 @@ impl Bench {
         self.edit(name, |resource| {
             resource.metadata.deletion_timestamp = Some(Time(now));
         });
+    }
+
+    /// Somebody else edits the plugin's object.
+    fn give_everybody_the_new_version(&mut self) -> ObjectId {
+        let id = plugin::id(Kind::WasmPlugin, "istio-system");
+        let mut config = self.config("istio-system").unwrap();
+        config.rollouts[0].table = BucketTable::whole(1);
+        let mut object = self.objects[&id].clone();
+        object["spec"]["pluginConfig"] = json!(config);
+        object["metadata"]["resourceVersion"] = json!(self.next_version());
+        self.objects.insert(id.clone(), object.clone());
+        self.fleet.object(id.clone(), Some(object));
+        id
     }
 
     /// A tick in which every proxy reports this generation.

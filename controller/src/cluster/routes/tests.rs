@@ -174,7 +174,7 @@ fn a_prefix_ends_at_a_segment() {
 #[test]
 fn a_user_who_keeps_the_routes_gets_none_of_ours() {
     let text = in_mesh().replace("  variants:", "  route: {manage: false}\n  variants:");
-    assert_eq!(objects([&state(&text)].into_iter(), &BTreeMap::new()), []);
+    assert!(objects([&state(&text)].into_iter(), &BTreeMap::new()).is_empty());
 }
 
 #[test]

@@ -127,14 +127,10 @@ fn a_way_down_does_not_wait_for_routes() {
 #[test]
 fn an_edit_by_somebody_else_is_put_right_and_reported_once() {
     let mut bench = Bench::started();
-    let id = plugin::id(Kind::WasmPlugin, "istio-system");
-    let mut object = bench.objects[&id].clone();
-    object["spec"]["pluginConfig"]["rollouts"][0]["table"] = json!([[10_000, 1]]);
-    object["metadata"]["resourceVersion"] = json!("x");
-    bench.objects.insert(id.clone(), object.clone());
-    bench.fleet.object(id.clone(), Some(object));
+    let id = bench.give_everybody_the_new_version();
+
     assert_eq!(bench.fleet.drifted(), [id]);
-    assert_eq!(bench.fleet.drifted(), []);
+    assert!(bench.fleet.drifted().is_empty());
     bench.perform();
     assert_eq!(bench.weight(), 1_000);
 }
@@ -143,12 +139,8 @@ fn an_edit_by_somebody_else_is_put_right_and_reported_once() {
 fn what_somebody_else_gave_to_the_proxies_does_not_count_as_given_by_us() {
     let mut bench = Bench::started();
     let before = bench.managed().view.generation.unwrap();
-    let id = plugin::id(Kind::WasmPlugin, "istio-system");
-    let mut object = bench.objects[&id].clone();
-    object["spec"]["pluginConfig"]["rollouts"][0]["table"] = json!([[10_000, 1]]);
-    object["metadata"]["resourceVersion"] = json!("x");
-    bench.objects.insert(id.clone(), object.clone());
-    bench.fleet.object(id, Some(object));
+    bench.give_everybody_the_new_version();
+
     bench.perform();
     // Proxies that report the old number may run either.
     let after = bench.config("istio-system").unwrap().generation;
@@ -203,7 +195,7 @@ fn every_namespace_of_the_scope_has_a_plugin_of_its_own() {
     // A namespace that is named no more keeps an object, but nothing in it.
     bench.apply(&in_mesh().replace("  variants:", "  scope: [shop]\n  variants:"));
     bench.perform();
-    assert_eq!(bench.config("web").unwrap().rollouts, []);
+    assert!(bench.config("web").unwrap().rollouts.is_empty());
     assert_eq!(bench.config("shop").unwrap().rollouts.len(), 1);
 }
 
