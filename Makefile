@@ -22,6 +22,13 @@ wasm: setup ## Build the filter
 build: setup wasm ## Build everything
 	cargo build --workspace --bins
 
+.PHONY: generate
+generate: ## Write the manifests that are made of the code: the resource definition and the roles
+	@mkdir -p manifests/base manifests/overlays/namespaced
+	cargo run --quiet --bin serin -- crd >manifests/base/crd.yaml
+	cargo run --quiet --bin serin -- rbac >manifests/base/rbac.yaml
+	cargo run --quiet --bin serin -- rbac -n istio-system -n ml >manifests/overlays/namespaced/rbac.yaml
+
 # Make hands KEEP on by itself. Without -p: the features of the whole workspace, as they were built.
 .PHONY: demo
 demo: build ## A good release and a bad one, live in this terminal (KEEP=1 leaves it running)

@@ -15,6 +15,7 @@ macro_rules! say {
 
 mod action;
 mod client;
+mod crd;
 mod explain;
 mod files;
 mod get;
@@ -59,6 +60,10 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     /// Say what a rollout would have decided on counts that were recorded, when, and why
     Replay(replay::ReplayArgs),
+    /// Print the resource definition for the API server
+    Crd,
+    /// Print the roles that the controller needs in a cluster, and those for people
+    Rbac(crd::RbacArgs),
     /// Approve a waiting step, or go one step on without its evidence
     Promote(action::PromoteArgs),
     /// End the waiting of the present stage (pauses, approval, soak); the evidence is still wanted
@@ -91,6 +96,8 @@ pub async fn execute(cli: Cli) -> ExitCode {
         Command::Watch(args) => watch::watch(args).await,
         Command::Explain(args) => explain::explain(&args),
         Command::Lint(args) => lint::lint(&args),
+        Command::Crd => crd::definition(),
+        Command::Rbac(args) => crd::roles(&args),
         Command::Promote(args) => action::promote(args).await,
         Command::Skip(args) => action::ask(args, Do::Skip).await,
         Command::SetWeight(args) => action::set_weight(args).await,

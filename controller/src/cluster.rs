@@ -11,6 +11,7 @@ pub mod names;
 mod notes;
 pub mod object;
 pub mod plugin;
+pub mod rbac;
 pub mod resource;
 pub mod routes;
 pub mod run;

@@ -103,7 +103,7 @@ pub async fn apply_all(client: &Client, objects: Vec<Value>) -> Result<()> {
 ///
 /// # Errors
 /// As [`apply`], or when one does not come up.
-pub(super) async fn define(client: &Client, definitions: Vec<Value>) -> Result<()> {
+pub async fn define(client: &Client, definitions: Vec<Value>) -> Result<()> {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     use kube::runtime::wait::{await_condition, conditions::is_crd_established};
 
