@@ -46,6 +46,10 @@ test-envoys: wasm ## Run the filter's end-to-end tests on every Envoy that it su
 soak: setup wasm ## Change the filter's configuration 500 times under load: no failure, no growth (SOAK_UPDATES=500)
 	SOAK_UPDATES=$(or $(SOAK_UPDATES),500) cargo test --workspace --test it filter::soak -- --nocapture
 
+.PHONY: model
+model: ## Explore the operator with more losses and kills at once than make test does (MODEL_DEVIATIONS=3)
+	MODEL_DEVIATIONS=$(or $(MODEL_DEVIATIONS),2) cargo test -p serin-controller --test model -- --nocapture keep
+
 .PHONY: bench-filter
 bench-filter: setup wasm ## CPU time of a request with the filter, beside other ways (QUICK=1: a rough look)
 	@cargo run --quiet --bin serin-bench-filter

@@ -9,7 +9,7 @@ mod writes;
 
 pub use writes::{Failure, ObjectWrite, StatusWrite};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -58,7 +58,7 @@ pub struct Settings {
 }
 
 /// A resource and the rollout in it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Entry {
     uid: String,
     /// As last seen or written.
@@ -80,6 +80,8 @@ pub(super) struct Entry {
     lacking: Lacking,
     /// The status as last written.
     written: Option<RolloutStatus>,
+    /// Checkpoints that we have read or sent, the last ones: any other is somebody else's.
+    known: VecDeque<u64>,
     status_due: bool,
     retry: Retry,
 }
@@ -114,7 +116,7 @@ struct Sections {
 }
 
 /// All rollouts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Fleet {
     settings: Settings,
     rollouts: BTreeMap<RolloutName, Entry>,
@@ -163,10 +165,11 @@ impl Fleet {
             self.drifted.push(id.clone());
         }
         if let Some(object) = object.as_ref().filter(|_| ours) {
-            if matches!(id.kind, Kind::WasmPlugin | Kind::TrafficExtension) {
+            let before = self.present.insert(id.clone(), object.clone());
+            let echo = before.is_some_and(|it| resource_version(&it) == resource_version(object));
+            if !echo && matches!(id.kind, Kind::WasmPlugin | Kind::TrafficExtension) {
                 self.learn(&id, object);
             }
-            self.present.insert(id, object.clone());
             return;
         }
         self.present.remove(&id);
@@ -220,13 +223,27 @@ impl Fleet {
             rollouts: config.rollouts,
             generation,
         };
-        if !self.sections.contains_key(&id.namespace) {
+        let ours = id.kind != self.settings.kind || self.is_written(&id.namespace);
+        let Some(known) = self.sections.get_mut(&id.namespace) else {
             for entry in self.rollouts.values_mut() {
                 if let Some(managed) = &mut entry.managed {
                     recognise(managed, &sections);
                 }
             }
             self.sections.insert(id.namespace.clone(), sections);
+            return;
+        };
+        if ours || generation < known.generation {
+            return;
+        }
+        // Somebody else, such as a leader before us, gave out the same number for something else: which of the two a
+        // proxy runs that reports it, nobody can say.
+        self.generation += 1;
+        known.generation = self.generation;
+        for entry in self.rollouts.values_mut() {
+            if let Some(managed) = &mut entry.managed {
+                recognise(managed, known);
+            }
         }
     }
 
@@ -241,6 +258,7 @@ impl Fleet {
     pub fn tick(&mut self, world: &World, now: Timestamp) {
         self.take_over_waiting(now);
         self.look_at_routes();
+        self.look_at_plugins();
         let mut scoped: BTreeMap<Vec<String>, Proxies> = BTreeMap::new();
         let grid = self.settings.grid;
         let by_scope = self.settings.mode == Mode::Namespaces;
@@ -281,6 +299,26 @@ impl Fleet {
             };
             advance(managed, &surroundings, &[action], now);
             entry.status_due = true;
+        }
+    }
+
+    /// A generation that is not on the server may be there with something else in it.
+    fn look_at_plugins(&mut self) {
+        let namespaces = self.sections.keys();
+        let stale: BTreeSet<_> = namespaces
+            .filter(|namespace| !self.is_written(namespace))
+            .cloned()
+            .collect();
+        let root = &self.settings.root_namespace;
+        let by_scope = self.settings.mode == Mode::Namespaces;
+        for entry in self.rollouts.values_mut() {
+            if let Some(managed) = &mut entry.managed {
+                let scope = managed.shown.mesh.as_ref().map(|mesh| &mesh.scope);
+                managed.unwritten = match scope.filter(|_| by_scope) {
+                    Some(scope) => scope.iter().any(|it| stale.contains(it)),
+                    None => stale.contains(root),
+                };
+            }
         }
     }
 

@@ -153,3 +153,6 @@ pub fn name(host: &str) -> String {
         format!("serin-{plain}-{hash}")
     }
 }
+
+#[cfg(test)]
+mod tests;

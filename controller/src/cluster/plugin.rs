@@ -78,3 +78,6 @@ pub fn config(sections: Vec<RolloutConfig>, generation: u64, stats: Encoding) ->
         ..render::filter_config(sections, generation)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -312,3 +312,6 @@ pub fn ours() -> String {
     let (label, value) = names::MANAGED_BY;
     format!("{label}={value}")
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,6 +238,7 @@ async fn lead(
     let mut announcer = Announcer::new(kube.clone(), &options.identity);
     let mut fleet = Fleet::new(options.settings.clone());
     let mut waiting: Vec<Change> = Vec::new();
+    let mut early: Vec<Change> = Vec::new();
     let mut ticks = tokio::time::interval(options.tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looks = tokio::task::JoinSet::new();
@@ -273,11 +274,23 @@ async fn lead(
         let now = Timestamp::now();
         let news = !waiting.is_empty();
         for change in waiting.drain(..) {
-            take_in(&mut fleet, change, &mut incomplete, now);
+            let complete = incomplete.is_empty() && early.is_empty();
+            if complete || !change.is_of_resources() {
+                take_in(&mut fleet, change, &mut incomplete, now);
+                continue;
+            }
+            // What is live may be for the routes to say, so these wait for them.
+            if let Change::Complete(source, _) = &change {
+                incomplete.remove(source);
+            }
+            early.push(change);
         }
         if !incomplete.is_empty() {
             // On half a picture everything else would seem to be gone.
             continue;
+        }
+        for change in early.drain(..) {
+            take_in(&mut fleet, change, &mut incomplete, now);
         }
         if news {
             fleet.answer(now);

@@ -40,6 +40,18 @@ pub enum Change {
     Complete(Source, Present),
 }
 
+impl Change {
+    /// Whether it is about our own resources.
+    #[must_use]
+    pub fn is_of_resources(&self) -> bool {
+        match self {
+            Self::Resource(_) | Self::ResourceGone(_) => true,
+            Self::Object(..) | Self::ObjectGone(_) => false,
+            Self::Complete(source, _) => source.kind.is_none(),
+        }
+    }
+}
+
 /// What a watch found there.
 #[derive(Debug)]
 pub enum Present {

@@ -45,7 +45,7 @@ const CHECKPOINT: std::time::Duration = std::time::Duration::from_secs(60);
 const TRAIL: usize = 60;
 
 /// A rollout, what of it is written, and what is shown of it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Managed {
     /// What is decided.
     pub state: Arc<RolloutState>,
@@ -61,6 +61,8 @@ pub struct Managed {
     pub pending: Writes,
     /// The rollout's section as last rendered.
     pub rendered: Option<RolloutConfig>,
+    /// The proxies cannot have that yet: its object is not written (cluster).
+    pub unwritten: bool,
     /// What is shown beside the state.
     pub view: View,
     saved: Option<(Arc<RolloutState>, Timestamp)>,
@@ -95,6 +97,7 @@ impl Managed {
             missing_since: None,
             pending: Writes::Nothing,
             rendered: None,
+            unwritten: false,
             view: View::default(),
             saved: None,
         }
@@ -144,7 +147,9 @@ impl Managed {
     /// The first generation that carries the present section; none while it is not written, for what the proxies
     /// report then is about another one.
     pub fn written_generation(&self) -> Option<u64> {
-        let written = self.pending == Writes::Nothing && section(&self.state) == self.rendered;
+        let written = self.pending == Writes::Nothing
+            && !self.unwritten
+            && section(&self.state) == self.rendered;
         self.view.generation.filter(|_| written)
     }
 

@@ -121,6 +121,23 @@ fn counters(plan: &Plan) -> impl Iterator<Item = (&str, &PrometheusCounters)> {
 }
 
 impl World {
+    /// Of what was read already: the proxies' counters in some cells, by index, and the proxies.
+    #[must_use]
+    pub fn of(cells: impl IntoIterator<Item = (i64, RolloutCounts)>, proxies: Proxies) -> Self {
+        let read = |(index, proxies)| {
+            let cell = CellCounts {
+                proxies,
+                ..CellCounts::default()
+            };
+            (index, cell)
+        };
+        Self {
+            cells: cells.into_iter().map(read).collect(),
+            proxies,
+            ..Self::default()
+        }
+    }
+
     /// Asks Prometheus what the releases in progress need to know. Nothing is asked where there is none.
     pub async fn look(
         client: &Client,

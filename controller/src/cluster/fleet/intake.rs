@@ -1,11 +1,13 @@
 //! Resources as they come: seen for the first time, edited, asked something, deleted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Entry, Fleet, Retry, recognise};
+use crate::api::status::RolloutStatus;
 use crate::cluster::foreign::{self, Lacking};
 use crate::cluster::names;
 use crate::cluster::object::Kind;
@@ -14,6 +16,9 @@ use crate::cluster::routes;
 use crate::driver::{Managed, Routed};
 use crate::rollout::{Action, RolloutState, Writes, accept, begins, retire};
 use crate::validate::{Plan, RolloutName, validate};
+
+/// Own statuses that the watch may still bring back.
+const REMEMBERED: usize = 16;
 
 impl Fleet {
     /// A resource as the server has it now.
@@ -26,12 +31,11 @@ impl Fleet {
         let finalizer = finalizers.into_iter().any(|it| it == names::FINALIZER);
         let resource_version = metadata.resource_version.clone().unwrap_or_default();
         let uid = metadata.uid.clone().unwrap_or_default();
-        // Under the same name, but another one: what was known of the old one ended with it.
-        if self
-            .rollouts
-            .get(&name)
-            .is_some_and(|entry| entry.uid != uid)
-        {
+        // Under the same name, but another one: what was known of the old one ended with it. Or another memory: a leader
+        // before us was late with it, or somebody has mended it. What is written is the truth.
+        let remembers = |entry: &Entry| entry.known.contains(&mark(resource.status.as_ref()));
+        let known = self.rollouts.get(&name);
+        if known.is_some_and(|entry| entry.uid != uid || !remembers(entry)) {
             self.rollouts.remove(&name);
         }
         let spec_generation = metadata.generation.unwrap_or(0);
@@ -104,6 +108,7 @@ impl Fleet {
             problems: Vec::new(),
             lacking: Lacking::default(),
             written: resource.status.clone(),
+            known: VecDeque::from([mark(resource.status.as_ref())]),
             status_due: false,
             retry: Retry::default(),
         };
@@ -175,6 +180,7 @@ impl Fleet {
         };
         let routed = self.routed(name, &plan);
         let grid = self.settings.grid;
+        let theirs = &self.theirs;
         let Some(entry) = self.rollouts.get_mut(name) else {
             return;
         };
@@ -185,6 +191,10 @@ impl Fleet {
             Ok((state, writes)) => {
                 managed.plan = Some(Arc::new(plan));
                 managed.change(state, writes);
+                if let Some(mesh) = &managed.state.mesh {
+                    // The first writes do not wait for a tick.
+                    entry.lacking = foreign::lacking(&managed.state, mesh, theirs);
+                }
                 entry.refuse(Vec::new(), false);
             }
             Err(refusal) => {
@@ -260,6 +270,17 @@ impl Fleet {
 }
 
 impl Entry {
+    /// A status of ours goes out: when the watch brings it back, it is no news.
+    pub(super) fn knows(&mut self, status: Option<&RolloutStatus>) {
+        let mark = mark(status);
+        if !self.known.contains(&mark) {
+            self.known.push_back(mark);
+        }
+        if self.known.len() > REMEMBERED {
+            self.known.pop_front();
+        }
+    }
+
     fn ask(&mut self, action: Option<Action>) {
         let Some(action) = action else { return };
         let consumed = self.managed.as_ref().is_some_and(|managed| {
@@ -294,6 +315,12 @@ impl Entry {
         // There is no status left to be written first.
         managed.show();
     }
+}
+
+/// Stands for a status' checkpoint.
+fn mark(status: Option<&RolloutStatus>) -> u64 {
+    let checkpoint = status.and_then(|status| status.checkpoint.as_deref());
+    checkpoint.map_or(0, |text| xxh3_64(text.as_bytes()))
 }
 
 fn name_of(resource: &ModelRollout) -> Option<RolloutName> {

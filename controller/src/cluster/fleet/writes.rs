@@ -80,6 +80,7 @@ impl Fleet {
                 entry.status_due = false;
                 continue;
             }
+            entry.knows(Some(&next));
             found.push(StatusWrite {
                 name: name.clone(),
                 resource_version: entry.resource_version.clone(),
@@ -231,30 +232,35 @@ impl Fleet {
     /// it goes down.
     pub fn plugin_writes(&mut self, now: Timestamp) -> Vec<ObjectWrite> {
         self.render(now);
-        let mut writes = Vec::new();
-        for (namespace, sections) in &self.sections {
-            let id = plugin::id(self.settings.kind, namespace);
-            let present = self.present.get(&id);
-            if sections.rollouts.is_empty() && present.is_none() {
-                continue;
-            }
-            let config = plugin::config(
-                sections.rollouts.clone(),
-                sections.generation,
-                self.settings.encoding,
-            );
-            let owned = plugin::object(
-                self.settings.kind,
-                namespace,
-                &self.settings.module,
-                &config,
-            );
-            let right = present.is_some_and(|present| owned.is(present));
-            if !right && self.is_due(&id, now) {
-                writes.push(self.object_write(owned));
-            }
+        let plugins = self.sections.iter();
+        let missing = plugins.filter_map(|(namespace, sections)| self.missing(namespace, sections));
+        missing
+            .filter(|owned| self.is_due(&owned.id, now))
+            .map(|owned| self.object_write(owned))
+            .collect()
+    }
+
+    /// Whether the plugin object of a namespace is as it should be.
+    pub(super) fn is_written(&self, namespace: &str) -> bool {
+        let sections = self.sections.get(namespace);
+        sections.is_none_or(|sections| self.missing(namespace, sections).is_none())
+    }
+
+    /// The plugin object of a namespace, if it is not as it should be.
+    fn missing(&self, namespace: &str, sections: &Sections) -> Option<Owned> {
+        let kind = self.settings.kind;
+        let present = self.present.get(&plugin::id(kind, namespace));
+        if sections.rollouts.is_empty() && present.is_none() {
+            return None;
         }
-        writes
+        let config = plugin::config(
+            sections.rollouts.clone(),
+            sections.generation,
+            self.settings.encoding,
+        );
+        let owned = plugin::object(kind, namespace, &self.settings.module, &config);
+        let right = present.is_some_and(|present| owned.is(present));
+        (!right).then_some(owned)
     }
 
     fn render(&mut self, now: Timestamp) {

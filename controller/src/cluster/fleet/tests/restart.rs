@@ -1,0 +1,173 @@
+//! What another controller makes of what the server has.
+
+use super::*;
+
+#[test]
+fn a_release_is_recognised_and_keeps_its_generation() {
+    let mut bench = Bench::started();
+    let before = bench.managed().view.generation;
+    bench.restart();
+    assert_eq!(bench.managed().view.generation, before);
+    assert!(bench.managed().written_generation().is_some());
+    bench.perform();
+    assert!(!bench.log.iter().any(|line| line.starts_with("WasmPlugin")));
+    assert_eq!(bench.fleet.generation(), before.unwrap());
+}
+
+#[test]
+fn it_does_not_matter_which_list_comes_first() {
+    let mut bench = Bench::started();
+    let before = bench.managed().view.generation;
+    bench.fleet = Fleet::new(settings(Mode::Mesh));
+    bench.tell(&name_of("fraud"));
+    for (id, object) in bench.objects.clone() {
+        bench.fleet.object(id, Some(object));
+    }
+    assert_eq!(bench.managed().view.generation, before);
+}
+
+#[test]
+fn a_status_that_was_written_before_the_kill_goes_on_to_the_proxies() {
+    let mut bench = Bench::new();
+    bench.apply(&in_mesh());
+    bench.refusing = Some(("WasmPlugin", Failure::Other));
+    bench.perform();
+    assert_eq!(bench.config("istio-system"), None);
+    bench.refusing = None;
+    bench.restart();
+    bench.perform();
+    assert_eq!(bench.weight(), 1_000);
+}
+
+#[test]
+fn an_action_that_was_answered_before_the_kill_is_not_answered_again() {
+    let mut bench = Bench::started();
+    bench.ask("1", Do::Pause);
+    bench.perform();
+    bench.restart();
+    bench.fleet.answer(bench.now);
+    assert_eq!(bench.state().consumed_actions, ["1"]);
+    assert!(bench.managed().pending == Writes::Nothing);
+}
+
+#[test]
+fn an_action_that_was_not_written_before_the_kill_is_answered_by_the_next() {
+    let mut bench = Bench::started();
+    bench.refusing = Some(("status", Failure::Other));
+    bench.ask("1", Do::Pause);
+    bench.perform();
+    bench.restart();
+    bench.fleet.answer(bench.now);
+    assert!(bench.state().in_progress().unwrap().hold.is_some());
+}
+
+/// A rollout whose checkpoint nobody understands.
+fn corrupt() -> Bench {
+    let mut bench = Bench::started();
+    let resource = bench.resources.get_mut(&name_of("fraud")).unwrap();
+    let status = resource.status.as_mut().unwrap();
+    status.checkpoint = Some("{".to_owned());
+    bench.restart();
+    bench
+}
+
+#[test]
+fn a_checkpoint_that_is_not_understood_leaves_its_section_alone_and_says_how_to_mend_it() {
+    let mut bench = corrupt();
+    bench.apply(&spam());
+    bench.perform();
+    assert_eq!(bench.weight(), 1_000);
+    assert!(bench.sections().contains("ml/spam"));
+    let problem = bench.problems("fraud");
+    assert!(
+        problem.starts_with("status.checkpoint: cannot be understood"),
+        "{problem}"
+    );
+    assert!(problem.contains("restore it, or remove it"), "{problem}");
+    let resource = &bench.resources[&name_of("fraud")];
+    let status = resource.status.as_ref().unwrap();
+    assert_eq!(status.checkpoint.as_deref(), Some("{"), "it is kept");
+}
+
+#[test]
+fn a_checkpoint_that_somebody_has_mended_is_taken_up_without_a_restart() {
+    let whole = Bench::started().resources[&name_of("fraud")].status.clone();
+    let mut bench = corrupt();
+    bench.perform();
+    bench.edit("fraud", |resource| resource.status = whole);
+    assert_eq!(bench.problems("fraud"), "");
+    assert!(bench.state().in_progress().is_some());
+}
+
+#[test]
+fn a_checkpoint_that_somebody_has_removed_begins_anew() {
+    let mut bench = corrupt();
+    bench.perform();
+    bench.edit("fraud", |resource| resource.status = None);
+    assert!(bench.state().in_progress().is_some());
+}
+
+#[test]
+fn a_status_of_another_leader_is_the_truth() {
+    let mut bench = Bench::started();
+    let mut other = Bench::started();
+    other.ask("1", Do::Abort);
+    other.perform();
+    let status = other.resources[&name_of("fraud")].status.clone();
+    // It was under way when this one took over.
+    bench.edit("fraud", |resource| resource.status = status);
+    assert!(bench.state().in_progress().is_none());
+    bench.perform();
+    assert_eq!(bench.weight(), 0);
+}
+
+#[test]
+fn an_echo_of_an_own_status_changes_nothing() {
+    let mut bench = Bench::started();
+    let early = bench.resources[&name_of("fraud")].clone();
+    bench.ask("1", Do::Pause);
+    bench.perform();
+    bench.fleet.resource(&early, bench.now);
+    assert!(bench.state().in_progress().unwrap().hold.is_some());
+}
+
+#[test]
+fn without_a_status_live_is_what_the_remembered_default_route_serves() {
+    let mut bench = Bench::started();
+    // The new version went live, and then the status was lost.
+    let id = bench
+        .objects
+        .keys()
+        .find(|it| it.kind == Kind::VirtualService);
+    let object = bench.objects.get_mut(&id.unwrap().clone()).unwrap();
+    let annotation = &mut object["metadata"]["annotations"][crate::cluster::routes::LIVE];
+    let text = annotation
+        .as_str()
+        .unwrap()
+        .replace("v7", "v8")
+        .replace("\"7\"", "\"8\"");
+    *annotation = json!(text);
+    let resource = bench.resources.get_mut(&name_of("fraud")).unwrap();
+    resource.status = None;
+    bench.restart();
+    assert!(
+        bench.problems("fraud").contains("live is version '8'"),
+        "{}",
+        bench.problems("fraud")
+    );
+}
+
+#[test]
+fn a_resource_of_the_same_name_is_another_one() {
+    let mut bench = Bench::started();
+    bench.ask("1", Do::Abort);
+    bench.perform();
+    bench.edit("fraud", |resource| {
+        resource.metadata.uid = Some("another".to_owned());
+        resource.status = None;
+    });
+    assert!(
+        bench.state().in_progress().is_some(),
+        "nothing is held against it"
+    );
+}
