@@ -69,6 +69,20 @@ pub enum QueryError {
         /// HTTP status.
         status: u16,
     },
+    /// Prometheus does not understand the query.
+    #[error("Prometheus cannot read the query: {0}")]
+    Malformed(String),
+    /// What the installation says of its proxies makes no query.
+    #[error(
+        "the label matchers that --proxies gives, {proxies}, are wrong; write them as job=\"envoy\", several with commas \
+         between: {reason}"
+    )]
+    Matchers {
+        /// As configured.
+        proxies: String,
+        /// In Prometheus' words.
+        reason: String,
+    },
     /// Prometheus refused the query.
     #[error("Prometheus refused the query: {0}")]
     Refused(String),
@@ -111,6 +125,8 @@ struct Answer {
     data: Option<Data>,
     #[serde(default)]
     error: String,
+    #[serde(default, rename = "errorType")]
+    error_type: String,
     #[serde(default)]
     warnings: Vec<String>,
 }
@@ -144,10 +160,30 @@ impl Client {
         })
     }
 
+    /// The same for a query that takes nothing from anybody but `selectors`.
+    ///
+    /// # Errors
+    /// As [`Client::query`], but [`QueryError::Matchers`] for one that Prometheus does not understand.
+    pub async fn query_proxies(
+        &self,
+        selectors: &Selectors,
+        query: &str,
+        time: Timestamp,
+    ) -> Result<Vec<Row>, QueryError> {
+        let rows = self.query(query, time).await;
+        rows.map_err(|error| match error {
+            QueryError::Malformed(reason) => QueryError::Matchers {
+                proxies: selectors.proxies.clone(),
+                reason,
+            },
+            other => other,
+        })
+    }
+
     /// The instant vector of `query` at `time`.
     ///
     /// # Errors
-    /// Any [`QueryError`] but `Client`.
+    /// Any [`QueryError`] but `Client` and `Matchers`.
     pub async fn query(&self, query: &str, time: Timestamp) -> Result<Vec<Row>, QueryError> {
         let time = format!(
             "{}.{:03}",
@@ -174,7 +210,10 @@ impl Client {
             });
         };
         match answer.data {
-            _ if answer.status != "success" => Err(QueryError::Refused(answer.error)),
+            _ if answer.status != "success" => Err(match answer.error_type.as_str() {
+                "bad_data" => QueryError::Malformed(answer.error),
+                _ => QueryError::Refused(answer.error),
+            }),
             _ if !answer.warnings.is_empty() => {
                 Err(QueryError::Partial(answer.warnings.join("; ")))
             }
@@ -186,3 +225,6 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,7 +144,9 @@ async fn from_prometheus(
     let mut recording = Recording::new();
     let mut requests = 0;
     for index in first..end {
-        let rows = client.query(&query, grid.end(index)).await?;
+        let rows = client
+            .query_proxies(selectors, &query, grid.end(index))
+            .await?;
         let counts = counts(&rows);
         let interval = Interval {
             canary: counts.of(&names.rollout, &names.canary.1).into(),
