@@ -98,19 +98,14 @@ async fn matchers_that_make_no_query_are_named_with_their_flag() {
 
 #[tokio::test]
 async fn an_address_that_does_not_answer_is_named_without_the_query() {
-    let closed = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    for scheme in ["http", "https"] {
-        let endpoint = format!("{scheme}://{closed}");
-        let client = Client::new(&endpoint).unwrap();
-        let error = client.query("secret_name", Timestamp::UNIX_EPOCH).await;
-        let said = crate::driver::chain(&error.unwrap_err());
-        assert!(
-            said.starts_with(&format!("failed to reach '{endpoint}': ")),
-            "{said}"
-        );
-        assert!(!said.contains("secret_name"), "{said}");
-    }
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let endpoint = format!("http://{}", closed.unwrap());
+    let client = Client::new(&endpoint).unwrap();
+    let error = client.query("secret_name", Timestamp::UNIX_EPOCH).await;
+    let said = crate::driver::chain(&error.unwrap_err());
+    assert!(
+        said.starts_with(&format!("failed to reach '{endpoint}': ")),
+        "{said}"
+    );
+    assert!(!said.contains("secret_name"), "{said}");
 }

@@ -15,7 +15,7 @@
 //! nearly one; on users split perfectly 60 looks together rejected at most twice as often as one may. Their nominal level
 //! is a fifth of that of the requests ([`LOOKS`]).
 //!
-//! **An alarm** starts the counts afresh. It ends when as much traffic as half of what raised it, or as 400 requests (or
+//! **An alarm** starts the counts afresh. It ends when half as much traffic as raised it, or one of 4 000 requests (or
 //! users) on the smaller side, shows no sign of a wrong split; until then the counts start afresh again and again, so
 //! what was mended is seen as mended without anybody's doing. Beyond weights of 0 and 100 % there is nothing to test.
 //!
@@ -38,11 +38,13 @@ const TOLERANCE: f64 = 0.1;
 const LOOKS: f64 = 0.2;
 /// Cells in a row without a request of a version before that can be an alarm.
 const IDLE_CELLS: u32 = 3;
-/// And what a version was to have got in them at least; luck leaves it without any with probability `exp(-25)`.
-const IDLE_EXPECTED: f64 = 25.0;
+/// And requests and users that a version was to have got in them at least. Luck leaves it without any with probability
+/// `exp(-40)`; where the groups' totals make the users seem four times as many as they are, which they do in one of a
+/// thousand cases, with `exp(-10)`.
+const IDLE_EXPECTED: f64 = 40.0;
 /// Requests or users on the smaller side that are enough to end an alarm, whatever it took to raise it: a tenth more or
-/// less is two standard deviations of them.
-const CLEAR_AT: f64 = 400.0;
+/// less is six standard deviations of them.
+const CLEAR_AT: f64 = 4_000.0;
 /// Standard deviations beyond the tolerance from which on a share is no sign of an end.
 const CLEAR_BELOW: f64 = 2.0;
 

@@ -66,7 +66,7 @@ fn a_share_within_a_tenth_of_the_weight_is_none() {
 
 #[test]
 fn a_version_without_any_request_is_found_after_three_cells() {
-    for nothing in [keyless(&[100, 0]), cell(0, (0, 0), (100, 0))] {
+    for nothing in [keyless(&[150, 0]), cell(0, (0, 0), (150, 0))] {
         let mut watch = SplitWatch::default();
         // As it should be, for a long time.
         for _ in 0..1000 {
@@ -80,7 +80,7 @@ fn a_version_without_any_request_is_found_after_three_cells() {
         assert_eq!(cells, IDLE_CELLS);
         let said = watch.objection(&VERSIONS).unwrap();
         assert!(
-            said.starts_with("version 8 got 0.00 % of 300 requests"),
+            said.starts_with("version 8 got 0.00 % of 450 requests"),
             "{said}"
         );
     }
