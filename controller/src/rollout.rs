@@ -13,7 +13,7 @@ mod state;
 
 pub use accept::{Refusal, accept, begins, retire};
 pub use act::{Action, Do};
-pub use split::{SplitAlarm, SplitWatch};
+pub use split::SplitWatch;
 pub use state::{
     Answer, Hold, HoldReason, Outcome, PastRelease, Phase, Record, Release, RolloutState,
     RouteWatch, Stage,

@@ -84,7 +84,7 @@ struct Idle {
 /// What was counted when the split was found to be wrong, or when it was last seen to be so.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct SplitAlarm {
+struct SplitAlarm {
     /// Position of the version, the stable one's is 0.
     version: usize,
     /// What was counted.
@@ -330,7 +330,7 @@ impl SplitWatch {
 
     /// Of every version that is split, by whatever sent anything.
     fn shares(&self) -> impl Iterator<Item = Share> {
-        let both = |version| {
+        let both = move |version| {
             [Units::Requests, Units::Users]
                 .into_iter()
                 .filter_map(move |units| self.share(version, units))
