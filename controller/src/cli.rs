@@ -13,6 +13,7 @@ macro_rules! say {
     }};
 }
 
+mod access;
 mod action;
 mod client;
 mod crd;

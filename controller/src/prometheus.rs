@@ -1,26 +1,36 @@
 //! Reads Prometheus: a constant number of queries per tick for all rollouts together.
 
+mod access;
 mod query;
 mod sample;
+mod transport;
 
+pub use access::{Access, AccessError, Credentials};
 pub use query::{
     Selectors, answers_query, cell_query, custom_query, guard_query, proxies_query, ready_query,
 };
 pub use sample::{RolloutCounts, Tallies, VariantKey, answers, counts, custom, proxies, ready};
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use transport::Transport;
+
 /// How long one query may take; Prometheus itself is told a little less.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is behind a failure, whatever carried the request.
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A connection to one Prometheus.
 #[derive(Clone, Debug)]
 pub struct Client {
-    http: reqwest::Client,
+    transport: Transport,
     endpoint: String,
+    access: Arc<Access>,
 }
 
 /// Why a query gave no answer. No answer is never zero.
@@ -28,14 +38,28 @@ pub struct Client {
 pub enum QueryError {
     /// No HTTP client could be made.
     #[error("failed to set up the HTTP client")]
-    Client(#[source] reqwest::Error),
+    Client(#[source] BoxError),
+    /// Certificates or credentials are not there, or not what they should be.
+    #[error("failed to prepare the way to Prometheus")]
+    Access(#[source] AccessError),
     /// The address does not answer.
     #[error("failed to reach '{endpoint}'")]
     Unreachable {
         /// Address as configured.
         endpoint: String,
         /// Why.
-        source: reqwest::Error,
+        source: BoxError,
+    },
+    /// We are not let in.
+    #[error(
+        "'{endpoint}' answered {status}: it wants other credentials (--prometheus-bearer-token-file or \
+         --prometheus-basic-auth-file)"
+    )]
+    NotLetIn {
+        /// Address as configured.
+        endpoint: String,
+        /// HTTP status.
+        status: u16,
     },
     /// An answer that is not Prometheus'.
     #[error("'{endpoint}' answered {status} with something that is not a Prometheus answer")]
@@ -44,6 +68,20 @@ pub enum QueryError {
         endpoint: String,
         /// HTTP status.
         status: u16,
+    },
+    /// Prometheus does not understand the query.
+    #[error("Prometheus cannot read the query: {0}")]
+    Malformed(String),
+    /// What the installation says of its proxies makes no query.
+    #[error(
+        "the label matchers that --proxies gives, {proxies}, are wrong; write them as job=\"envoy\", several with commas \
+         between: {reason}"
+    )]
+    Matchers {
+        /// As configured.
+        proxies: String,
+        /// In Prometheus' words.
+        reason: String,
     },
     /// Prometheus refused the query.
     #[error("Prometheus refused the query: {0}")]
@@ -87,6 +125,8 @@ struct Answer {
     data: Option<Data>,
     #[serde(default)]
     error: String,
+    #[serde(default, rename = "errorType")]
+    error_type: String,
     #[serde(default)]
     warnings: Vec<String>,
 }
@@ -97,43 +137,72 @@ struct Data {
 }
 
 impl Client {
-    /// `endpoint` is the base address, such as `http://127.0.0.1:9090`.
+    /// `endpoint` is the base address, such as `http://127.0.0.1:9090`; with `https` the system's certificates are trusted.
     ///
     /// # Errors
-    /// [`QueryError::Client`].
+    /// As [`Client::with_access`].
     pub fn new(endpoint: &str) -> Result<Self, QueryError> {
-        let http = reqwest::Client::builder()
-            .timeout(TIMEOUT)
-            .build()
-            .map_err(QueryError::Client)?;
+        Self::with_access(endpoint, Access::default())
+    }
+
+    /// The same with certificates and credentials of one's own. With `https` only within a runtime. It connects when it is
+    /// first asked.
+    ///
+    /// # Errors
+    /// [`QueryError::Access`] for files that are not there, [`QueryError::Client`] for certificates that are none.
+    pub fn with_access(endpoint: &str, access: Access) -> Result<Self, QueryError> {
+        access.check(endpoint).map_err(QueryError::Access)?;
+        let endpoint = endpoint.trim_end_matches('/').to_owned();
         Ok(Self {
-            http,
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            transport: Transport::new(&endpoint, &access, TIMEOUT)?,
+            endpoint,
+            access: Arc::new(access),
+        })
+    }
+
+    /// The same for a query that takes nothing from anybody but `selectors`.
+    ///
+    /// # Errors
+    /// As [`Client::query`], but [`QueryError::Matchers`] for one that Prometheus does not understand.
+    pub async fn query_proxies(
+        &self,
+        selectors: &Selectors,
+        query: &str,
+        time: Timestamp,
+    ) -> Result<Vec<Row>, QueryError> {
+        let rows = self.query(query, time).await;
+        rows.map_err(|error| match error {
+            QueryError::Malformed(reason) => QueryError::Matchers {
+                proxies: selectors.proxies.clone(),
+                reason,
+            },
+            other => other,
         })
     }
 
     /// The instant vector of `query` at `time`.
     ///
     /// # Errors
-    /// Any [`QueryError`] but `Client`.
+    /// Any [`QueryError`] but `Client` and `Matchers`.
     pub async fn query(&self, query: &str, time: Timestamp) -> Result<Vec<Row>, QueryError> {
-        let unreachable = |source: reqwest::Error| QueryError::Unreachable {
-            endpoint: self.endpoint.clone(),
-            // Its address holds the whole query, which hides the reason from whoever reads the message.
-            source: source.without_url(),
-        };
         let time = format!(
             "{}.{:03}",
             time.as_millisecond().div_euclid(1000),
             time.as_millisecond().rem_euclid(1000)
         );
-        let request = self
-            .http
-            .get(format!("{}/api/v1/query", self.endpoint))
-            .query(&[("query", query), ("time", &time), ("timeout", "4s")]);
-        let response = request.send().await.map_err(unreachable)?;
-        let status = response.status().as_u16();
-        let body = response.bytes().await.map_err(unreachable)?;
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("query", query), ("time", &time), ("timeout", "4s")])
+            .finish();
+        let asked = format!("/api/v1/query?{query}");
+        let response = self
+            .transport
+            .get(&self.endpoint, &asked, &self.access, TIMEOUT)
+            .await?;
+        let (status, body) = (response.status, response.body);
+        if matches!(status, 401 | 403) {
+            let endpoint = self.endpoint.clone();
+            return Err(QueryError::NotLetIn { endpoint, status });
+        }
         let Ok(answer) = serde_json::from_slice::<Answer>(&body) else {
             return Err(QueryError::NotPrometheus {
                 endpoint: self.endpoint.clone(),
@@ -141,7 +210,10 @@ impl Client {
             });
         };
         match answer.data {
-            _ if answer.status != "success" => Err(QueryError::Refused(answer.error)),
+            _ if answer.status != "success" => Err(match answer.error_type.as_str() {
+                "bad_data" => QueryError::Malformed(answer.error),
+                _ => QueryError::Refused(answer.error),
+            }),
             _ if !answer.warnings.is_empty() => {
                 Err(QueryError::Partial(answer.warnings.join("; ")))
             }
@@ -153,3 +225,6 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use crate::observation::{Proxy, Tally};
 use crate::rollout::{PastRelease, Phase, Record, Release, RolloutState, Stage};
 use crate::stats::e_for_display;
 use crate::stats::ratio::RatioInterval;
-use crate::validate::{Plan, RolloutName, VariantRef};
+use crate::validate::{Course, Plan, RolloutName, VariantRef};
 use metrics::metrics;
 
 /// A rollout as users see it.
@@ -379,6 +379,13 @@ fn conditions(plan: Option<&Plan>, release: Option<&Release>, view: &View) -> Ve
             "{looked} requests looked at in this stage, {wrong} of the last ones in the wrong cluster"
         );
         found.push(condition("RoutesHonoured", status, message));
+        let (status, message) = if plan.is_some_and(|plan| plan.course == Course::Copies) {
+            (None, "copies of requests are no split".to_owned())
+        } else {
+            let confirmed = release.routes.confirmed;
+            release.split.verdict(&release.versions(), confirmed)
+        };
+        found.push(condition("SplitHonoured", status, message));
         found.extend(view.conditions.iter().cloned());
     }
     found

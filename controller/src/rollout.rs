@@ -8,10 +8,12 @@ mod act;
 mod advance;
 mod capacity;
 mod fail;
+mod split;
 mod state;
 
 pub use accept::{Refusal, accept, begins, retire};
 pub use act::{Action, Do};
+pub use split::SplitWatch;
 pub use state::{
     Answer, Hold, HoldReason, Outcome, PastRelease, Phase, Record, Release, RolloutState,
     RouteWatch, Stage,
@@ -108,6 +110,9 @@ pub fn step(plan: Option<&Plan>, state: &RolloutState, input: &Input<'_>) -> Tra
         _ => false,
     };
     let mut writes = act::answer(plan, &mut next, input);
+    if split_alarmed(&next) != split_alarmed(state) {
+        writes = writes.max(Writes::State);
+    }
     let mut waiting_for = None;
     if let Some(plan) = plan
         && next.in_progress().is_some()
@@ -127,6 +132,11 @@ pub fn step(plan: Option<&Plan>, state: &RolloutState, input: &Input<'_>) -> Tra
         writes,
         waiting_for,
     }
+}
+
+fn split_alarmed(state: &RolloutState) -> bool {
+    let release = state.in_progress();
+    release.is_some_and(|release| release.split.is_alarmed())
 }
 
 #[cfg(test)]

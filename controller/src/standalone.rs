@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cells::Grid;
 use crate::endpoint::{self, Board, Shown};
-use crate::prometheus::{Client, QueryError, Selectors};
+use crate::prometheus::{Client, Selectors};
 use driver::{Driver, LoadError};
 use store::{Store, StoreError};
 
@@ -34,8 +34,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct Options {
     /// Folder of the installation.
     pub dir: PathBuf,
-    /// Base address of Prometheus.
-    pub prometheus: String,
+    /// The connection to Prometheus.
+    pub prometheus: Client,
     /// Which scrape targets are the proxies.
     pub selectors: Selectors,
     /// The filter, as Envoy finds it.
@@ -59,9 +59,6 @@ pub enum StandaloneError {
     /// What is in it.
     #[error("failed to take up the rollouts")]
     Load(#[source] LoadError),
-    /// Prometheus' client.
-    #[error("failed to set up the connection to Prometheus")]
-    Prometheus(#[source] QueryError),
     /// The endpoint.
     #[error("failed to listen on {address}: choose another with --listen")]
     Listen {
@@ -102,7 +99,6 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), St
     }
     let store = Store::open(&options.dir).map_err(StandaloneError::Store)?;
     let _lock = store.lock().map_err(StandaloneError::Store)?;
-    let client = Client::new(&options.prometheus).map_err(StandaloneError::Prometheus)?;
     let listen = |source| StandaloneError::Listen {
         address: options.listen,
         source,
@@ -119,8 +115,8 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), St
         address: format!("http://{address}"),
         max_releases: options.max_releases,
     };
-    let mut driver =
-        Driver::load(settings, store, client, board.clone()).map_err(StandaloneError::Load)?;
+    let mut driver = Driver::load(settings, store, options.prometheus, board.clone())
+        .map_err(StandaloneError::Load)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, dir = %options.dir.display(), "controller started");
 
     let shown = Shown {

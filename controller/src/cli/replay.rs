@@ -10,6 +10,7 @@ use clap::{ArgGroup, Args};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 
+use super::access::AccessArgs;
 use super::files::read_for_errors;
 use crate::cells::Grid;
 use crate::prometheus::{Client, Selectors, cell_query, counts};
@@ -50,6 +51,8 @@ pub(super) struct ReplayArgs {
     /// JSON instead of lines
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    access: AccessArgs,
 }
 
 pub(super) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
@@ -69,7 +72,13 @@ pub(super) async fn run(args: ReplayArgs) -> anyhow::Result<ExitCode> {
                 ..Selectors::default()
             };
             let until = to.min(Timestamp::now());
-            from_prometheus(endpoint, &selectors, &names, grid, from, until).await?
+            let client = Client::with_access(endpoint, args.access.access())?;
+            let asked = Asked {
+                endpoint,
+                client,
+                selectors,
+            };
+            from_prometheus(&asked, &names, grid, from, until).await?
         }
         // clap lets nothing else through.
         _ => bail!("give --counts FILE, or --prometheus URL with --from and --to"),
@@ -97,10 +106,16 @@ fn from_file(path: &Path, names: &Names, grid: Grid) -> anyhow::Result<Option<Re
     }
 }
 
+/// Which Prometheus, and which of its targets.
+struct Asked<'a> {
+    endpoint: &'a str,
+    client: Client,
+    selectors: Selectors,
+}
+
 /// Reads the cells between two times, each with the query that the controller asks.
 async fn from_prometheus(
-    endpoint: &str,
-    selectors: &Selectors,
+    asked: &Asked<'_>,
     names: &Names,
     grid: Grid,
     from: Timestamp,
@@ -119,13 +134,19 @@ async fn from_prometheus(
             Span(grid.cell())
         );
     }
-    let client = Client::new(endpoint)?;
+    let Asked {
+        endpoint,
+        client,
+        selectors,
+    } = asked;
     let query = cell_query(selectors, grid.cell());
     let bar = ProgressBar::new((end - first).unsigned_abs());
     let mut recording = Recording::new();
     let mut requests = 0;
     for index in first..end {
-        let rows = client.query(&query, grid.end(index)).await?;
+        let rows = client
+            .query_proxies(selectors, &query, grid.end(index))
+            .await?;
         let counts = counts(&rows);
         let interval = Interval {
             canary: counts.of(&names.rollout, &names.canary.1).into(),

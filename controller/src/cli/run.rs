@@ -10,6 +10,7 @@ use serin_filter_core::stat::Encoding;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::access::AccessArgs;
 use super::operate::{self, Common, OperateArgs};
 use crate::cells::Grid;
 use crate::prometheus::{Client, Selectors};
@@ -64,6 +65,8 @@ pub(super) struct RunArgs {
     #[arg(long, env = "SERIN_MAX_RELEASES", value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
     max_releases: Option<u16>,
     #[command(flatten)]
+    access: AccessArgs,
+    #[command(flatten)]
     operate: OperateArgs,
 }
 
@@ -89,6 +92,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let RunArgs {
         standalone,
         prometheus,
+        access,
         wasm,
         cell: Span(cell),
         lag: Span(lag),
@@ -102,6 +106,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         proxies,
         ..Selectors::default()
     };
+    let prometheus = Client::with_access(&prometheus, access.access())?;
     let grid = Grid::new(cell, lag)?;
     let max_releases = max_releases.map(usize::from);
     let shutdown = CancellationToken::new();
@@ -117,7 +122,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     });
     let Some(dir) = standalone else {
         let common = Common {
-            prometheus: Client::new(&prometheus)?,
+            prometheus,
             selectors,
             grid,
             encoding: stat_encoding,

@@ -164,13 +164,16 @@ impl World {
         let selectors = sight.selectors;
         let guards = active.iter().flat_map(|ask| &ask.plan.guards);
         for window in guards.map(|guard| guard.over.0).collect::<BTreeSet<_>>() {
-            let rows = client.query(&guard_query(selectors, window), now).await?;
+            let query = guard_query(selectors, window);
+            let rows = client.query_proxies(selectors, &query, now).await?;
             self.windows.insert(window, counts(&rows));
         }
-        let found = proxies(&client.query(&proxies_query(selectors), now).await?);
+        let query = proxies_query(selectors);
+        let found = proxies(&client.query_proxies(selectors, &query, now).await?);
         let mut needs = Needs::of(active);
         if needs.ready {
-            self.ready = ready(&client.query(&ready_query(selectors), now).await?);
+            let query = ready_query(selectors);
+            self.ready = ready(&client.query_proxies(selectors, &query, now).await?);
         }
         let begun = Instant::now();
         for index in wanted(active, sight.grid.readable_until(now)) {
@@ -274,13 +277,15 @@ async fn read(
 ) -> Result<CellCounts, QueryError> {
     let (selectors, cell) = (sight.selectors, sight.grid.cell());
     let end = sight.grid.end(index);
-    let rows = client.query(&cell_query(selectors, cell), end).await?;
+    let query = cell_query(selectors, cell);
+    let rows = client.query_proxies(selectors, &query, end).await?;
     let mut found = CellCounts {
         proxies: counts(&rows),
         ..CellCounts::default()
     };
     if needs.answers {
-        let rows = client.query(&answers_query(selectors, cell), end).await?;
+        let query = answers_query(selectors, cell);
+        let rows = client.query_proxies(selectors, &query, end).await?;
         found.answers = answers(&rows);
     }
     for counters in &needs.custom {
@@ -288,7 +293,10 @@ async fn read(
         let read = match client.query(&query, end).await {
             Ok(rows) => Ok(custom(&rows, &counters.version_label)),
             // Somebody's selector is wrong; the other rollouts need not wait for that.
-            Err(error @ (QueryError::Refused(_) | QueryError::Partial(_))) => Err(chain(&error)),
+            Err(
+                error
+                @ (QueryError::Malformed(_) | QueryError::Refused(_) | QueryError::Partial(_)),
+            ) => Err(chain(&error)),
             Err(error) => return Err(error),
         };
         found.custom.insert(counters.clone(), read);

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serin_filter_core::split::{BUCKETS, BucketTable, rebalance};
 
+use super::split::SplitWatch;
 use super::state::{CANARY, HoldReason, Outcome, Release, RolloutState, RouteWatch, STABLE, Stage};
 use super::{Input, Writes};
 use crate::api::ModelRollout;
@@ -209,6 +210,7 @@ fn start(plan: &Plan, rollout: &ModelRollout, next: &mut RolloutState, now: Time
         slow_counted: None,
         evidence: Evidence::new(plan, first_cell),
         routes: RouteWatch::default(),
+        split: SplitWatch::default(),
         records: Vec::new(),
     };
     let (canary, stable) = (&plan.canary.version, &plan.stable.version);
@@ -323,6 +325,7 @@ fn edit(plan: &Plan, rollout: &ModelRollout, release: &mut Release, now: Timesta
                 confirmed: release.routes.confirmed,
                 ..RouteWatch::default()
             };
+            release.split.forget_counts();
             recounted = "; its evidence is counted again from the first cell";
         }
         let index = index.min(plan.steps.len().saturating_sub(1));

@@ -12,7 +12,7 @@ use super::state::{CANARY, Hold, HoldReason, Outcome, Release, RolloutState, Rou
 use super::{Input, Writes};
 use crate::api::DeadlinePolicy;
 use crate::evidence::Conclusion;
-use crate::observation::Proxy;
+use crate::observation::{Cell, Proxy};
 use crate::validate::{Contest, Course, Ends, Plan};
 
 /// Wait before the header is dropped again after requests went to the wrong cluster.
@@ -58,6 +58,9 @@ pub(super) fn count(plan: &Plan, release: &mut Release, input: &Input<'_>) -> bo
         for (sample, arm) in samples.zip(arms) {
             sample.add(arm.sampled, arm.misrouted, confirmed);
         }
+        if confirmed {
+            watch_split(plan, release, cell, input.now);
+        }
         verdict_due |=
             interval.is_some_and(|cells| release.evidence.next_cell.rem_euclid(cells) == 0);
     }
@@ -67,6 +70,24 @@ pub(super) fn count(plan: &Plan, release: &mut Release, input: &Input<'_>) -> bo
         release.evidence.freeze_limits(plan);
     }
     verdict_due
+}
+
+/// Tests the split with a cell that began after every proxy had the present weights.
+fn watch_split(plan: &Plan, release: &mut Release, cell: &Cell, now: Timestamp) {
+    // Copies are drawn for nobody, and of a release that is switched off nobody is.
+    let split = plan.course != Course::Copies && release.switched_on();
+    let Some(since) = release.routes.confirmed.filter(|_| split) else {
+        return;
+    };
+    let was_alarmed = release.split.is_alarmed();
+    let weights = release.weights();
+    release.split.consume(since, &weights, cell);
+    let message = match release.split.objection(&release.versions()) {
+        Some(objection) if !was_alarmed => objection,
+        None if was_alarmed => "the split shows no sign of being wrong any more".to_owned(),
+        _ => return,
+    };
+    release.record(now, message);
 }
 
 /// A proxy that does not run the present config, and why if that is known.
@@ -164,7 +185,10 @@ pub(super) fn forward(
     {
         let stopped = &release.stopped;
         let sentence = release.evidence.conclusion_sentence(plan, contest, stopped);
-        let message = format!("the test's time is over: {sentence}");
+        let mut message = format!("the test's time is over: {sentence}");
+        if let Some(reason) = release.split.objection(&release.versions()) {
+            message = format!("{message}; but {reason}");
+        }
         return Ok(conclude(state, input.now, message));
     }
     if let Some(reason) = waiting_for_proxies(plan, input) {
@@ -180,6 +204,11 @@ pub(super) fn forward(
     }
     if release.stage != Stage::DropHeader {
         clean_routes(release)?;
+    }
+    if let Stage::Step(_) = release.stage
+        && let Some(reason) = release.split.objection(&release.versions())
+    {
+        return Err(reason);
     }
     if let Some((DeadlinePolicy::Promote, reason)) = expired {
         release.deadline_passed = true;

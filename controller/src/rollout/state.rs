@@ -6,6 +6,7 @@ use serin_filter_core::config::Attribute;
 use serin_filter_core::split::BucketTable;
 
 use super::act::Do;
+use super::split::SplitWatch;
 use crate::api::ModelRollout;
 use crate::cells::Grid;
 use crate::evidence::Evidence;
@@ -137,6 +138,9 @@ pub struct Release {
     /// Whether requests go where they are meant to.
     #[serde(default)]
     pub routes: RouteWatch,
+    /// Whether every version gets the share that the weights say.
+    #[serde(default, skip_serializing_if = "SplitWatch::is_empty")]
+    pub split: SplitWatch,
     /// What happened, oldest first.
     pub records: Vec<Record>,
 }
@@ -298,6 +302,22 @@ impl Release {
     /// Every version beside the stable one.
     pub fn arms(&self) -> impl Iterator<Item = &VariantRef> + Clone {
         std::iter::once(&self.canary).chain(&self.others)
+    }
+
+    /// What the version at each position among the variants is called, the stable one first.
+    #[must_use]
+    pub fn versions(&self) -> Vec<&str> {
+        let all = std::iter::once(&self.stable).chain(self.arms());
+        all.map(|variant| variant.version.as_str()).collect()
+    }
+
+    /// Each version's share of 10 000 buckets, the stable one's first.
+    #[must_use]
+    pub fn weights(&self) -> Vec<u16> {
+        (STABLE..)
+            .zip(self.versions())
+            .map(|(number, _)| self.table.share(number))
+            .collect()
     }
 
     /// Phase as users see it.

@@ -33,26 +33,26 @@ fn action(id: &str, what: Do) -> Action {
 }
 
 /// Drives a rollout as the controller would, one cell a tick.
-struct Bench {
+pub(super) struct Bench {
     source: Source,
     state: RolloutState,
     now: Timestamp,
     next_cell: i64,
     /// Generation given out, and what the one proxy reports.
-    generation: u64,
-    reported: u64,
+    pub(super) generation: u64,
+    pub(super) reported: u64,
     down: Option<&'static str>,
     guard: GuardWindow,
     ready: Option<Ready>,
     /// Sampled and misrouted requests of every cell.
     sampled: (u64, u64),
-    writes: Writes,
-    waiting_for: Option<String>,
+    pub(super) writes: Writes,
+    pub(super) waiting_for: Option<String>,
     actions: u32,
 }
 
 impl Bench {
-    fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         let source = source(text);
         let state = before(&source.plan);
         let now = Timestamp::from_second(FIRST * 2).unwrap();
@@ -82,7 +82,7 @@ impl Bench {
     }
 
     /// One tick with one cell of (requests, bad) for canary and stable.
-    fn tick(&mut self, canary: (u64, u64), stable: (u64, u64)) -> &mut Self {
+    pub(super) fn tick(&mut self, canary: (u64, u64), stable: (u64, u64)) -> &mut Self {
         let mut cell = cell(self.next_cell, canary, stable);
         (cell.arms[0].sampled, cell.arms[0].misrouted) = self.sampled;
         self.next_cell += 1;
@@ -91,7 +91,12 @@ impl Bench {
     }
 
     /// So many ticks with the same cell.
-    fn ticks(&mut self, count: u32, canary: (u64, u64), stable: (u64, u64)) -> &mut Self {
+    pub(super) fn ticks(
+        &mut self,
+        count: u32,
+        canary: (u64, u64),
+        stable: (u64, u64),
+    ) -> &mut Self {
         for _ in 0..count {
             self.tick(canary, stable);
         }
@@ -126,17 +131,17 @@ impl Bench {
         self
     }
 
-    fn act(&mut self, what: Do) -> &mut Self {
+    pub(super) fn act(&mut self, what: Do) -> &mut Self {
         self.actions += 1;
         let action = action(&self.actions.to_string(), what);
         self.run(&[], &[action])
     }
 
-    fn release(&self) -> &Release {
+    pub(super) fn release(&self) -> &Release {
         self.state.release.as_ref().unwrap()
     }
 
-    fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> Phase {
         self.release().phase()
     }
 
@@ -144,12 +149,12 @@ impl Bench {
         self.release().weight()
     }
 
-    fn last(&self) -> &str {
+    pub(super) fn last(&self) -> &str {
         &self.release().records.last().unwrap().message
     }
 
     /// Healthy traffic at the present weight, until a condition or 300 cells.
-    fn healthy_until(&mut self, done: impl Fn(&Self) -> bool) -> &mut Self {
+    pub(super) fn healthy_until(&mut self, done: impl Fn(&Self) -> bool) -> &mut Self {
         for _ in 0..300 {
             if done(self) {
                 return self;

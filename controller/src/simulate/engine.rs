@@ -2,7 +2,7 @@
 //! counts go in, what the state machine of production makes of them comes out. Pure.
 //!
 //! What the counts do not tell is taken as honoured: every proxy runs every config at once, every request reaches the
-//! cluster that was meant, and an approval is given in the cell after it was asked for. Guards look at whole cells: at
+//! cluster that was meant, recorded requests were split by the weights of their time, and an approval is given in the cell after it was asked for. Guards look at whole cells: at
 //! the fewest that cover their window.
 
 use std::collections::VecDeque;
@@ -18,7 +18,7 @@ use crate::observation::{ArmCounts, Cell, Grouped, Proxy, Tally};
 use crate::report::{Verdict, View, report};
 use crate::rollout::{
     Action, Do, ForeignRoutes, GuardWindow, HoldReason, Input, Outcome, Refusal, Release,
-    RolloutState, accept, step,
+    RolloutState, SplitWatch, accept, step,
 };
 use crate::source::Source;
 use crate::stats::poisson::Line;
@@ -262,7 +262,10 @@ impl<'s> Engine<'s> {
         let plan = &source.plan;
         let before = RolloutState::new(plan, plan.stable.clone());
         let now = grid.begin(first);
-        let (state, _) = accept(plan, &source.rollout, &before, now, grid)?;
+        let (mut state, _) = accept(plan, &source.rollout, &before, now, grid)?;
+        if let Some(release) = &mut state.release {
+            release.split = SplitWatch::off();
+        }
         Ok(Self {
             source,
             grid,

@@ -6,9 +6,11 @@
 //! requests fail the test though every user is where they belong (7.9). Where several requests share a connection, divide
 //! the counts by `phi = E[K^2] / E[K]`, with `K` the requests of a connection.
 
+mod groups;
 mod phases;
 mod tilt;
 
+pub use groups::{ENOUGH_USERS, GroupSplit, effective_users};
 pub use phases::{PhaseProduct, log_e_phase};
 pub use tilt::{TILTS, Tilt, ToleratedTilt};
 

@@ -165,3 +165,41 @@ fn a_checkpoint_restores_and_one_changed_by_hand_is_refused() {
         assert!(serde_json::from_value::<Tilt>(changed).is_err(), "{field}");
     }
 }
+
+/// Two users alone in their groups, the others' groups empty.
+fn groups(pairs: &[(usize, f64)]) -> [f64; 16] {
+    let mut totals = [0.0; 16];
+    for (group, total) in pairs {
+        totals[*group] += total;
+    }
+    totals
+}
+
+#[test]
+fn users_are_worth_what_the_spread_of_their_groups_says() {
+    // One user is one, however many requests; sixteen alike in a group each could be as many as there are requests.
+    assert!((effective_users(&groups(&[(3, 1e6)])) - 1.0).abs() < 1e-12);
+    assert!((effective_users(&[10.0; 16]) - 160.0).abs() < 1e-12);
+    assert_eq!(effective_users(&[0.0; 16]), 0.0);
+    // By hand: 16/15 * (2 * (500 - 62.5)^2 + 14 * 62.5^2) = 466 666.67, and 1000^2 over that.
+    let two = effective_users(&groups(&[(0, 500.0), (1, 500.0)]));
+    assert!((two - 1e6 / 466_666.666_666_666_7).abs() < 1e-9, "{two}");
+}
+
+#[test]
+fn a_share_is_held_against_what_its_users_can_do_by_luck() {
+    // 1 600 requests that could all be different users, 10 % meant, 20 % there.
+    let split = GroupSplit::of(&[20.0; 16], &[100.0; 16], 0.1, 0.1);
+    let split = split.expect("counts").expect("requests");
+    assert!((split.expected - 160.0).abs() < 1e-9);
+    // (0.2 - 0.1 - 0.01) / sqrt(0.09 / 1600).
+    assert!((split.t - 12.0).abs() < 1e-9, "{}", split.t);
+    // The same requests of one user say nothing.
+    let one = GroupSplit::of(&groups(&[(0, 320.0)]), &groups(&[(0, 1600.0)]), 0.1, 0.1);
+    let one = one.expect("counts").expect("requests");
+    assert!(!one.is_enough() && one.t < 0.5, "{one:?}");
+    let none = GroupSplit::of(&[0.0; 16], &[0.0; 16], 0.1, 0.1).expect("counts");
+    assert_eq!(none, None);
+    assert!(GroupSplit::of(&[f64::NAN; 16], &[1.0; 16], 0.1, 0.1).is_err());
+    assert!(GroupSplit::of(&[1.0; 16], &[1.0; 16], 1.0, 0.1).is_err());
+}

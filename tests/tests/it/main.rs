@@ -12,5 +12,6 @@ mod demo;
 mod demo_run;
 mod filter;
 mod manifests;
+mod prometheus_tls;
 mod queries;
 mod rollout;

@@ -11,11 +11,11 @@ fn three(ending: &str) -> String {
 }
 
 impl Bench {
-    /// One tick with bad ones of 1000 requests of stable, canary and other; without users there are none.
+    /// One tick with bad ones in 1000 requests of stable, canary and other, a request for each bucket.
     fn round(&mut self, bad: [u64; 3]) -> &mut Self {
         let share = |arm: u8, bad: u64| match self.release().table.share(arm) {
             0 => (0, 0),
-            _ => (1000, bad),
+            share => (u64::from(share), bad * u64::from(share) / 1000),
         };
         let [stable, canary, other] = [0, 1, 2].map(|arm| share(arm, bad[usize::from(arm)]));
         let mut it = cell(self.next_cell, canary, stable);

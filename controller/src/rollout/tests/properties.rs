@@ -283,11 +283,13 @@ impl World {
         let plan = &self.bench.source.plan;
         let asked = |what: &[Do]| actions.iter().any(|action| what.contains(&action.what));
         let gated = plan.steps[from].gated;
-        let proven = gated && is.evidence.passed(plan, from);
+        let split = !is.split.is_alarmed();
+        let proven = gated && split && is.evidence.passed(plan, from);
         let approved = was.approved || was.skipped || asked(&[Do::Promote, Do::Skip]);
         let person = asked(&[Do::Promote, Do::PromoteFull]) || (!gated && approved);
         let deadline = plan.deadline.as_ref().is_some_and(|it| {
-            it.then == DeadlinePolicy::Promote && self.bench.now >= was.started + it.after.0
+            let passed = self.bench.now >= was.started + it.after.0;
+            it.then == DeadlinePolicy::Promote && passed && split
         });
         assert!(
             proven || person || deadline,
