@@ -53,6 +53,9 @@ pub struct ReleaseStatus {
     pub generation: Option<u64>,
     /// Proxies that run it, and how many are expected; `None` while Prometheus does not answer.
     pub proxies: Option<(usize, usize)>,
+    /// Scrape targets of those that do not run it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub laggards: Vec<String>,
     /// What is judged, version by version.
     pub metrics: Vec<MetricStatus>,
     /// What all metrics of the first version say together.
@@ -182,6 +185,9 @@ pub struct Condition {
     pub kind: String,
     /// Yes, no, or `None`: unknown.
     pub status: Option<bool>,
+    /// Why, in one word for programs, where name and status do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// In one sentence.
     pub message: String,
 }
@@ -249,13 +255,13 @@ fn release_status(plan: &Plan, release: &Release, view: &View) -> ReleaseStatus 
         Stage::Step(index) => Some((index + 1, plan.steps.len())),
         _ => None,
     };
-    let running = |proxies: &Vec<Proxy>| {
-        let current = proxies.iter().filter(|proxy| {
-            view.generation
-                .is_some_and(|generation| proxy.runs(generation))
-        });
-        (current.count(), proxies.len())
-    };
+    let proxies = view.proxies.as_ref().and_then(|it| it.as_ref().ok());
+    let laggards: Vec<_> = proxies
+        .into_iter()
+        .flatten()
+        .filter(|proxy| !view.generation.is_some_and(|it| proxy.runs(it)))
+        .map(|proxy| proxy.target.clone())
+        .collect();
     let metrics = metrics(plan, release, view);
     let first = metrics.iter().take(plan.metrics.len());
     ReleaseStatus {
@@ -268,11 +274,8 @@ fn release_status(plan: &Plan, release: &Release, view: &View) -> ReleaseStatus 
         step,
         stage: release.stage,
         generation: view.generation,
-        proxies: view
-            .proxies
-            .as_ref()
-            .and_then(|proxies| proxies.as_ref().ok())
-            .map(running),
+        proxies: proxies.map(|all| (all.len() - laggards.len(), all.len())),
+        laggards,
         verdict: Verdict::of_all(first.map(|metric| metric.verdict)),
         harm: Level::new((release.evidence.canary.harm(plan), -plan.harm_level().ln())),
         trail: view.trail.clone(),
@@ -305,6 +308,7 @@ fn conditions(plan: Option<&Plan>, release: Option<&Release>, view: &View) -> Ve
     let condition = |kind: &str, status: Option<bool>, message: String| Condition {
         kind: kind.to_owned(),
         status,
+        reason: None,
         message,
     };
     let accepted = view.file_problems.is_empty();

@@ -13,7 +13,8 @@ mod state;
 pub use accept::{Refusal, accept, begins, retire};
 pub use act::{Action, Do};
 pub use state::{
-    Hold, HoldReason, Outcome, PastRelease, Phase, Record, Release, RolloutState, RouteWatch, Stage,
+    Answer, Hold, HoldReason, Outcome, PastRelease, Phase, Record, Release, RolloutState,
+    RouteWatch, Stage,
 };
 
 use jiff::Timestamp;

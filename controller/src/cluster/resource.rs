@@ -24,7 +24,11 @@ pub struct ModelRollout {
     #[serde(default)]
     pub spec: Value,
     /// What is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "RolloutStatus::lenient",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub status: Option<RolloutStatus>,
 }
 

@@ -7,7 +7,7 @@ use serin_filter_core::split::BUCKETS;
 use super::accept::{begin_again, set_step_weights, set_weight};
 use super::advance::{SWITCHED_OFF, move_on};
 use super::fail::roll_back;
-use super::state::{CANARY, Hold, HoldReason, Outcome, Release, RolloutState, Stage};
+use super::state::{Answer, CANARY, Hold, HoldReason, Outcome, Release, RolloutState, Stage};
 use super::{Input, Writes};
 use crate::evidence::ArmEvidence;
 use crate::validate::{Course, Plan, buckets};
@@ -71,12 +71,36 @@ pub(super) fn answer(plan: Option<&Plan>, state: &mut RolloutState, input: &Inpu
     let mut writes = Writes::Nothing;
     for action in input.actions {
         if state.consume_action(&action.id) {
+            let before = last_record(state).map(|(number, _)| number);
             writes = writes
                 .max(Writes::State)
                 .max(apply(plan, state, action, input));
+            state.last_action = Some(Answer {
+                id: action.id.clone(),
+                what: action.what,
+                by: action.by.clone(),
+                at: input.now,
+                answer: match last_record(state) {
+                    Some((number, message)) if Some(number) != before => message.to_owned(),
+                    _ => nothing_done(state),
+                },
+            });
         }
     }
     writes
+}
+
+/// The last line of the story, which tells what an action did.
+fn last_record(state: &RolloutState) -> Option<(u64, &str)> {
+    let record = state.release.as_ref()?.records.last()?;
+    Some((record.number, record.message.as_str()))
+}
+
+fn nothing_done(state: &RolloutState) -> String {
+    match &state.release {
+        Some(release) => format!("nothing to do: the release is {:?}", release.phase()),
+        None => "nothing to do: there is no release".to_owned(),
+    }
 }
 
 fn apply(

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serin_filter_core::config::Attribute;
 use serin_filter_core::split::BucketTable;
 
+use super::act::Do;
 use crate::api::ModelRollout;
 use crate::cells::Grid;
 use crate::evidence::Evidence;
@@ -48,6 +49,26 @@ pub struct RolloutState {
     /// Ids of the actions already consumed, oldest first.
     #[serde(default)]
     pub consumed_actions: Vec<String>,
+    /// The last of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_action: Option<Answer>,
+}
+
+/// What somebody asked for, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// Id of the action.
+    pub id: String,
+    /// What was asked for.
+    #[serde(rename = "do")]
+    pub what: Do,
+    /// Who asked.
+    pub by: String,
+    /// When it was answered.
+    pub at: Timestamp,
+    /// What came of it, in one sentence.
+    pub answer: String,
 }
 
 /// One release of one new version.
@@ -350,6 +371,7 @@ impl RolloutState {
             release: None,
             history: Vec::new(),
             consumed_actions: Vec::new(),
+            last_action: None,
         }
     }
 

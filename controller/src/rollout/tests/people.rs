@@ -176,3 +176,14 @@ fn without_a_plan_people_are_answered_and_an_abort_aborts() {
     );
     assert_eq!(bench.state.consumed_actions, ["1", "2"]);
 }
+
+#[test]
+fn the_last_action_is_answered_with_what_came_of_it() {
+    let mut bench = Bench::new(&text());
+    let answer = |bench: &Bench| bench.state.last_action.as_ref().unwrap().answer.clone();
+    bench.act(Do::Pause);
+    assert_eq!(answer(&bench), "paused by ann: test");
+    bench.act(Do::Pause);
+    assert_eq!(answer(&bench), "nothing to do: the release is Paused");
+    assert_eq!(bench.state.last_action.as_ref().unwrap().what, Do::Pause);
+}

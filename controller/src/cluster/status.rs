@@ -1,0 +1,213 @@
+//! `status` of the resource from what the report says. Pure.
+
+use jiff::Timestamp;
+
+use super::conditions::{self, reasons};
+use crate::api::status::{
+    ActionStatus, Condition, Counts, Evidence, LAGGARDS, LiveVariant, MetricStatus, PastRelease,
+    ProxiesStatus, Ratio, RolloutStatus, TRANSITIONS, TransitionStatus, Truth, VariantStatus,
+};
+use crate::observation::Tally;
+use crate::report::{self, ArmStatus, Level, ReleaseStatus};
+use crate::rollout::{HoldReason, Outcome, Record, Release, RolloutState};
+
+/// Builds `status`. A condition that is what it was keeps the time since when, which `previous` knows.
+#[must_use]
+pub fn status(
+    report: &report::Status,
+    state: &RolloutState,
+    previous: Option<&RolloutStatus>,
+    observed_generation: Option<i64>,
+    checkpoint: String,
+    now: Timestamp,
+) -> RolloutStatus {
+    let before = previous.map_or(&[][..], |status| status.conditions.as_slice());
+    let conditions = report.conditions.iter().map(|found| {
+        let reason = reason(found, state);
+        condition(found, reason, before, observed_generation, now)
+    });
+    let history = state.history.iter().map(|past| PastRelease {
+        version: past.version.clone(),
+        stable: past.stable.clone(),
+        outcome: past.outcome,
+        started: seconds(past.started),
+        ended: seconds(past.ended),
+        message: past.message.clone(),
+    });
+    let last_action = state.last_action.as_ref().map(|answered| ActionStatus {
+        id: answered.id.clone(),
+        what: answered.what,
+        by: answered.by.clone(),
+        at: seconds(answered.at),
+        answer: answered.answer.clone(),
+    });
+    let status = RolloutStatus {
+        observed_generation,
+        phase: Some(report.phase),
+        message: Some(report.message.clone()),
+        live: Some(LiveVariant {
+            name: report.live.name.clone(),
+            version: report.live.version.clone(),
+            route: report.live.route.clone(),
+        }),
+        conditions: conditions.collect(),
+        history: history.collect(),
+        last_action,
+        checkpoint: Some(checkpoint),
+        ..RolloutStatus::default()
+    };
+    match &report.release {
+        Some(release) => with_release(status, release),
+        None => status,
+    }
+}
+
+/// Kubernetes' times are whole seconds.
+fn seconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+fn with_release(status: RolloutStatus, release: &ReleaseStatus) -> RolloutStatus {
+    let arms = || release.arms.iter();
+    let observed: Option<Vec<_>> = arms()
+        .map(|arm| Some(percent(arm.observed_weight?)))
+        .collect();
+    let records = &release.records;
+    let shown = records.len().saturating_sub(TRANSITIONS);
+    RolloutStatus {
+        step: release.step.map(|(step, of)| format!("{step}/{of}")),
+        weight: Some(join(arms().map(|arm| percent(arm.weight)))),
+        observed: observed.map(|observed| join(observed.into_iter())),
+        verdict: Some(release.verdict),
+        stable: Some(release.stable.variant.version.clone()),
+        canary: Some(release.canary().variant.version.clone()),
+        started: Some(seconds(release.started)),
+        variants: std::iter::once(&release.stable)
+            .chain(&release.arms)
+            .map(variant)
+            .collect(),
+        generation: release.generation.and_then(|it| i64::try_from(it).ok()),
+        proxies: release.proxies.map(|(running, expected)| ProxiesStatus {
+            running: running as u64,
+            expected: expected as u64,
+            laggards: release.laggards.iter().take(LAGGARDS).cloned().collect(),
+        }),
+        metrics: release.metrics.iter().map(metric).collect(),
+        transitions: records.iter().skip(shown).map(transition).collect(),
+        ..status
+    }
+}
+
+fn join(texts: impl Iterator<Item = String>) -> String {
+    texts.collect::<Vec<_>>().join(", ")
+}
+
+/// `5%`, `4.9%`: one decimal, two below one per cent, where a decimal more is half of what is said.
+fn percent(percent: f64) -> String {
+    let scale = if percent < 1.0 { 100.0 } else { 10.0 };
+    format!("{}%", (percent * scale).round() / scale)
+}
+
+fn variant(arm: &ArmStatus) -> VariantStatus {
+    VariantStatus {
+        name: arm.variant.name.clone(),
+        version: arm.variant.version.clone(),
+        route: arm.variant.route.clone(),
+        weight: percent(arm.weight),
+        observed: arm.observed_weight.map(percent),
+        requests: arm.requests.total,
+        errors: arm.requests.bad,
+        fused: arm.fused,
+    }
+}
+
+fn metric(metric: &report::MetricStatus) -> MetricStatus {
+    let counts = |tally: Tally| Counts {
+        n: tally.total,
+        bad: tally.bad,
+    };
+    let evidence = |level: Level| Evidence {
+        e: level.e,
+        needed: level.needed,
+    };
+    MetricStatus {
+        variant: metric.variant.clone(),
+        name: metric.name.clone(),
+        verdict: metric.verdict,
+        sentence: metric.sentence.clone(),
+        canary: counts(metric.canary),
+        stable: counts(metric.stable),
+        ratio: metric.ratio.map(|ratio| Ratio {
+            estimate: ratio.mle,
+            lower: ratio.lower,
+            upper: ratio.upper,
+        }),
+        harm: evidence(metric.harm),
+        p: metric.p,
+        gate: metric.gate.map(evidence),
+        caveat: metric.caveat.clone(),
+    }
+}
+
+fn transition(record: &Record) -> TransitionStatus {
+    TransitionStatus {
+        time: seconds(record.at),
+        phase: record.phase,
+        weight: percent(record.weight),
+        message: record.message.clone(),
+    }
+}
+
+fn condition(
+    found: &report::Condition,
+    reason: &str,
+    before: &[Condition],
+    observed_generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let status = match found.status {
+        Some(true) => Truth::True,
+        Some(false) => Truth::False,
+        None => Truth::Unknown,
+    };
+    let same = |old: &&Condition| old.kind == found.kind && old.status == status;
+    let since = before.iter().find(same);
+    Condition {
+        kind: found.kind.clone(),
+        status,
+        reason: reason.to_owned(),
+        message: found.message.clone(),
+        last_transition_time: since.map_or_else(|| seconds(now), |old| old.last_transition_time),
+        observed_generation,
+    }
+}
+
+/// Why a release does not progress is in its state, in a word of a closed set.
+fn reason<'a>(found: &'a report::Condition, state: &RolloutState) -> &'a str {
+    let held = found.kind == conditions::PROGRESSING && found.status == Some(false);
+    let release = state.release.as_ref().filter(|_| held);
+    release
+        .and_then(standstill)
+        .unwrap_or_else(|| conditions::reason(found))
+}
+
+fn standstill(release: &Release) -> Option<&'static str> {
+    let ended = release.outcome.map(|outcome| match outcome {
+        Outcome::Succeeded => reasons::SUCCEEDED,
+        Outcome::RolledBack => reasons::ROLLED_BACK,
+        Outcome::Concluded => reasons::CONCLUDED,
+    });
+    let held = || {
+        let hold = release.hold.as_ref()?;
+        Some(match hold.reason {
+            HoldReason::Paused => reasons::PAUSED,
+            HoldReason::Approval => reasons::AWAITING_APPROVAL,
+            HoldReason::Deadline => reasons::DEADLINE_PASSED,
+            HoldReason::Failure => reasons::HELD_ON_FAILURE,
+        })
+    };
+    ended.or_else(held)
+}
+
+#[cfg(test)]
+mod tests;
