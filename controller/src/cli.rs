@@ -1,4 +1,7 @@
-//! What a person types. Exit codes: 0 done, 1 failed or refused, 2 wrong usage (clap's).
+//! What a person types. Exit codes: 0 done, 1 failed or refused, 2 wrong usage (clap's); `status` has its own.
+//!
+//! The same program is kubectl's plugin, under the name `kubectl-serin`, and completes for it under
+//! `kubectl_complete-serin`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -14,23 +17,29 @@ macro_rules! say {
 }
 
 mod action;
-mod client;
+mod completion;
 mod explain;
 mod files;
 mod get;
+mod history;
+mod installation;
+mod invocation;
 mod lint;
+mod list;
 mod replay;
 mod run;
 mod simulate;
+mod status;
+mod table;
 mod view;
+mod wanted;
 mod watch;
 
 pub use view::{Palette, short, sparkline, tree};
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::rollout::Do;
 
@@ -40,6 +49,9 @@ use crate::rollout::Do;
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// No colours; the environment variable NO_COLOR says the same
+    #[arg(long, global = true)]
+    no_color: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -50,6 +62,13 @@ enum Command {
     Get(get::GetArgs),
     /// Show rollouts live, until Ctrl-C
     Watch(watch::WatchArgs),
+    /// Show all rollouts, one line each
+    List(list::ListArgs),
+    /// Wait for the end of a release; the exit code says how it ended
+    #[command(long_about = None)]
+    Status(status::StatusArgs),
+    /// Show what happened to a rollout, and its releases before
+    History(history::HistoryArgs),
     /// Say which variant a request gets, and why
     Explain(explain::ExplainArgs),
     /// Check rollout files
@@ -72,23 +91,36 @@ enum Command {
     Pause(action::ActionArgs),
     /// Go on after a pause
     Resume(action::ActionArgs),
+    /// Print what makes a shell complete commands
+    Completion(completion::CompletionArgs),
 }
 
-/// The installation a command is about.
-#[derive(Debug, Clone, Args)]
-struct Installation {
-    /// Folder of a standalone installation
-    #[arg(long = "standalone", env = "SERIN_STANDALONE", value_name = "DIR")]
-    dir: PathBuf,
+/// Reads what was typed; ends the program where that is no command, or a question of kubectl.
+#[must_use]
+pub fn parse() -> Cli {
+    if let Some(words) = invocation::asked_by_kubectl() {
+        completion::answer_kubectl(&words);
+        std::process::exit(0);
+    }
+    // Else usage lines would name the plugin as nobody types it.
+    let command = Cli::command().bin_name(invocation::name());
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 /// Does what was typed; the message of a failure goes to stderr with its causes.
 pub async fn execute(cli: Cli) -> ExitCode {
+    if cli.no_color {
+        console::set_colors_enabled(false);
+    }
     let done = match cli.command {
         Command::Run(args) => run::run(args).await,
         Command::Get(args) => get::get(args).await,
         Command::Watch(args) => watch::watch(args).await,
-        Command::Explain(args) => explain::explain(&args),
+        Command::List(args) => list::list(args).await,
+        Command::Status(args) => Ok(status::status(args).await),
+        Command::History(args) => history::history(args).await,
+        Command::Completion(args) => Ok(completion::completion(&args)),
+        Command::Explain(args) => explain::explain(&args).await,
         Command::Lint(args) => lint::lint(&args),
         Command::Promote(args) => action::promote(args).await,
         Command::Skip(args) => action::ask(args, Do::Skip).await,
@@ -103,7 +135,7 @@ pub async fn execute(cli: Cli) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("serin: {error:#}");
+            eprintln!("{}: {error:#}", invocation::name());
             ExitCode::FAILURE
         }
     }

@@ -5,11 +5,12 @@ mod folder;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
 
-pub(super) use cluster::Cluster;
+pub(super) use cluster::{Cluster, inner};
 pub(super) use folder::Folder;
 
 use super::wanted::Wanted;
@@ -202,6 +203,22 @@ impl Installation {
         }
     }
 
+    /// Goes on looking, as things change.
+    pub(super) async fn follow(&self, wanted: Option<&Wanted>) -> anyhow::Result<Follower<'_>> {
+        Ok(match self {
+            Self::Folder(folder) => Follower::Folder(folder, wanted.cloned()),
+            Self::Cluster(cluster) => Follower::Cluster(Box::new(cluster.follow(wanted).await?)),
+        })
+    }
+
+    /// The only namespace that is looked at; none: all of them.
+    pub(super) fn namespace(&self) -> Option<&str> {
+        match self {
+            Self::Folder(folder) => folder.namespace(),
+            Self::Cluster(cluster) => cluster.namespace(),
+        }
+    }
+
     /// Who asks, as far as the installation knows.
     pub(super) async fn user(&self) -> Option<String> {
         match self {
@@ -215,6 +232,30 @@ impl Installation {
         match self {
             Self::Folder(_) => "see its log".to_owned(),
             Self::Cluster(cluster) => cluster.where_its_log_is(),
+        }
+    }
+}
+
+/// An installation that is watched.
+pub(super) enum Follower<'a> {
+    Folder(&'a Folder, Option<Wanted>),
+    Cluster(Box<cluster::Follower<'a>>),
+}
+
+impl Follower<'_> {
+    /// How things stand now.
+    pub(super) async fn look(&mut self) -> anyhow::Result<Known> {
+        match self {
+            Self::Folder(folder, wanted) => folder.look(wanted.as_ref()).await,
+            Self::Cluster(follower) => follower.look().await,
+        }
+    }
+
+    /// Waits until something has changed, or so long.
+    pub(super) async fn changed(&mut self, period: Duration) {
+        match self {
+            Self::Folder(..) => tokio::time::sleep(period).await,
+            Self::Cluster(follower) => follower.changed(period).await,
         }
     }
 }

@@ -10,7 +10,6 @@ use serin_filter_core::stat::Encoding;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::Installation;
 use crate::cells::Grid;
 use crate::prometheus::Selectors;
 use crate::quantity::Span;
@@ -18,8 +17,9 @@ use crate::standalone::{self, Options};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    #[command(flatten)]
-    installation: Installation,
+    /// Folder of a standalone installation
+    #[arg(long = "standalone", env = "SERIN_STANDALONE", value_name = "DIR")]
+    dir: PathBuf,
     /// Base address of Prometheus
     #[arg(
         long,
@@ -84,7 +84,7 @@ fn encoding(text: &str) -> Result<Encoding, String> {
 
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let RunArgs {
-        installation,
+        dir,
         prometheus,
         wasm,
         cell: Span(cell),
@@ -95,7 +95,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         max_releases,
     } = args;
     let options = Options {
-        dir: installation.dir,
+        dir,
         prometheus,
         selectors: Selectors {
             proxies,

@@ -415,7 +415,7 @@ fn a_plugin_config_is_read_bare_and_from_the_file_of_envoy() {
     )
     .unwrap();
     for path in [&bare, &ecds] {
-        let question = of_config(path, Some("fraud")).unwrap();
+        let question = of_config(path, Some(&"fraud".parse().unwrap())).unwrap();
         let request = Typed::new(&header("x-user-id", "42"), question.asked_about()).unwrap();
         let lines = answer(&question, &request).unwrap();
         holds(&lines, "rollout   ml/fraud (generation 7)");
@@ -424,7 +424,9 @@ fn a_plugin_config_is_read_bare_and_from_the_file_of_envoy() {
             "next      a plugin config knows no steps: say --weight PERCENT",
         );
     }
-    let unknown = of_config(&bare, Some("spam")).unwrap_err().to_string();
+    let unknown = of_config(&bare, Some(&"spam".parse().unwrap()))
+        .unwrap_err()
+        .to_string();
     assert!(
         unknown.contains("'spam' names none") && unknown.ends_with("say one of ml/fraud"),
         "{unknown}"
@@ -455,10 +457,17 @@ fn mistakes_of_the_rollout_file_are_all_listed() {
     );
 }
 
-#[test]
-fn nothing_to_explain_names_the_three_ways() {
-    let error = explain(&ExplainArgs::default()).unwrap_err().to_string();
-    for way in ["--standalone DIR", "--config FILE", "--file ROLLOUT.yaml"] {
+#[tokio::test]
+async fn without_an_installation_the_other_ways_are_named() {
+    let args = ExplainArgs {
+        installation: InstallationArgs {
+            kubeconfig: Some("/no/kubeconfig".into()),
+            ..InstallationArgs::default()
+        },
+        ..ExplainArgs::default()
+    };
+    let error = format!("{:#}", explain(&args).await.unwrap_err());
+    for way in ["no kubeconfig", "--config FILE", "--file ROLLOUT.yaml"] {
         assert!(error.contains(way), "{error}");
     }
 }

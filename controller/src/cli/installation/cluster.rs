@@ -71,6 +71,10 @@ impl Cluster {
         })
     }
 
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     pub(super) async fn look(&self, wanted: Option<&Wanted>) -> anyhow::Result<Known> {
         let objects = async {
             match wanted {
@@ -199,7 +203,8 @@ impl Cluster {
         let (api, config, wanted) = match wanted {
             Some(wanted) => {
                 let name = objects::name(&self.find(wanted).await?);
-                let only = watcher::Config::default().fields(&format!("metadata.name={}", name.name));
+                let only =
+                    watcher::Config::default().fields(&format!("metadata.name={}", name.name));
                 let api = self.rollouts(Some(&name.namespace));
                 let wanted = Wanted {
                     namespace: Some(name.namespace),

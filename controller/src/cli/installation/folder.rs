@@ -30,6 +30,10 @@ impl Folder {
         &self.store
     }
 
+    pub(super) fn namespace(&self) -> Option<&str> {
+        self.namespace.as_deref()
+    }
+
     pub(super) async fn look(&self, wanted: Option<&Wanted>) -> anyhow::Result<Known> {
         let (snapshot, warning) = self.ask().await?;
         let within = |status: &Status| {

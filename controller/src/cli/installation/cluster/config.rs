@@ -69,3 +69,43 @@ fn plain(error: KubeconfigError, args: &InstallationArgs) -> anyhow::Error {
         other => anyhow!("the kubeconfig cannot be used: {other}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_any_installation_both_kinds_are_named_with_their_flags() {
+        let missing = || {
+            let reason = std::io::Error::from(std::io::ErrorKind::NotFound);
+            KubeconfigError::ReadConfig(reason, "/home/ann/.kube/config".into())
+        };
+        let said = plain(missing(), &InstallationArgs::default()).to_string();
+        for word in [
+            "--standalone DIR",
+            "SERIN_STANDALONE",
+            "--kubeconfig FILE",
+            "KUBECONFIG",
+        ] {
+            assert!(said.contains(word), "{said}");
+        }
+        let named = InstallationArgs {
+            kubeconfig: Some("/home/ann/.kube/config".into()),
+            ..InstallationArgs::default()
+        };
+        assert_eq!(
+            plain(missing(), &named).to_string(),
+            "there is no kubeconfig '/home/ann/.kube/config'"
+        );
+    }
+
+    #[test]
+    fn a_wrong_context_says_how_the_right_one_is_found() {
+        let error = KubeconfigError::LoadContext("prd".to_owned());
+        let said = plain(error, &InstallationArgs::default()).to_string();
+        assert!(
+            said.contains("'prd'") && said.contains("get-contexts"),
+            "{said}"
+        );
+    }
+}

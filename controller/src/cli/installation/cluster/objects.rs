@@ -65,7 +65,10 @@ fn of_state(state: &RolloutState, written: &RolloutStatus) -> Status {
     }
     let arms = std::iter::once(&mut release.stable).chain(&mut release.arms);
     for arm in arms {
-        let same = written.variants.iter().find(|it| it.name == arm.variant.name);
+        let same = written
+            .variants
+            .iter()
+            .find(|it| it.name == arm.variant.name);
         arm.observed_weight = same.and_then(|it| percent(it.observed.as_deref()?));
     }
     for metric in &mut release.metrics {
@@ -121,7 +124,9 @@ fn without_state(resource: &ModelRollout, written: &RolloutStatus) -> Status {
     });
     let mistakes = mistakes(resource);
     let message = match (&written.checkpoint, mistakes.first()) {
-        (Some(_), _) => "its checkpoint is of another version than this command, which therefore shows little of it",
+        (Some(_), _) => {
+            "its checkpoint is of another version than this command, which therefore shows little of it"
+        }
         (None, Some(mistake)) => mistake,
         (None, None) => "the controller has not taken it up yet",
     };
@@ -156,7 +161,9 @@ fn mistakes(resource: &ModelRollout) -> Vec<String> {
         Ok(file) => {
             let problems = validate(&file).err().unwrap_or_default();
             let lines = problems.iter();
-            lines.map(|it| format!("{}: {}", it.path, it.reason)).collect()
+            lines
+                .map(|it| format!("{}: {}", it.path, it.reason))
+                .collect()
         }
     }
 }
@@ -174,7 +181,12 @@ pub(super) fn take_live(seen: &mut Seen, live: Status) {
         return;
     }
     let answered = &live.consumed_actions;
-    if seen.status.consumed_actions.iter().any(|id| !answered.contains(id)) {
+    if seen
+        .status
+        .consumed_actions
+        .iter()
+        .any(|id| !answered.contains(id))
+    {
         return;
     }
     if let Some(action) = &seen.pending

@@ -39,8 +39,8 @@ impl Cluster {
             if !force {
                 seen = self.answered(seen).await?;
             }
-            let patch = patch(action, seen.version.as_deref())?;
-            let written = api.patch(&name.name, &parameters, &Patch::Merge(&patch));
+            let patch = Patch::Merge(patch(action, seen.version.as_deref())?);
+            let written = api.patch(&name.name, &parameters, &patch);
             match tokio::time::timeout(PATIENCE, written).await {
                 Ok(Ok(_)) => return Ok(()),
                 Ok(Err(kube::Error::Api(status))) if status.code == 409 => {

@@ -178,7 +178,9 @@ mod tests {
         let message = r#"modelrollouts.serin.dev is forbidden: User "system:serviceaccount:ci:bot" cannot list resource "modelrollouts" in API group "serin.dev" at the cluster scope"#;
         let said = why(message, 403);
         assert!(
-            said.contains("may not list modelrollouts.serin.dev in all namespaces: name one with -n"),
+            said.contains(
+                "may not list modelrollouts.serin.dev in all namespaces: name one with -n"
+            ),
             "{said}"
         );
         assert!(
