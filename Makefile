@@ -10,6 +10,10 @@ help: ## Show this list
 setup: ## Fetch Envoy, Prometheus, libtorch and the Rust target into the cache (once)
 	@tests/setup/setup.sh all
 
+.PHONY: setup-cluster
+setup-cluster: ## Build kube-apiserver, etcd and istiod for the tests of the cluster (once, 10 minutes; needs Go)
+	@tests/setup/cluster.sh all
+
 .PHONY: wasm
 wasm: setup ## Build the filter
 	@tests/setup/wasm.sh >/dev/null
@@ -24,9 +28,8 @@ demo: build ## A good release and a bad one, live in this terminal (KEEP=1 leave
 	@cargo run --quiet --bin serin-demo
 
 .PHONY: test
-test: setup wasm ## Run every test, unit to end-to-end
-	cargo test --workspace --doc --quiet
-	cargo test --workspace --all-targets --no-fail-fast
+test: setup wasm ## Run every test, unit to end-to-end (those of the cluster need setup-cluster's Go)
+	@tests/setup/test.sh
 
 .PHONY: test-envoys
 test-envoys: wasm ## Run the filter's end-to-end tests on every Envoy that it supports (ENVOYS="1.36.4 1.40.0": some of them)

@@ -2,25 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use serde_json::{Value, json};
 use serin_filter_core::stat::{LABELS, tag_regex};
 
 use crate::discovery::{RESOURCE, WASM_TYPE};
-use crate::exposition::{self, Sample};
-use crate::process::Process;
+use crate::ports;
+use crate::proxy::{Proxy, address};
 use crate::world::World;
-use crate::{ports, tools, wait};
-
-/// How long Envoy may take to start: V8 compiles the filter on a machine that may be busy with other tests.
-const START: Duration = Duration::from_secs(60);
-
-/// How long a metric may take to become what it should: Envoy flushes its workers' counts every second, but the machine
-/// may be busy.
-const METRIC: Duration = Duration::from_secs(60);
 
 /// What to run.
 #[derive(Debug, Clone)]
@@ -43,12 +35,8 @@ pub struct Setup {
 #[derive(Debug)]
 pub struct Envoy {
     setup: Setup,
-    bootstrap: Value,
-    world: World,
-    process: Process,
+    proxy: Proxy,
     listener: u16,
-    admin: u16,
-    client: reqwest::Client,
 }
 
 impl Envoy {
@@ -67,10 +55,10 @@ impl Envoy {
     /// # Errors
     /// As [`Envoy::start`].
     pub async fn start_with(world: &World, setup: Setup, filters: Vec<Value>) -> Result<Envoy> {
-        // Not port 0: after a restart clients and Prometheus find it where it was.
-        let (listener, admin) = (ports::free()?, ports::free()?);
-        let bootstrap = bootstrap(&setup, &filters, listener, admin);
-        Envoy::start_on(world.clone(), setup, bootstrap, listener, admin).await
+        // Not port 0: after a restart clients find it where it was.
+        let listener = ports::free()?;
+        let bootstrap = bootstrap(&setup, &filters, listener);
+        Envoy::start_on(world, setup, bootstrap, listener).await
     }
 
     /// [`Envoy::start`] with a bootstrap (`config.bootstrap.v3.Bootstrap`) that a test alters before.
@@ -82,10 +70,24 @@ impl Envoy {
         setup: Setup,
         alter: impl FnOnce(&mut Value),
     ) -> Result<Envoy> {
-        let (listener, admin) = (ports::free()?, ports::free()?);
-        let mut bootstrap = bootstrap(&setup, &[plugin(&setup.plugin)], listener, admin);
+        let listener = ports::free()?;
+        let mut bootstrap = bootstrap(&setup, &[plugin(&setup.plugin)], listener);
         alter(&mut bootstrap);
-        Envoy::start_on(world.clone(), setup, bootstrap, listener, admin).await
+        Envoy::start_on(world, setup, bootstrap, listener).await
+    }
+
+    async fn start_on(
+        world: &World,
+        setup: Setup,
+        bootstrap: Value,
+        listener: u16,
+    ) -> Result<Envoy> {
+        let proxy = Proxy::start(world, &setup.name, setup.workers, bootstrap).await?;
+        Ok(Envoy {
+            setup,
+            proxy,
+            listener,
+        })
     }
 
     /// Ends Envoy and starts it again on the same ports, with the files as they are now.
@@ -93,38 +95,8 @@ impl Envoy {
     /// # Errors
     /// As [`Envoy::start`].
     pub async fn restart(self) -> Result<Envoy> {
-        let Envoy {
-            setup,
-            bootstrap,
-            world,
-            process,
-            listener,
-            admin,
-            ..
-        } = self;
-        process.stop().await?;
-        Envoy::start_on(world, setup, bootstrap, listener, admin).await
-    }
-
-    async fn start_on(
-        world: World,
-        setup: Setup,
-        bootstrap: Value,
-        listener: u16,
-        admin: u16,
-    ) -> Result<Envoy> {
-        let process = spawn(&world, &setup, &bootstrap)?;
-        let mut envoy = Envoy {
-            setup,
-            bootstrap,
-            world,
-            process,
-            listener,
-            admin,
-            client: reqwest::Client::new(),
-        };
-        envoy.ready().await?;
-        Ok(envoy)
+        let proxy = self.proxy.restart().await?;
+        Ok(Envoy { proxy, ..self })
     }
 
     /// Where it listens for requests.
@@ -133,91 +105,24 @@ impl Envoy {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.listener))
     }
 
-    /// Where its admin interface is, which is what Prometheus scrapes.
-    #[must_use]
-    pub fn admin_address(&self) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.admin))
-    }
-
     /// What it was started with.
     #[must_use]
     pub fn setup(&self) -> &Setup {
         &self.setup
     }
+}
 
-    /// The process.
-    pub fn process(&mut self) -> &mut Process {
-        &mut self.process
+impl Deref for Envoy {
+    type Target = Proxy;
+
+    fn deref(&self) -> &Proxy {
+        &self.proxy
     }
+}
 
-    /// Its metrics as Prometheus would scrape them now.
-    ///
-    /// # Errors
-    /// When the admin interface does not answer.
-    pub async fn metrics(&self) -> Result<Vec<Sample>> {
-        exposition::parse(&self.admin("/stats/prometheus").await?)
-    }
-
-    /// One of Envoy's own counters or gauges; zero when there is none of that name.
-    ///
-    /// # Errors
-    /// When the admin interface does not answer.
-    pub async fn stat(&self, name: &str) -> Result<u64> {
-        let text = self.admin(&format!("/stats?filter=^{name}$")).await?;
-        let Some((_, value)) = text.trim().split_once(": ") else {
-            return Ok(0);
-        };
-        value
-            .parse()
-            .with_context(|| format!("failed to read the value of '{name}'"))
-    }
-
-    /// Waits until a metric, summed over the series with these labels, is what `accept` wants, and returns it.
-    ///
-    /// # Errors
-    /// After a minute, with the last value.
-    pub async fn metric(
-        &self,
-        name: &str,
-        labels: &[(&str, &str)],
-        accept: impl Fn(f64) -> bool,
-    ) -> Result<f64> {
-        wait::until(METRIC, &format!("{name} {labels:?}"), async || {
-            let value = exposition::sum(&self.metrics().await?, name, labels);
-            if !accept(value) {
-                bail!("it is {value}");
-            }
-            Ok(value)
-        })
-        .await
-    }
-
-    async fn admin(&self, path: &str) -> Result<String> {
-        let url = format!("http://{}{path}", self.admin_address());
-        let answer = self
-            .client
-            .get(&url)
-            .send()
-            .await
-            .context("failed to reach Envoy's admin")?;
-        let status = answer.status();
-        let text = answer
-            .text()
-            .await
-            .context("failed to read what Envoy's admin says")?;
-        if !status.is_success() {
-            bail!("'{path}' answers {status}: {text}");
-        }
-        Ok(text)
-    }
-
-    async fn ready(&mut self) -> Result<()> {
-        wait::until(START, "Envoy to be ready", async || {
-            self.process.alive()?;
-            self.admin("/ready").await
-        })
-        .await?;
-        Ok(())
+impl DerefMut for Envoy {
+    fn deref_mut(&mut self) -> &mut Proxy {
+        &mut self.proxy
     }
 }
 
@@ -230,29 +135,7 @@ pub fn plugin(file: &Path) -> Value {
     })
 }
 
-fn spawn(world: &World, setup: &Setup, bootstrap: &Value) -> Result<Process> {
-    let path = world.file(format!("{}.json", setup.name));
-    std::fs::write(&path, bootstrap.to_string())
-        .with_context(|| format!("failed to write {}", path.display()))?;
-    let workers = setup.workers.to_string();
-    let arguments = [
-        "--config-path".as_ref(),
-        path.as_os_str(),
-        "--concurrency".as_ref(),
-        workers.as_ref(),
-        // Several Envoys on one machine would share memory otherwise. A base id of each one's own would do as well,
-        // but leaves a file in /dev/shm for ever.
-        "--disable-hot-restart".as_ref(),
-        // Nothing drains for minutes in a test.
-        "--drain-time-s".as_ref(),
-        "1".as_ref(),
-        "--log-level".as_ref(),
-        "warning".as_ref(),
-    ];
-    Process::start(world, &setup.name, &tools::envoy()?, arguments)
-}
-
-fn bootstrap(setup: &Setup, filters: &[Value], listener: u16, admin: u16) -> Value {
+fn bootstrap(setup: &Setup, filters: &[Value], listener: u16) -> Value {
     let clusters: Vec<Value> = setup
         .clusters
         .iter()
@@ -267,8 +150,6 @@ fn bootstrap(setup: &Setup, filters: &[Value], listener: u16, admin: u16) -> Val
         .collect();
     json!({
         "node": {"id": setup.name, "cluster": "serin"},
-        "admin": {"address": address(admin)},
-        "stats_flush_interval": "1s",
         "stats_config": {"stats_tags": tags},
         "static_resources": {
             "listeners": [{
@@ -324,8 +205,4 @@ fn discovered(name: &str, file: &Path) -> Value {
         "connect_timeout": "1s",
         "eds_cluster_config": {"eds_config": watched(file)},
     })
-}
-
-fn address(port: u16) -> Value {
-    json!({"socket_address": {"address": "127.0.0.1", "port_value": port}})
 }

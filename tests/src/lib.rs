@@ -2,6 +2,7 @@
 //! owner, traffic to drive them, and the fraud models of the demo.
 
 pub mod bench;
+pub mod cluster;
 pub mod demo;
 pub mod discovery;
 pub mod envoy;
@@ -12,6 +13,7 @@ pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod prometheus;
+pub mod proxy;
 pub mod tally;
 pub mod tools;
 pub mod traffic;

@@ -40,6 +40,20 @@ impl Process {
         program: &Path,
         arguments: impl IntoIterator<Item = A>,
     ) -> Result<Process> {
+        Process::start_with(world, name, program, arguments, &[])
+    }
+
+    /// [`Process::start`] with further environment variables.
+    ///
+    /// # Errors
+    /// As [`Process::start`].
+    pub fn start_with<A: AsRef<OsStr>>(
+        world: &World,
+        name: &str,
+        program: &Path,
+        arguments: impl IntoIterator<Item = A>,
+        environment: &[(&str, &str)],
+    ) -> Result<Process> {
         let log = world.file(format!("{name}.log"));
         let out = File::options()
             .create(true)
@@ -51,6 +65,7 @@ impl Process {
             .context("failed to share the log between stdout and stderr")?;
         let child = Command::new(program)
             .args(arguments)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)

@@ -48,24 +48,92 @@ pub fn promtool() -> Result<PathBuf> {
     tool("promtool", "PROMTOOL", std::env::var_os("PROMTOOL"))
 }
 
-/// The path in an environment variable, else the link of `make setup`. An empty variable is as good as none.
+/// kube-apiserver: of the folder that `$KUBEBUILDER_ASSETS` names, else the one that `make setup-cluster` linked.
+///
+/// # Errors
+/// When it is not there.
+pub fn kube_apiserver() -> Result<PathBuf> {
+    asset("kube-apiserver")
+}
+
+/// etcd, likewise.
+///
+/// # Errors
+/// When it is not there.
+pub fn etcd() -> Result<PathBuf> {
+    asset("etcd")
+}
+
+/// kubectl, likewise.
+///
+/// # Errors
+/// When it is not there.
+pub fn kubectl() -> Result<PathBuf> {
+    asset("kubectl")
+}
+
+/// istiod: the program that `$ISTIOD` names, else the one that `make setup-cluster` linked.
+///
+/// # Errors
+/// When it is not there.
+pub fn istiod() -> Result<PathBuf> {
+    find_tool("istiod", &CLUSTER, "ISTIOD", std::env::var_os("ISTIOD"))
+}
+
+/// The folder with the resource definitions of others: the one that `$CLUSTER_CRDS` names, else that of
+/// `make setup-cluster`.
+///
+/// # Errors
+/// When it is not there.
+pub fn crds() -> Result<PathBuf> {
+    let named = std::env::var_os("CLUSTER_CRDS");
+    find_tool("crds", &CLUSTER, "CLUSTER_CRDS", named)
+}
+
+fn asset(name: &str) -> Result<PathBuf> {
+    let assets = std::env::var_os("KUBEBUILDER_ASSETS").filter(|folder| !folder.is_empty());
+    let named = assets.map(|folder| Path::new(&folder).join(name).into_os_string());
+    find_tool(name, &CLUSTER, "KUBEBUILDER_ASSETS", named)
+}
+
+/// A part of the setup: its folder below the root, and what fetches it.
+struct Part {
+    folder: &'static str,
+    target: &'static str,
+}
+
+const BASIC: Part = Part {
+    folder: ".deps",
+    target: "make setup",
+};
+const CLUSTER: Part = Part {
+    folder: ".deps/cluster",
+    target: "make setup-cluster",
+};
+
 fn tool(name: &str, variable: &str, named: Option<OsString>) -> Result<PathBuf> {
+    find_tool(name, &BASIC, variable, named)
+}
+
+/// The path in an environment variable, else the link of the setup. An empty variable is as good as none.
+fn find_tool(name: &str, part: &Part, variable: &str, named: Option<OsString>) -> Result<PathBuf> {
     if let Some(path) = named.filter(|path| !path.is_empty()).map(PathBuf::from) {
-        if path.is_file() {
+        if path.exists() {
             return Ok(path);
         }
         bail!(
-            "'{}', which ${variable} names, is not a program: set it to the absolute path of one, or to nothing",
+            "'{}', which ${variable} names, is not there: set it to the absolute path of what you have, or to nothing",
             path.display()
         );
     }
-    let path = repository().join(".deps").join(name);
-    if path.is_file() {
+    let path = repository().join(part.folder).join(name);
+    if path.exists() {
         return Ok(path);
     }
     bail!(
-        "'{}' is not there: run 'make setup', or set ${variable}",
-        path.display()
+        "'{}' is not there: run '{}', or set ${variable}",
+        path.display(),
+        part.target
     )
 }
 
@@ -202,7 +270,17 @@ mod tests {
         let error = tool("envoy", "ENVOY", Some("/no/envoy".into())).unwrap_err();
         let error = error.to_string();
         assert!(
-            error.starts_with("'/no/envoy', which $ENVOY names, is not a program"),
+            error.starts_with("'/no/envoy', which $ENVOY names, is not there"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_missing_part_of_the_cluster_says_what_fetches_it() {
+        let error = find_tool("no-such-tool", &CLUSTER, "NO_SUCH_TOOL", None).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.ends_with("run 'make setup-cluster', or set $NO_SUCH_TOOL"),
             "{error}"
         );
     }

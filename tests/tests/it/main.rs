@@ -7,6 +7,7 @@
     reason = "a test that cannot go on fails; the helpers of this binary are tests too"
 )]
 
+mod cluster;
 mod demo;
 mod demo_run;
 mod filter;

@@ -1,0 +1,216 @@
+//! Envoys of the mesh, with all their configuration from istiod: gateways, and sidecars of callers.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use serde_json::{Value, json};
+use serin_filter_core::stat::{LABELS, tag_regex};
+
+use super::istiod::Istiod;
+use crate::proxy::{self, Proxy};
+use crate::wait;
+use crate::world::World;
+
+/// How long a change may take from istiod to an Envoy on a busy machine.
+const LISTEN: Duration = Duration::from_secs(60);
+
+/// What istiod knows of an Envoy.
+#[derive(Debug, Clone)]
+pub struct Node {
+    role: &'static str,
+    /// Its namespace, whose plugins apply to it.
+    pub namespace: String,
+    /// The name of its pod, of its log, and of the label `istio` by which a `Gateway` selects it.
+    pub name: String,
+    /// Further labels of its pod.
+    pub labels: BTreeMap<String, String>,
+    /// Worker threads.
+    pub workers: u32,
+}
+
+impl Node {
+    /// A gateway: it listens on the ports that `Gateway` objects name.
+    #[must_use]
+    pub fn gateway(namespace: &str, name: &str) -> Node {
+        Node::new("router", namespace, name)
+    }
+
+    /// The sidecar of a caller: it listens on 127.0.0.1, on the port of each service that the caller may reach. Two of
+    /// them need services of different ports, or an address of its own for one
+    /// ([`sidecar`](super::istio::sidecar)).
+    #[must_use]
+    pub fn sidecar(namespace: &str, name: &str) -> Node {
+        Node::new("sidecar", namespace, name)
+    }
+
+    fn new(role: &'static str, namespace: &str, name: &str) -> Node {
+        Node {
+            role,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            labels: BTreeMap::from([("istio".to_owned(), name.to_owned())]),
+            workers: 2,
+        }
+    }
+
+    /// As Envoy's bootstrap has it (`config.core.v3.Node`).
+    fn to_json(&self, address: Ipv4Addr) -> Value {
+        let Node {
+            role,
+            namespace,
+            name,
+            labels,
+            ..
+        } = self;
+        json!({
+            "id": format!("{role}~{address}~{name}.{namespace}~{namespace}.svc.cluster.local"),
+            "cluster": format!("{name}.{namespace}"),
+            "metadata": {
+                "NAMESPACE": namespace,
+                "LABELS": labels,
+                "NAME": name,
+                "INSTANCE_IPS": address,
+                "ISTIO_VERSION": "1.31.0",
+                "CLUSTER_ID": "Kubernetes",
+                // Listeners on the ports themselves: there is no iptables to send everything to one.
+                "INTERCEPTION_MODE": "NONE",
+            },
+        })
+    }
+}
+
+/// A running Envoy of the mesh.
+#[derive(Debug)]
+pub struct MeshProxy {
+    proxy: Proxy,
+    node: Node,
+}
+
+impl MeshProxy {
+    /// Starts it, and waits until it has what istiod says at first.
+    ///
+    /// # Errors
+    /// As [`Proxy::start`].
+    pub async fn start(world: &World, istiod: &Istiod, node: Node) -> Result<MeshProxy> {
+        let bootstrap = bootstrap(&node.to_json(pod_address()), istiod.xds_port());
+        let proxy = Proxy::start(world, &node.name, node.workers, bootstrap).await?;
+        Ok(MeshProxy { proxy, node })
+    }
+
+    /// Ends it and starts it again on the same admin port.
+    ///
+    /// # Errors
+    /// As [`MeshProxy::start`].
+    pub async fn restart(self) -> Result<MeshProxy> {
+        let proxy = self.proxy.restart().await?;
+        Ok(MeshProxy { proxy, ..self })
+    }
+
+    /// What istiod knows of it.
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// Waits until it listens on a port, and returns where requests go.
+    ///
+    /// # Errors
+    /// After a minute, with where it listens.
+    pub async fn listening(&self, port: u16) -> Result<SocketAddr> {
+        wait::until(LISTEN, &format!("a listener on port {port}"), async || {
+            // Lines of `name::address:port`.
+            let listeners = self.proxy.admin("/listeners").await?;
+            let address = listeners
+                .lines()
+                .filter_map(|line| line.rsplit_once("::")?.1.parse::<SocketAddr>().ok())
+                .find(|address| address.port() == port);
+            let Some(mut address) = address else {
+                bail!("it listens on {:?}", listeners.lines().collect::<Vec<_>>());
+            };
+            if address.ip().is_unspecified() {
+                address.set_ip(Ipv4Addr::LOCALHOST.into());
+            }
+            Ok(address)
+        })
+        .await
+    }
+}
+
+impl Deref for MeshProxy {
+    type Target = Proxy;
+
+    fn deref(&self) -> &Proxy {
+        &self.proxy
+    }
+}
+
+impl DerefMut for MeshProxy {
+    fn deref_mut(&mut self) -> &mut Proxy {
+        &mut self.proxy
+    }
+}
+
+/// An address that no endpoint of a service has: an Envoy whose pod has an endpoint's address would listen on that
+/// endpoint's ports.
+fn pod_address() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(0);
+    Ipv4Addr::new(127, 9, 9, NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What Istio's own bootstrap says, as far as this Envoy needs it; the admin interface comes with [`Proxy::start`].
+fn bootstrap(node: &Value, xds_port: u16) -> Value {
+    let istiod = json!({
+        "name": "xds-grpc",
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            },
+        },
+        "load_assignment": {
+            "cluster_name": "xds-grpc",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": proxy::address(xds_port)}}]}],
+        },
+    });
+    // Without a limit, as in Istio: until istiod has spoken, there is nothing to serve.
+    let ads = json!({"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"});
+    json!({
+        "node": node,
+        "stats_config": {"use_all_default_tags": false, "stats_tags": tags()},
+        "dynamic_resources": {
+            "lds_config": ads,
+            "cds_config": ads,
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "set_node_on_first_message_only": true,
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds-grpc"}}],
+            },
+        },
+        "static_resources": {"clusters": [istiod]},
+    })
+}
+
+/// Our labels as `extraStatTags` puts them into Istio's bootstrap, and those of Istio's own tags that could cut
+/// something out of our metrics.
+fn tags() -> Vec<Value> {
+    let ours = LABELS.iter().map(|label| (*label, tag_regex(label)));
+    let istio = [
+        ("response_code", r"_rq(_(\d{3}))$"),
+        ("response_code_class", r"_rq(_(\dxx))$"),
+        ("cache", r"(cache\.(.+?)\.)"),
+        ("component", r"(component\.(.+?)\.)"),
+        ("tag", r"(tag\.(.+?);\.)"),
+        ("wasm_filter", r"(wasm_filter\.(.+?)\.)"),
+    ];
+    let istio = istio.map(|(name, regex)| (name, regex.to_owned()));
+    ours.chain(istio)
+        .map(|(name, regex)| json!({"tag_name": name, "regex": regex}))
+        .collect()
+}
