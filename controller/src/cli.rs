@@ -95,6 +95,18 @@ enum Command {
     Completion(completion::CompletionArgs),
 }
 
+impl Cli {
+    /// What is logged where nothing else is said. A command says itself what is wrong, in words for people, and would say
+    /// it twice beside the log of the client of the API server.
+    #[must_use]
+    pub fn log(&self) -> &'static str {
+        match self.command {
+            Command::Run(_) => "info",
+            _ => "warn,kube=off,kube_client=off,kube_runtime=off,kube_core=off",
+        }
+    }
+}
+
 /// Reads what was typed; ends the program where that is no command, or a question of kubectl.
 #[must_use]
 pub fn parse() -> Cli {

@@ -119,7 +119,7 @@ async fn leave(args: ActionArgs, what: Do, weight: Option<f64>) -> anyhow::Resul
     };
     let Ok(status) = tokio::time::timeout(PATIENCE, answered).await else {
         anyhow::bail!(
-            "{rollout}: recorded, but the controller has not answered within {PATIENCE:?}; {}",
+            "{rollout}: recorded, and done as soon as the controller reads it, but it has not answered within {PATIENCE:?}; {}",
             installation.where_its_log_is()
         );
     };

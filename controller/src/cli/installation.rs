@@ -22,37 +22,40 @@ use crate::rollout::{Action, RolloutState};
 /// Names the folder where no flag does.
 const FOLDER: &str = "SERIN_STANDALONE";
 
+const HEADING: &str = "Installation (a folder, else the kubeconfig's cluster)";
+
 /// The installation that is meant. A flag wins over the environment, and a folder in the environment over the cluster
 /// of the kubeconfig; what kubectl calls is about a cluster unless a flag names a folder.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Installation (a folder, else the kubeconfig's cluster)")]
 pub(super) struct InstallationArgs {
-    /// Folder of a standalone installation [env: SERIN_STANDALONE, not heeded beside --kubeconfig and --context, nor by
-    /// `kubectl serin`]
+    /// Folder of a standalone installation [env: SERIN_STANDALONE, unless --kubeconfig or --context is given, or kubectl
+    /// calls]
     #[arg(
         long = "standalone",
         value_name = "DIR",
+        help_heading = HEADING,
         conflicts_with_all = ["kubeconfig", "context"]
     )]
     pub(super) dir: Option<PathBuf>,
     /// Kubeconfig of the cluster [default: $KUBECONFIG, ~/.kube/config, or in a pod its service account]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = HEADING)]
     pub(super) kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig [default: its current one]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = HEADING)]
     pub(super) context: Option<String>,
     /// Namespace of the rollouts [default: the context's; in a folder all]
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_name = "NAMESPACE", help_heading = HEADING)]
     pub(super) namespace: Option<String>,
     /// Rollouts of all namespaces
-    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    #[arg(short = 'A', long, conflicts_with = "namespace", help_heading = HEADING)]
     pub(super) all_namespaces: bool,
     /// Namespace of Serin's controller, which has the live numbers
     #[arg(
         long,
         env = "SERIN_NAMESPACE",
         value_name = "NAMESPACE",
-        default_value = names::NAMESPACE
+        default_value = names::NAMESPACE,
+        help_heading = HEADING
     )]
     pub(super) controller_namespace: String,
 }
@@ -97,14 +100,18 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// That the status is about an edit before; one that was never taken up says so itself.
+    pub(super) fn staleness(&self) -> Option<&'static str> {
+        let taken_up = self.status.release.is_some() || !self.status.history.is_empty();
+        (taken_up && !self.current).then_some("the controller has not read the latest edit yet")
+    }
+
     /// What a person should know beside the status.
-    pub(super) fn notes(&self) -> Vec<String> {
+    fn notes(&self) -> Vec<String> {
         let name = &self.status.name;
         let mut notes = Vec::new();
-        if !self.current {
-            notes.push(format!(
-                "{name}: the controller has not read the latest edit yet"
-            ));
+        if let Some(stale) = self.staleness() {
+            notes.push(format!("{name}: {stale}"));
         }
         if let Some(action) = &self.pending {
             notes.push(format!(

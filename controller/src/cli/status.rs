@@ -72,10 +72,9 @@ fn line(seen: &Seen) -> String {
         }
         words.push(weight(Some(release.canary().weight)));
     }
-    let message = if seen.current {
-        file_problem(status).unwrap_or_else(|| status.message.clone())
-    } else {
-        "the controller has not read the latest edit yet".to_owned()
+    let message = match seen.staleness() {
+        Some(stale) => stale.to_owned(),
+        None => file_problem(status).unwrap_or_else(|| status.message.clone()),
     };
     format!("{}; {message}", words.join(", "))
 }

@@ -97,9 +97,10 @@ impl Cluster {
             }
         }
         Known {
+            // Without rollouts there is nothing whose numbers could be missed.
+            warning: live.warning.filter(|_| !rollouts.is_empty()),
             rollouts,
             problems: live.problems,
-            warning: live.warning,
         }
     }
 

@@ -65,6 +65,12 @@ fn plain(error: KubeconfigError, args: &InstallationArgs) -> anyhow::Error {
         KubeconfigError::LoadClusterOfContext(name) => {
             anyhow!("the kubeconfig has no cluster '{name}', which its context names")
         }
+        // Below its first line is a picture of the file, with all the secrets in it.
+        KubeconfigError::Parse(error) => {
+            let error = error.to_string();
+            let first = error.lines().next().unwrap_or_default();
+            anyhow!("the kubeconfig cannot be understood: {first}")
+        }
         // Its words have their causes in them.
         other => anyhow!("the kubeconfig cannot be used: {other}"),
     }
@@ -96,6 +102,18 @@ mod tests {
         assert_eq!(
             plain(missing(), &named).to_string(),
             "there is no kubeconfig '/home/ann/.kube/config'"
+        );
+    }
+
+    #[test]
+    fn a_mistake_in_a_kubeconfig_shows_nothing_of_its_secrets() {
+        let text = "users:\n- {name: ann, user: {token: hunter2, [}}";
+        let error = Kubeconfig::from_yaml(text).unwrap_err();
+        assert!(error.to_string().contains("hunter2"), "{error}");
+        let said = plain(error, &InstallationArgs::default()).to_string();
+        assert!(
+            said.contains("line 2") && !said.contains("hunter2"),
+            "{said}"
         );
     }
 
