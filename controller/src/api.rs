@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::quantity::{Fraction, Span};
@@ -62,7 +63,7 @@ fn default_namespace() -> String {
 }
 
 /// The wanted release of a model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Spec {
     /// False: as if the rollout were not there. Everybody is on the live version, and a release stands still.
@@ -125,7 +126,7 @@ fn is_yes(value: &bool) -> bool {
 }
 
 /// Requests of one rollout: host and path must both match. At most one of the paths is given; none means every path.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Match {
     /// Host names without port, compared without case; or `*.suffix` for every host below it, or `*`. The most specific
@@ -144,7 +145,7 @@ pub struct Match {
 }
 
 /// Whether Serin writes the routes or only reads the user's own, and what it writes beside the versions (cluster only).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RouteOwnership {
     /// `true`: Serin owns the routes of the hosts whole. `false`: it only reads yours, and says what they lack.
@@ -159,6 +160,7 @@ pub struct RouteOwnership {
     pub gateways: Vec<String>,
     /// Istio's `trafficPolicy` for the service, as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-preserve-unknown-fields" = true))]
     pub traffic_policy: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
@@ -174,7 +176,7 @@ impl Default for RouteOwnership {
 }
 
 /// A version that can be chosen.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Variant {
     /// Name in this release, e.g. `canary`.
@@ -192,7 +194,7 @@ pub struct Variant {
 }
 
 /// Role of a variant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Role {
     /// The version that is live when the release starts.
@@ -200,7 +202,7 @@ pub enum Role {
 }
 
 /// Where a version is served: an Envoy cluster (standalone), or in the mesh a subset of a service, or a service of its own.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Route {
     /// Envoy cluster (standalone).
@@ -218,7 +220,7 @@ pub struct Route {
 }
 
 /// Copies of requests, sent by the proxy and forgotten: what comes back is not waited for.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Shadow {
     /// Envoy cluster that gets the copies (standalone).
@@ -228,7 +230,7 @@ pub struct Shadow {
 }
 
 /// A tolerance line: canary rate = `ratio` x stable rate + `absolute` (statistics 1.1).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Margin {
     /// Factor on stable's rate; 0 compares with `absolute` alone.

@@ -26,6 +26,7 @@ mod installation;
 mod invocation;
 mod lint;
 mod list;
+mod operate;
 mod replay;
 mod run;
 mod simulate;

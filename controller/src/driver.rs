@@ -5,26 +5,56 @@ mod managed;
 mod world;
 
 pub use managed::{Managed, Routed};
-pub use world::{Sight, World};
+pub use world::{Ask, Proxies, Sight, World};
 
 use jiff::Timestamp;
 
 use crate::cells::Grid;
 use crate::rollout::{Action, ForeignRoutes, Input, step};
 
+/// What a rollout sees in a tick.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'a> {
+    /// Cells.
+    pub grid: Grid,
+    /// What Prometheus says.
+    pub world: &'a World,
+    /// The proxies that carry it.
+    pub proxies: &'a Proxies,
+    /// What routes lack that somebody else owns.
+    pub routes: ForeignRoutes<'a>,
+}
+
+impl<'a> Surroundings<'a> {
+    /// All proxies carry it, and its routes are ours.
+    #[must_use]
+    pub fn whole(grid: Grid, world: &'a World) -> Self {
+        Self {
+            grid,
+            world,
+            proxies: &world.proxies,
+            routes: ForeignRoutes::default(),
+        }
+    }
+}
+
 /// One tick of one rollout.
 pub fn advance(
     managed: &mut Managed,
-    grid: Grid,
-    world: &World,
-    routes: ForeignRoutes<'_>,
+    surroundings: &Surroundings<'_>,
     actions: &[Action],
     now: Timestamp,
 ) {
+    let Surroundings {
+        grid,
+        world,
+        proxies: expected,
+        routes,
+    } = *surroundings;
     let plan = managed.plan.clone();
-    let cells = world.cells_for(plan.as_ref(), &managed.state);
+    let cells = world.cells_for(plan.as_deref(), &managed.state);
     let guards = plan
-        .as_ref()
+        .as_deref()
         .map(|plan| world.guards_for(plan, &managed.state))
         .unwrap_or_default();
     if let Some(cell) = cells.last() {
@@ -32,7 +62,7 @@ pub fn advance(
         managed.view.last_cell = arms.map(|arm| arm.tally().total).collect();
         managed.view.fresh = Some(now);
     }
-    let proxies = match &world.proxies {
+    let proxies = match expected {
         Some(Ok(proxies)) => Ok(proxies.as_slice()),
         Some(Err(reason)) => Err(reason.as_str()),
         None => Err("not asked yet"),
@@ -48,15 +78,15 @@ pub fn advance(
         actions,
         routes,
     };
-    let transition = step(plan.as_ref(), &managed.state, &input);
+    let transition = step(plan.as_deref(), &managed.state, &input);
     if let (Some(plan), Some(release), false) = (&plan, &transition.next.release, cells.is_empty())
     {
         managed.trace(plan, release);
     }
     // An answer to a person says nothing about Prometheus.
-    if world.proxies.is_some() || transition.next.in_progress().is_none() {
-        managed.view.proxies.clone_from(&world.proxies);
-        managed.view.refusal = plan.as_ref().and_then(|plan| world.refusal_for(plan));
+    if expected.is_some() || transition.next.in_progress().is_none() {
+        managed.view.proxies.clone_from(expected);
+        managed.view.refusal = plan.as_deref().and_then(|plan| world.refusal_for(plan));
         managed.view.waiting_for = managed.view.refusal.clone().or(transition.waiting_for);
     }
     managed.change(transition.next, transition.writes);

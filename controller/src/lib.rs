@@ -10,7 +10,9 @@ pub mod cells;
 mod claims;
 pub mod cli;
 pub mod cluster;
+pub mod crd;
 pub mod driver;
+pub mod endpoint;
 pub mod evidence;
 #[cfg(test)]
 mod fixtures;

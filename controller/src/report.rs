@@ -2,6 +2,8 @@
 
 mod metrics;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -200,7 +202,7 @@ pub struct View {
     /// Why the file was not taken over; empty when it was.
     pub file_problems: Vec<String>,
     /// The last tick's proxies, or why they could not be asked.
-    pub proxies: Option<Result<Vec<Proxy>, String>>,
+    pub proxies: Option<Result<Arc<Vec<Proxy>>, String>>,
     /// Generation of the rollout's present section.
     pub generation: Option<u64>,
     /// Requests of the last cell, the stable version's first; empty before the first cell.
@@ -211,6 +213,8 @@ pub struct View {
     pub trail: Vec<f64>,
     /// When a cell was last read.
     pub fresh: Option<Timestamp>,
+    /// What the driver itself can say with yes, no or unknown.
+    pub conditions: Vec<Condition>,
 }
 
 /// Builds the status.
@@ -258,7 +262,7 @@ fn release_status(plan: &Plan, release: &Release, view: &View) -> ReleaseStatus 
     let proxies = view.proxies.as_ref().and_then(|it| it.as_ref().ok());
     let laggards: Vec<_> = proxies
         .into_iter()
-        .flatten()
+        .flat_map(|all| all.iter())
         .filter(|proxy| !view.generation.is_some_and(|it| proxy.runs(it)))
         .map(|proxy| proxy.target.clone())
         .collect();
@@ -375,6 +379,7 @@ fn conditions(plan: Option<&Plan>, release: Option<&Release>, view: &View) -> Ve
             "{looked} requests looked at in this stage, {wrong} of the last ones in the wrong cluster"
         );
         found.push(condition("RoutesHonoured", status, message));
+        found.extend(view.conditions.iter().cloned());
     }
     found
 }

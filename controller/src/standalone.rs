@@ -2,11 +2,7 @@
 
 pub mod driver;
 mod folder;
-mod publish;
-mod server;
 pub mod store;
-
-pub use publish::Snapshot;
 
 use std::fs::File;
 use std::io::Read;
@@ -21,9 +17,9 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::cells::Grid;
+use crate::endpoint::{self, Board, Shown};
 use crate::prometheus::{Client, QueryError, Selectors};
 use driver::{Driver, LoadError};
-use publish::Board;
 use store::{Store, StoreError};
 
 /// How often the folder is read and Prometheus asked for what the guards watch. Polling, because it also notices what
@@ -127,8 +123,12 @@ pub async fn run(options: Options, shutdown: CancellationToken) -> Result<(), St
         Driver::load(settings, store, client, board.clone()).map_err(StandaloneError::Load)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %address, dir = %options.dir.display(), "controller started");
 
+    let shown = Shown {
+        board,
+        metrics: None,
+    };
     // A task of its own: people and probes are answered while a tick waits for Prometheus.
-    let mut server = tokio::spawn(server::serve(listener, board, shutdown.clone()));
+    let mut server = tokio::spawn(endpoint::serve(listener, shown, shutdown.clone()));
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

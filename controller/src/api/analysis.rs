@@ -1,12 +1,13 @@
 //! What is judged: `spec.analysis`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Margin;
 use crate::quantity::{Fraction, Span};
 
 /// What is judged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Analysis {
     /// How often a verdict is given, a multiple of the installation's cell; not written: with every cell.
@@ -29,7 +30,7 @@ pub struct Analysis {
 }
 
 /// The only answer to evidence that is not there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Hold {
     /// The weight stays, and status says so.
@@ -53,7 +54,7 @@ impl Default for Analysis {
 }
 
 /// One comparison of canary and stable: a share of bad events, from exactly one of the sources.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Metric {
     /// Name in status and messages.
@@ -124,12 +125,12 @@ impl Metric {
 }
 
 /// Errors as the proxies see them; nothing to set.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ErrorRate {}
 
 /// Slow requests, as the proxies see them.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Latency {
     /// A request that takes longer is slow.
@@ -137,7 +138,7 @@ pub struct Latency {
 }
 
 /// Two counters in Prometheus, by selectors.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PrometheusCounters {
     /// Selects the counters of bad events.
@@ -154,7 +155,7 @@ fn version_label() -> String {
 }
 
 /// A hard limit on the canary in a short sliding window; outside the stated error rates.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Guard {
     /// Name in status and messages.
@@ -178,7 +179,7 @@ fn default_window() -> Span {
 }
 
 /// An upper limit.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Limit {
     /// The guard acts above this share.
@@ -186,7 +187,7 @@ pub struct Limit {
 }
 
 /// What a failure does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum OnFail {
     /// Back to live.

@@ -1,10 +1,13 @@
 //! How a request's variant is chosen, as people write it. The meaning of every attribute and test is that of the
 //! filter's wire format ([`serin_filter_core::config`]); here an unknown field is an error.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::{Map, Value};
 use serin_filter_core::attribute::cookie::SameSite;
 use serin_filter_core::config::{Claim, RequestPart, SourcePart};
 
@@ -12,7 +15,7 @@ use super::yes;
 use crate::quantity::Span;
 
 /// How a request's variant is chosen: override, then rules, then the weight of the key's bucket.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Assignment {
     /// Attributes that make a user; the first that is present wins. Empty: every request draws anew, unless a cookie is
@@ -33,7 +36,7 @@ pub struct Assignment {
 }
 
 /// An attribute of a request that makes a user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Key {
     /// The first value of a request header.
@@ -49,7 +52,7 @@ pub enum Key {
     /// A gRPC metadata key.
     GrpcMetadata(String),
     /// Who is at the other end of the connection.
-    Source(SourcePart),
+    Source(#[schemars(with = "String")] SourcePart),
 }
 
 /// Name of a claim, or the list of names that lead to it from the outermost inwards.
@@ -83,8 +86,23 @@ impl<'de> Deserialize<'de> for ClaimName {
     }
 }
 
+impl JsonSchema for ClaimName {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ClaimName".into()
+    }
+
+    /// A structural schema has no type for "text or list of texts".
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"x-kubernetes-preserve-unknown-fields": true})
+    }
+}
+
 /// The cookie that the filter gives to a client without a key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Cookie {
     /// Its name.
@@ -94,6 +112,7 @@ pub struct Cookie {
     pub max_age: Span,
     /// Which requests from other sites carry it.
     #[serde(default)]
+    #[schemars(with = "String")]
     pub same_site: SameSite,
     /// Whether it travels over TLS only; false where clients speak plain HTTP, which would never send it back.
     #[serde(default = "yes")]
@@ -105,7 +124,7 @@ fn default_max_age() -> Span {
 }
 
 /// Requests that get one variant whatever the weights say; they are counted, but not judged.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
     /// Name of the variant.
@@ -115,32 +134,34 @@ pub struct Rule {
 }
 
 /// One condition: one attribute and one test on it; or `any` or `all` of further conditions.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Condition {
-    /// See [`Key::Header`].
+    /// The first value of a request header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
-    /// See [`Key::Cookie`].
+    /// A cookie.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cookie: Option<String>,
-    /// See [`Key::Query`].
+    /// A query parameter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
-    /// See [`Key::JwtClaim`].
+    /// A claim of the JWT that the proxy has verified.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwt_claim: Option<ClaimName>,
-    /// See [`Key::UnverifiedJwtClaim`].
+    /// A claim of the bearer token, which nobody has verified: whoever sends a request can write what they like.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unverified_jwt_claim: Option<ClaimName>,
-    /// See [`Key::GrpcMetadata`].
+    /// A gRPC metadata key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub grpc_metadata: Option<String>,
-    /// See [`Key::Source`].
+    /// Who is at the other end of the connection.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub source: Option<SourcePart>,
     /// A part of the request line.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub request: Option<RequestPart>,
 
     /// The value is exactly this.
@@ -170,14 +191,16 @@ pub struct Condition {
 
     /// At least one of these holds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<Map<String, Value>>>")]
     pub any: Option<Vec<Condition>>,
     /// All of these hold.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<Map<String, Value>>>")]
     pub all: Option<Vec<Condition>>,
 }
 
 /// Bounds of a number, both inclusive.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Range {
     /// The least value.
@@ -189,7 +212,7 @@ pub struct Range {
 }
 
 /// The header by which trusted callers choose a variant by its name. It is removed from the requests of all others.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Override {
     /// Name of the header; its value is the name of a variant.
@@ -200,7 +223,7 @@ pub struct Override {
 }
 
 /// Callers whose override is heeded: any of these is enough.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Trusted {
     /// Callers by their principal, such as `spiffe://cluster.local/ns/ml/sa/tester`; needs mutual TLS.
@@ -212,7 +235,7 @@ pub struct Trusted {
 }
 
 /// A shared secret in a header. The file holds its digest only, for many people can read that.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Secret {
     /// Name of the header that carries the secret; it is removed from every request.

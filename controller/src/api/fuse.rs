@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::{is_yes, yes};
@@ -12,7 +13,7 @@ use crate::quantity::{Fraction, Span};
 ///
 /// It is on when nothing is written: a dead canary should hurt nobody for longer than a second. `null` switches a single
 /// rule off. No default bounds the time that a request may take, because a stream may well take minutes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Fuse {
     /// False: no fuse.

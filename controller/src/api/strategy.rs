@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Margin;
 use crate::quantity::{Fraction, Span};
 
 /// How the weights go up.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub enum Strategy {
     /// Steps of weight, each left when its gate has its evidence.
@@ -30,7 +32,7 @@ pub enum Strategy {
 }
 
 /// A canary release.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Canary {
     /// Weights, rising.
@@ -44,7 +46,7 @@ pub struct Canary {
 }
 
 /// A release in steps of one size.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Linear {
     /// Per cent that each step adds.
@@ -57,16 +59,16 @@ pub struct Linear {
     /// Each step lasts at least so long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<Span>,
-    /// As [`Canary::soak`].
+    /// How long the new version carries all traffic by header before the default route moves.
     #[serde(default = "no_span")]
     pub soak: Span,
-    /// As [`Canary::deadline`].
+    /// What happens when the release takes too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Deadline>,
 }
 
 /// One switch from the old version to the new one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct BlueGreen {
     /// The time at 0 %.
@@ -78,13 +80,13 @@ pub struct BlueGreen {
     /// How long the new version carries all traffic by header, the old one a moment away, before the default route
     /// moves.
     pub soak: Span,
-    /// As [`Canary::deadline`].
+    /// What happens when the release takes too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Deadline>,
 }
 
 /// A release that follows the capacity of the new version.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rolling {
     /// Per cent that the weight stays at or below until the gate has passed.
@@ -92,16 +94,16 @@ pub struct Rolling {
     pub max_weight: f64,
     /// Evidence needed to go beyond.
     pub gate: Margin,
-    /// As [`Canary::soak`].
+    /// How long the new version carries all traffic by header before the default route moves.
     #[serde(default = "no_span")]
     pub soak: Span,
-    /// As [`Canary::deadline`].
+    /// What happens when the release takes too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Deadline>,
 }
 
 /// A comparison of versions at fixed weights. It moves no default route: its result is a name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AbTest {
     /// Per cent by the name of the variant; the stable one has the rest.
@@ -113,11 +115,12 @@ pub struct AbTest {
     pub duration: Option<Span>,
     /// Ends at this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Time>")]
     pub until: Option<Timestamp>,
 }
 
 /// A comparison on copies of requests. It moves nobody.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ShadowTest {
     /// Share of the requests that are copied, such as `10%`; drawn for each.
@@ -127,22 +130,22 @@ pub struct ShadowTest {
     /// It lasts at least so long.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]
     pub duration: Option<Span>,
-    /// As [`Canary::deadline`].
+    /// What happens when the release takes too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Deadline>,
 }
 
 /// A release whose weights people set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Manual {
     /// Per cent at the start.
     #[serde(default)]
     pub weight: f64,
-    /// As [`Canary::soak`].
+    /// How long the new version carries all traffic by header before the default route moves.
     #[serde(default = "no_span")]
     pub soak: Span,
-    /// As [`Canary::deadline`].
+    /// What happens when the release takes too long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<Deadline>,
 }
@@ -170,7 +173,7 @@ fn until_approved() -> Pause {
 }
 
 /// One weight and the evidence that lets it go on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Step {
     /// Per cent of the users, at most two decimals.
@@ -183,7 +186,7 @@ pub struct Step {
 }
 
 /// A wait at the end of a step; what is not written is not waited for.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Pause {
     /// Until somebody promotes.
@@ -195,7 +198,7 @@ pub struct Pause {
 }
 
 /// A limit on the time of a whole release.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Deadline {
     /// Counted from the start of the release.
@@ -206,7 +209,7 @@ pub struct Deadline {
 }
 
 /// What a deadline does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum DeadlinePolicy {
     /// Wait for a human, and say so.

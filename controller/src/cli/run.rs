@@ -4,22 +4,23 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use serin_filter_core::stat::Encoding;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::operate::{self, Common, OperateArgs};
 use crate::cells::Grid;
-use crate::prometheus::Selectors;
+use crate::prometheus::{Client, Selectors};
 use crate::quantity::Span;
 use crate::standalone::{self, Options};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// Folder of a standalone installation
-    #[arg(long = "standalone", env = "SERIN_STANDALONE", value_name = "DIR")]
-    dir: PathBuf,
+    /// Run on this machine alone, on a folder of rollout files; without it, in a cluster
+    #[arg(long, env = "SERIN_STANDALONE", value_name = "DIR")]
+    standalone: Option<PathBuf>,
     /// Base address of Prometheus
     #[arg(
         long,
@@ -29,9 +30,9 @@ pub(super) struct RunArgs {
         value_parser = endpoint
     )]
     prometheus: String,
-    /// The filter, at the path where Envoy finds it
+    /// The filter, at the path where Envoy finds it (standalone)
     #[arg(long, env = "SERIN_WASM", value_name = "FILE")]
-    wasm: PathBuf,
+    wasm: Option<PathBuf>,
     /// Length of the cells in which counts are compared; at least twice the scrape interval
     #[arg(long, env = "SERIN_CELL", default_value = "30s")]
     cell: Span,
@@ -62,6 +63,8 @@ pub(super) struct RunArgs {
     /// How many releases may be in progress at once; the others wait for their turn
     #[arg(long, env = "SERIN_MAX_RELEASES", value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..))]
     max_releases: Option<u16>,
+    #[command(flatten)]
+    operate: OperateArgs,
 }
 
 pub(super) fn endpoint(text: &str) -> Result<String, String> {
@@ -84,7 +87,7 @@ fn encoding(text: &str) -> Result<Encoding, String> {
 
 pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let RunArgs {
-        dir,
+        standalone,
         prometheus,
         wasm,
         cell: Span(cell),
@@ -93,20 +96,14 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         stat_encoding,
         listen,
         max_releases,
+        operate,
     } = args;
-    let options = Options {
-        dir,
-        prometheus,
-        selectors: Selectors {
-            proxies,
-            ..Selectors::default()
-        },
-        wasm,
-        grid: Grid::new(cell, lag)?,
-        encoding: stat_encoding,
-        listen,
-        max_releases: max_releases.map(usize::from),
+    let selectors = Selectors {
+        proxies,
+        ..Selectors::default()
     };
+    let grid = Grid::new(cell, lag)?;
+    let max_releases = max_releases.map(usize::from);
     let shutdown = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
     let stop = shutdown.clone();
@@ -115,9 +112,34 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             _ = terminate.recv() => {}
             _ = tokio::signal::ctrl_c() => {}
         }
-        tracing::info!("stopping; the state is on disk");
+        tracing::info!("stopping; the state is written");
         stop.cancel();
     });
+    let Some(dir) = standalone else {
+        let common = Common {
+            prometheus: Client::new(&prometheus)?,
+            selectors,
+            grid,
+            encoding: stat_encoding,
+            listen,
+            max_releases,
+        };
+        operate::operate(operate, common, shutdown).await?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let Some(wasm) = wasm else {
+        bail!("--wasm is missing: say where Envoy finds the filter");
+    };
+    let options = Options {
+        dir,
+        prometheus,
+        selectors,
+        wasm,
+        grid,
+        encoding: stat_encoding,
+        listen,
+        max_releases,
+    };
     standalone::run(options, shutdown).await?;
     Ok(ExitCode::SUCCESS)
 }

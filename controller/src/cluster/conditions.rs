@@ -21,6 +21,9 @@ pub const ROUTES_FOLLOW_HEADER: &str = "RoutesFollowHeader";
 /// The mesh's objects are as the controller wants them.
 pub const WRITTEN: &str = "Written";
 
+/// No other plugin counts the same requests.
+pub const SOLE_PLUGIN: &str = "SolePlugin";
+
 /// Reasons where a condition's type and status do not say everything.
 pub mod reasons {
     /// `spec` is not valid, and not in force.
@@ -74,6 +77,7 @@ pub fn reason(condition: &Condition) -> &str {
         SPLIT_HONOURED => ("AsConfigured", "SampleRatioMismatch", "TooFewUnits"),
         DEFAULT_ROUTE_MOVED => ("ServesLive", "ServesAnother", "NotChecked"),
         ROUTES_FOLLOW_HEADER => ("HeaderMatched", "HeaderNotMatched", "NotChecked"),
+        SOLE_PLUGIN => ("Alone", reasons::OVERLAP, "NotChecked"),
         WRITTEN => ("Applied", "NotApplied", "NotTried"),
         _ => ("Yes", "No", "Unknown"),
     };

@@ -7,9 +7,57 @@ use crate::api::status::{
     ActionStatus, Condition, Counts, Evidence, LAGGARDS, LiveVariant, MetricStatus, PastRelease,
     ProxiesStatus, Ratio, RolloutStatus, TRANSITIONS, TransitionStatus, Truth, VariantStatus,
 };
+use crate::driver::Managed;
 use crate::observation::Tally;
 use crate::report::{self, ArmStatus, Level, ReleaseStatus};
-use crate::rollout::{HoldReason, Outcome, Record, Release, RolloutState};
+use crate::rollout::{HoldReason, Outcome, Phase, Record, Release, RolloutState};
+
+/// What is known of a rollout.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The rollout, if its spec was ever valid.
+    pub managed: Option<&'a Managed>,
+    /// What is wrong with the spec.
+    pub problems: &'a [String],
+    /// `metadata.generation` of the spec.
+    pub spec_generation: i64,
+    /// The status as last written.
+    pub written: Option<&'a RolloutStatus>,
+}
+
+/// The status to be written.
+#[must_use]
+pub fn next(known: Known<'_>, now: Timestamp) -> RolloutStatus {
+    let generation = Some(known.spec_generation);
+    let Some(managed) = known.managed else {
+        return never_accepted(known, generation, now);
+    };
+    // A state of numbers, texts and lists is always JSON.
+    let checkpoint = serde_json::to_string(&*managed.state).unwrap_or_default();
+    let report = managed.status();
+    let state = &managed.state;
+    status(&report, state, known.written, generation, checkpoint, now)
+}
+
+/// There is nothing but what is wrong; what was remembered stays.
+fn never_accepted(known: Known<'_>, generation: Option<i64>, now: Timestamp) -> RolloutStatus {
+    let ready = report::Condition {
+        kind: conditions::READY.to_owned(),
+        status: Some(known.problems.is_empty()),
+        reason: None,
+        message: known.problems.join("\n"),
+    };
+    let before = known.written.map_or(&[][..], |it| it.conditions.as_slice());
+    let reason = conditions::reason(&ready);
+    RolloutStatus {
+        observed_generation: generation,
+        phase: Some(Phase::Pending),
+        message: known.problems.first().cloned(),
+        conditions: vec![condition(&ready, reason, before, generation, now)],
+        checkpoint: known.written.and_then(|it| it.checkpoint.clone()),
+        ..RolloutStatus::default()
+    }
+}
 
 /// Builds `status`. A condition that is what it was keeps the time since when, which `previous` knows.
 #[must_use]

@@ -1,5 +1,7 @@
 //! A rollout in the driver's hands: its state, what of it is on disk, and what is shown of it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serin_filter_core::config::RolloutConfig;
 
@@ -45,18 +47,23 @@ const TRAIL: usize = 60;
 /// A rollout, what of it is written, and what is shown of it.
 #[derive(Debug)]
 pub struct Managed {
-    pub state: RolloutState,
-    /// The state that Envoy's files show: it runs behind `state` while a write fails.
-    pub shown: RolloutState,
-    pub plan: Option<Plan>,
+    /// What is decided.
+    pub state: Arc<RolloutState>,
+    /// The state that the proxies are shown: it runs behind `state` while a write fails.
+    pub shown: Arc<RolloutState>,
+    /// What the accepted file comes to.
+    pub plan: Option<Arc<Plan>>,
+    /// Name of the rollout's file (standalone).
     pub file: Option<String>,
+    /// Since when the file is away (standalone).
     pub missing_since: Option<Timestamp>,
     /// What is still to be written of the last changes.
     pub pending: Writes,
     /// The rollout's section as last rendered.
     pub rendered: Option<RolloutConfig>,
+    /// What is shown beside the state.
     pub view: View,
-    saved: Option<(RolloutState, Timestamp)>,
+    saved: Option<(Arc<RolloutState>, Timestamp)>,
 }
 
 impl Managed {
@@ -67,19 +74,21 @@ impl Managed {
         let plan = state
             .release
             .as_ref()
-            .and_then(|release| validate(&release.rollout).ok());
-        let saved = Some((state.clone(), Timestamp::UNIX_EPOCH));
+            .and_then(|release| validate(&release.rollout).ok())
+            .map(Arc::new);
+        let fresh = Self::new(state);
         Self {
             plan,
             file,
-            saved,
-            ..Self::new(state)
+            saved: Some((Arc::clone(&fresh.state), Timestamp::UNIX_EPOCH)),
+            ..fresh
         }
     }
 
     fn new(state: RolloutState) -> Self {
+        let state = Arc::new(state);
         Self {
-            shown: state.clone(),
+            shown: Arc::clone(&state),
             state,
             plan: None,
             file: None,
@@ -126,7 +135,9 @@ impl Managed {
         for record in records.filter(|record| record.number > told) {
             tracing::info!(rollout = %state.name, phase = ?record.phase, weight = record.weight, "{}", record.message);
         }
-        self.state = state;
+        if *self.state != state {
+            self.state = Arc::new(state);
+        }
         self.pending = self.pending.max(writes);
     }
 
@@ -139,12 +150,12 @@ impl Managed {
 
     /// Lets Envoy's files follow the state.
     pub fn show(&mut self) {
-        self.shown = self.state.clone();
+        self.shown = Arc::clone(&self.state);
     }
 
     /// The state is written.
     pub fn saved(&mut self, now: Timestamp) {
-        self.saved = Some((self.state.clone(), now));
+        self.saved = Some((Arc::clone(&self.state), now));
         self.pending = Writes::Nothing;
         self.show();
     }
@@ -175,6 +186,6 @@ impl Managed {
     }
 
     pub fn status(&self) -> Status {
-        report(self.plan.as_ref(), &self.state, &self.view)
+        report(self.plan.as_deref(), &self.state, &self.view)
     }
 }

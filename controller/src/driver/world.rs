@@ -2,6 +2,7 @@
 //! cell that is still to be read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use crate::prometheus::{
     Client, QueryError, RolloutCounts, Selectors, Tallies, answers, answers_query, cell_query,
     counts, custom, custom_query, guard_query, proxies, proxies_query, ready, ready_query,
 };
-use crate::rollout::{GuardWindow, Ready, Release, RolloutState};
+use crate::rollout::{GuardWindow, Ready, RolloutState};
 use crate::validate::{Course, Plan, Source, VariantRef};
 
 /// Cells caught up in one tick at most, and the time that it may take: after a long gap the guards go on being asked.
@@ -31,14 +32,37 @@ pub struct Sight<'a> {
     pub selectors: &'a Selectors,
 }
 
+/// What a release in progress needs.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The next cell of its evidence.
+    pub next_cell: i64,
+    /// Its metrics and guards.
+    pub plan: Arc<Plan>,
+}
+
+impl Ask {
+    /// Of a rollout with a release in progress.
+    #[must_use]
+    pub fn of(managed: &Managed) -> Option<Self> {
+        Some(Self {
+            next_cell: managed.state.in_progress()?.evidence.next_cell,
+            plan: Arc::clone(managed.plan.as_ref()?),
+        })
+    }
+}
+
+/// The expected proxies, or why they are not known; `None`: nobody asked, for no release is in progress.
+pub type Proxies = Option<Result<Arc<Vec<Proxy>>, String>>;
+
 /// What Prometheus says in a tick.
 #[derive(Debug, Default)]
 pub struct World {
     cells: BTreeMap<i64, CellCounts>,
     windows: BTreeMap<Duration, RolloutCounts>,
     ready: HashMap<String, u64>,
-    /// `None` when no release is in progress: nobody needs to know.
-    pub proxies: Option<Result<Vec<Proxy>, String>>,
+    /// All proxies.
+    pub proxies: Proxies,
 }
 
 /// What was read of one cell.
@@ -60,9 +84,9 @@ struct Needs {
 }
 
 impl Needs {
-    fn of(active: &[(&Release, &Plan)]) -> Self {
+    fn of(active: &[Ask]) -> Self {
         let mut needs = Self::default();
-        for (_, plan) in active {
+        for Ask { plan, .. } in active {
             needs
                 .custom
                 .extend(counters(plan).map(|(_, it)| it.clone()));
@@ -81,9 +105,9 @@ impl Needs {
     }
 
     /// Whether a release could make use of a cell.
-    fn can_read(&self, release: &Release, plan: &Plan, index: i64) -> bool {
-        let mut counters = counters(plan);
-        release.evidence.next_cell <= index && counters.all(|(_, it)| self.custom.contains(it))
+    fn can_read(&self, ask: &Ask, index: i64) -> bool {
+        let mut counters = counters(&ask.plan);
+        ask.next_cell <= index && counters.all(|(_, it)| self.custom.contains(it))
     }
 }
 
@@ -97,19 +121,17 @@ fn counters(plan: &Plan) -> impl Iterator<Item = (&str, &PrometheusCounters)> {
 }
 
 impl World {
+    /// Asks Prometheus what the releases in progress need to know. Nothing is asked where there is none.
     pub async fn look(
         client: &Client,
         sight: &Sight<'_>,
-        rollouts: impl Iterator<Item = &Managed>,
+        active: Vec<Ask>,
         now: Timestamp,
     ) -> Self {
         let mut world = Self::default();
-        let active: Vec<_> = rollouts
-            .filter_map(|managed| Some((managed.state.in_progress()?, managed.plan.as_ref()?)))
-            .collect();
         if !active.is_empty() {
             let found = world.ask(client, sight, &active, now).await;
-            world.proxies = Some(found.map_err(|error| chain(&error)));
+            world.proxies = Some(found.map(Arc::new).map_err(|error| chain(&error)));
         }
         world
     }
@@ -119,11 +141,11 @@ impl World {
         &mut self,
         client: &Client,
         sight: &Sight<'_>,
-        active: &[(&Release, &Plan)],
+        active: &[Ask],
         now: Timestamp,
     ) -> Result<Vec<Proxy>, QueryError> {
         let selectors = sight.selectors;
-        let guards = active.iter().flat_map(|(_, plan)| &plan.guards);
+        let guards = active.iter().flat_map(|ask| &ask.plan.guards);
         for window in guards.map(|guard| guard.over.0).collect::<BTreeSet<_>>() {
             let rows = client.query(&guard_query(selectors, window), now).await?;
             self.windows.insert(window, counts(&rows));
@@ -135,10 +157,7 @@ impl World {
         }
         let begun = Instant::now();
         for index in wanted(active, sight.grid.readable_until(now)) {
-            if !active
-                .iter()
-                .any(|(release, plan)| needs.can_read(release, plan, index))
-            {
+            if !active.iter().any(|ask| needs.can_read(ask, index)) {
                 continue;
             }
             let cell = read(client, sight, &needs, index).await?;
@@ -177,6 +196,20 @@ impl World {
                 let reason = cell.custom.get(counters)?.as_ref().err()?;
                 Some(format!("metric {name} cannot be read: {reason}"))
             })
+        })
+    }
+
+    /// The proxies of some namespaces alone.
+    #[must_use]
+    pub fn within(&self, scope: &[String]) -> Proxies {
+        let inside = |proxy: &&Proxy| {
+            let namespace = proxy.namespace.as_ref();
+            namespace.is_some_and(|it| scope.contains(it))
+        };
+        let found = self.proxies.as_ref()?.as_ref();
+        Some(match found {
+            Ok(found) => Ok(Arc::new(found.iter().filter(inside).cloned().collect())),
+            Err(reason) => Err(reason.clone()),
         })
     }
 
@@ -289,11 +322,8 @@ fn sum(tallies: impl Iterator<Item = Tally>) -> Tally {
 }
 
 /// The cells to read, each release's next ones in turn, so that one that is far behind does not blind the others.
-fn wanted(active: &[(&Release, &Plan)], readable_until: i64) -> Vec<i64> {
-    let nexts: BTreeSet<i64> = active
-        .iter()
-        .map(|(release, _)| release.evidence.next_cell)
-        .collect();
+fn wanted(active: &[Ask], readable_until: i64) -> Vec<i64> {
+    let nexts: BTreeSet<i64> = active.iter().map(|ask| ask.next_cell).collect();
     let mut seen = BTreeSet::new();
     let mut found = Vec::new();
     for ahead in 0..CATCH_UP {
@@ -312,17 +342,14 @@ mod tests {
     use super::*;
     use crate::fixtures::started;
 
-    fn release(next_cell: i64) -> Release {
-        let mut release = started().1.release.unwrap();
-        release.evidence.next_cell = next_cell;
-        release
+    fn ask(next_cell: i64) -> Ask {
+        let plan = Arc::new(started().0);
+        Ask { next_cell, plan }
     }
 
     #[test]
     fn a_release_far_behind_does_not_blind_the_others() {
-        let (old, new) = (release(0), release(99_998));
-        let plan = started().0;
-        let cells = wanted(&[(&old, &plan), (&new, &plan)], 100_000);
+        let cells = wanted(&[ask(0), ask(99_998)], 100_000);
         assert_eq!(cells.len(), CATCH_UP);
         assert!(cells.contains(&99_998) && cells.contains(&99_999));
         assert!(
@@ -338,26 +365,23 @@ mod tests {
             "falseRollback: 0.01",
             &format!("falseRollback: 0.01\n    {custom}"),
         );
-        let (asks, plain) = (crate::fixtures::source(&fixture).plan, started().0);
-        let release = release(5);
-        let active = [(&release, &asks), (&release, &plain)];
-        let mut needs = Needs::of(&active);
-        assert!(needs.can_read(&release, &asks, 5) && !needs.can_read(&release, &asks, 4));
-        let (_, counters) = counters(&asks).next().unwrap();
+        let asks = Ask {
+            next_cell: 5,
+            plan: Arc::new(crate::fixtures::source(&fixture).plan),
+        };
+        let mut needs = Needs::of(&[asks.clone(), ask(5)]);
+        assert!(needs.can_read(&asks, 5) && !needs.can_read(&asks, 4));
+        let (_, counters) = counters(&asks.plan).next().unwrap();
         let mut cell = CellCounts::default();
         cell.custom.insert(counters.clone(), Err("no".to_owned()));
         needs.give_up(&cell);
-        assert!(
-            !needs.can_read(&release, &asks, 6),
-            "its backlog is left alone"
-        );
-        assert!(needs.can_read(&release, &plain, 6), "the others go on");
+        assert!(!needs.can_read(&asks, 6), "its backlog is left alone");
+        assert!(needs.can_read(&ask(5), 6), "the others go on");
     }
 
     #[test]
     fn nothing_is_read_before_its_time() {
-        let plan = started().0;
-        assert_eq!(wanted(&[(&release(10), &plan)], 10), Vec::<i64>::new());
-        assert_eq!(wanted(&[(&release(10), &plan)], 12), [10, 11]);
+        assert_eq!(wanted(&[ask(10)], 10), Vec::<i64>::new());
+        assert_eq!(wanted(&[ask(10)], 12), [10, 11]);
     }
 }

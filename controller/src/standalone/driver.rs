@@ -11,13 +11,13 @@ use serin_filter_core::config::{FilterConfig, RolloutConfig};
 use serin_filter_core::stat::Encoding;
 
 use super::folder;
-use super::publish::{Board, Snapshot};
 use super::store::{ControllerFile, StateFile, Store, StoreError};
 use crate::cells::Grid;
-use crate::driver::{Managed, Sight, World, advance, chain};
+use crate::driver::{Ask, Managed, Sight, Surroundings, World, advance, chain};
+use crate::endpoint::{Board, Snapshot};
 use crate::prometheus::{Client, Selectors};
 use crate::render;
-use crate::rollout::{ForeignRoutes, Writes};
+use crate::rollout::{RolloutState, Writes};
 use crate::validate::RolloutName;
 
 /// What the driver is told.
@@ -172,17 +172,12 @@ impl Driver {
         }
         // Before Prometheus is asked, which can take seconds.
         self.answer(now);
-        let world = World::look(&self.client, &self.sight(), self.rollouts.values(), now).await;
+        let active = self.rollouts.values().filter_map(Ask::of).collect();
+        let world = World::look(&self.client, &self.sight(), active, now).await;
         self.tell_of(&world);
+        let surroundings = Surroundings::whole(self.settings.grid, &world);
         for managed in self.rollouts.values_mut() {
-            advance(
-                managed,
-                self.settings.grid,
-                &world,
-                ForeignRoutes::default(),
-                &[],
-                now,
-            );
+            advance(managed, &surroundings, &[], now);
         }
         self.perform(now);
         self.post();
@@ -225,20 +220,14 @@ impl Driver {
             Vec::new()
         });
         let blind = World::default();
+        let surroundings = Surroundings::whole(self.settings.grid, &blind);
         for managed in self.rollouts.values_mut() {
             let asked = actions
                 .iter()
                 .filter(|(_, file)| file.rollout == managed.state.name);
             let asked: Vec<_> = asked.map(|(_, file)| file.action.clone()).collect();
             if !asked.is_empty() {
-                advance(
-                    managed,
-                    self.settings.grid,
-                    &blind,
-                    ForeignRoutes::default(),
-                    &asked,
-                    now,
-                );
+                advance(managed, &surroundings, &asked, now);
             }
         }
         let written = self.perform(now);
@@ -283,7 +272,7 @@ impl Driver {
     }
 
     fn render(&mut self) -> bool {
-        let shown = || self.rollouts.values().map(|managed| &managed.shown);
+        let shown = || self.rollouts.values().map(|managed| &*managed.shown);
         let sections: Vec<_> = shown().filter_map(render::section).collect();
         let routes = render::rds(shown(), &self.inherited);
         // Other names of the metrics are another config, although all that rollouts ask for is the same.
@@ -355,7 +344,7 @@ impl Driver {
 fn save(managed: &mut Managed, store: &Store, now: Timestamp) -> bool {
     let file = StateFile {
         file: managed.file.clone(),
-        state: managed.state.clone(),
+        state: RolloutState::clone(&managed.state),
         status: Some(managed.status()),
     };
     match store.save(&file) {

@@ -224,7 +224,7 @@ impl Stage {
             waiting_for: waiting.map(str::to_owned),
             proxies: Some(match self.down {
                 Some(reason) => Err(reason.to_owned()),
-                None => Ok(self.proxies().to_vec()),
+                None => Ok(std::sync::Arc::new(self.proxies().to_vec())),
             }),
             generation: Some(self.generation),
             ..View::default()

@@ -7,9 +7,9 @@ use anyhow::{Context, bail};
 
 use super::{Known, Seen};
 use crate::cli::wanted::Wanted;
+use crate::endpoint::Snapshot;
 use crate::report::Status;
 use crate::rollout::{Action, RolloutState};
-use crate::standalone::Snapshot;
 use crate::standalone::store::{ActionFile, Store};
 use crate::validate::RolloutName;
 

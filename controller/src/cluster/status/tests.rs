@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::*;
@@ -71,7 +73,7 @@ fn at_most_ten_proxies_are_named_as_laggards() {
     let (plan, state) = started();
     let behind = (0..12).map(|number| proxy(&format!("proxy-{number}"), 6));
     let view = View {
-        proxies: Some(Ok(behind.chain([proxy("in-time", 7)]).collect())),
+        proxies: Some(Ok(Arc::new(behind.chain([proxy("in-time", 7)]).collect()))),
         generation: Some(7),
         ..View::default()
     };
@@ -103,7 +105,7 @@ fn a_condition_keeps_its_time_until_its_status_changes() {
     let first = of(&plan, &state, &down, 10);
     let second = after(Some(&first), &plan, &state, &down, 20);
     let up = View {
-        proxies: Some(Ok(Vec::new())),
+        proxies: Some(Ok(Arc::default())),
         ..View::default()
     };
     let third = after(Some(&second), &plan, &state, &up, 30);
@@ -173,7 +175,7 @@ fn a_status_reads_back_the_same() {
     let (plan, state) = started();
     let view = View {
         last_cell: vec![90, 10],
-        proxies: Some(Ok(vec![proxy("a", 1)])),
+        proxies: Some(Ok(Arc::new(vec![proxy("a", 1)]))),
         generation: Some(1),
         ..View::default()
     };

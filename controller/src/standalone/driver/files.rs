@@ -1,5 +1,7 @@
 //! Taking over the rollout files of a tick: accepted, refused, or gone.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -63,7 +65,7 @@ impl Driver {
                         .filter(|host| !state.hosts.contains(host));
                     self.inherited
                         .extend(dropped.map(|host| render::default_host(&managed.state, host)));
-                    managed.plan = Some(plan.clone());
+                    managed.plan = Some(Arc::new(plan.clone()));
                     managed.say_problems(Vec::new());
                     managed.change(state, writes);
                     let (hosts, paths) = (plan.hosts.clone(), plan.paths.clone());
@@ -135,7 +137,7 @@ impl Driver {
         for managed in self.rollouts.values_mut() {
             let state = &managed.state;
             if state.name != *name && state.release.is_none() && state.claims(hosts, paths) {
-                let mut state = state.clone();
+                let mut state = crate::rollout::RolloutState::clone(state);
                 state.hosts.retain(|host| !hosts.contains(host));
                 managed.change(state, Writes::State);
             }

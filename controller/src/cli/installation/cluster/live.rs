@@ -10,11 +10,14 @@ use super::Cluster;
 use super::words::{self, Server};
 use crate::cli::wanted::Wanted;
 use crate::cluster::names;
+use crate::endpoint::Snapshot;
 use crate::report::Status;
-use crate::standalone::Snapshot;
 
 /// Nobody waits long for what is only nicer to have.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Role of the manifests, in the namespace of the controller.
+const ROLE: &str = "serin-live";
 
 /// What the controller says now.
 #[derive(Debug, Default)]
@@ -83,8 +86,10 @@ fn why_not(error: &Error, namespace: &str, server: &Server) -> Option<String> {
     let why = match error {
         // An answer of the controller, which is no `Status` of Kubernetes.
         Error::Api(status) if status.code == 0 => return None,
-        Error::Api(status) if status.code == 403 => words::denied(&status.message)
-            .map_or_else(|| status.message.clone(), |denied| denied.to_string()),
+        Error::Api(status) if status.code == 403 => words::denied(&status.message).map_or_else(
+            || status.message.clone(),
+            |denied| format!("{denied} (the role {ROLE} there allows it)"),
+        ),
         Error::Api(status) if status.code == 404 => format!(
             "there is no service '{}' in namespace {namespace} (--controller-namespace names another one)",
             names::SERVICE.0
@@ -119,7 +124,9 @@ mod tests {
         let forbidden = r#"services "http:serin-controller:http" is forbidden: User "dev" cannot get resource "services/proxy" in API group "" in the namespace "serin-system""#;
         let text = said(forbidden, 403).unwrap();
         assert!(
-            text.contains("dev may not get services/proxy in namespace serin-system"),
+            text.ends_with(
+                "dev may not get services/proxy in namespace serin-system (the role serin-live there allows it)"
+            ),
             "{text}"
         );
         let text = said("services \"serin-controller\" not found", 404).unwrap();

@@ -1,0 +1,276 @@
+//! Metrics of the controller.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
+};
+
+use crate::report::{Status, Verdict};
+
+/// Everything that is counted, registered once.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Registry,
+    leader: IntGauge,
+    ticks: Histogram,
+    queries: IntCounter,
+    query_errors: IntCounter,
+    writes: IntCounterVec,
+    errors: IntCounterVec,
+    drift: IntCounterVec,
+    rollouts: IntGauge,
+    queue: IntGauge,
+    generation: Gauge,
+    info: GaugeVec,
+    weight: GaugeVec,
+    evidence: GaugeVec,
+    needed: GaugeVec,
+    verdict: GaugeVec,
+}
+
+impl Metrics {
+    /// Registers everything.
+    ///
+    /// # Errors
+    /// Two of the same name, which the tests would have found.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let metrics = Self {
+            leader: IntGauge::new("serin_controller_leader", "1 while this controller writes")?,
+            ticks: Histogram::with_opts(
+                HistogramOpts::new(
+                    "serin_controller_tick_seconds",
+                    "Time of a tick without the wait for Prometheus",
+                )
+                .buckets(vec![0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]),
+            )?,
+            queries: IntCounter::new(
+                "serin_controller_prometheus_looks_total",
+                "Ticks in which Prometheus was asked",
+            )?,
+            query_errors: IntCounter::new(
+                "serin_controller_prometheus_errors_total",
+                "Ticks in which Prometheus did not answer",
+            )?,
+            writes: counters(
+                "serin_controller_api_writes_total",
+                "Writes to the API server",
+                &["resource"],
+            )?,
+            errors: counters(
+                "serin_controller_api_errors_total",
+                "Writes that the API server refused or did not answer",
+                &["resource", "reason"],
+            )?,
+            drift: counters(
+                "serin_controller_drift_total",
+                "Objects of ours that somebody else changed, and that were put right",
+                &["kind"],
+            )?,
+            rollouts: IntGauge::new("serin_controller_rollouts", "Rollouts known")?,
+            queue: IntGauge::new(
+                "serin_controller_queue",
+                "Rollouts with something still to be written",
+            )?,
+            generation: Gauge::new(
+                "serin_controller_generation",
+                "Highest generation of a plugin config so far",
+            )?,
+            info: gauges(
+                "serin_rollout_info",
+                "1 for the present phase of a rollout",
+                &["rollout_namespace", "rollout", "phase", "live"],
+            )?,
+            weight: gauges(
+                "serin_rollout_weight_percent",
+                "Weight of a version as configured",
+                &["rollout_namespace", "rollout", "variant", "version"],
+            )?,
+            evidence: gauges(
+                "serin_rollout_evidence",
+                "e-value of a metric, against the version (harm) or for it (gate)",
+                &[
+                    "rollout_namespace",
+                    "rollout",
+                    "variant",
+                    "metric",
+                    "direction",
+                ],
+            )?,
+            needed: gauges(
+                "serin_rollout_evidence_needed",
+                "e-value that decides",
+                &[
+                    "rollout_namespace",
+                    "rollout",
+                    "variant",
+                    "metric",
+                    "direction",
+                ],
+            )?,
+            verdict: gauges(
+                "serin_rollout_verdict",
+                "1 for the present verdict of a metric",
+                &[
+                    "rollout_namespace",
+                    "rollout",
+                    "variant",
+                    "metric",
+                    "verdict",
+                ],
+            )?,
+            registry,
+        };
+        metrics.register()?;
+        Ok(metrics)
+    }
+
+    fn register(&self) -> prometheus::Result<()> {
+        let all: [Box<dyn prometheus::core::Collector>; 15] = [
+            Box::new(self.leader.clone()),
+            Box::new(self.ticks.clone()),
+            Box::new(self.queries.clone()),
+            Box::new(self.query_errors.clone()),
+            Box::new(self.writes.clone()),
+            Box::new(self.errors.clone()),
+            Box::new(self.drift.clone()),
+            Box::new(self.rollouts.clone()),
+            Box::new(self.queue.clone()),
+            Box::new(self.generation.clone()),
+            Box::new(self.info.clone()),
+            Box::new(self.weight.clone()),
+            Box::new(self.evidence.clone()),
+            Box::new(self.needed.clone()),
+            Box::new(self.verdict.clone()),
+        ];
+        all.into_iter()
+            .try_for_each(|it| self.registry.register(it))
+    }
+
+    /// Whether this controller writes.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    /// A tick and how long it took.
+    pub fn tick(&self, took: Duration) {
+        self.ticks.observe(took.as_secs_f64());
+    }
+
+    /// Prometheus was asked.
+    pub fn looked(&self, answered: bool) {
+        self.queries.inc();
+        if !answered {
+            self.query_errors.inc();
+        }
+    }
+
+    /// A write that happened.
+    pub fn api_write(&self, resource: &str) {
+        self.writes.with_label_values(&[resource]).inc();
+    }
+
+    /// A write that did not happen.
+    pub fn api_error(&self, resource: &str, reason: &str) {
+        self.errors.with_label_values(&[resource, reason]).inc();
+    }
+
+    /// Somebody changed an object of ours.
+    pub fn drifted(&self, kind: &str) {
+        self.drift.with_label_values(&[kind]).inc();
+    }
+
+    /// Sizes after a tick.
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "generations stay far below 2^53"
+    )]
+    pub fn sizes(&self, (rollouts, queue): (usize, usize), generation: u64) {
+        self.rollouts
+            .set(i64::try_from(rollouts).unwrap_or(i64::MAX));
+        self.queue.set(i64::try_from(queue).unwrap_or(i64::MAX));
+        self.generation.set(generation as f64);
+    }
+
+    /// Every rollout as it stands. What is gone is no longer shown.
+    pub fn rollouts(&self, statuses: &[Status]) {
+        for family in [
+            &self.info,
+            &self.weight,
+            &self.evidence,
+            &self.needed,
+            &self.verdict,
+        ] {
+            family.reset();
+        }
+        for status in statuses {
+            let (namespace, name) = (&*status.name.namespace, &*status.name.name);
+            let phase = format!("{:?}", status.phase);
+            let labels = [namespace, name, &phase, &status.live.version];
+            self.info.with_label_values(&labels).set(1.0);
+            let Some(release) = &status.release else {
+                continue;
+            };
+            for arm in std::iter::once(&release.stable).chain(&release.arms) {
+                let labels = [namespace, name, &arm.variant.name, &arm.variant.version];
+                self.weight.with_label_values(&labels).set(arm.weight);
+            }
+            for metric in &release.metrics {
+                let directions = [("harm", Some(metric.harm)), ("gate", metric.gate)];
+                for (direction, level) in directions {
+                    let Some(level) = level else { continue };
+                    let labels = [namespace, name, &metric.variant, &metric.name, direction];
+                    self.evidence.with_label_values(&labels).set(level.e);
+                    self.needed.with_label_values(&labels).set(level.needed);
+                }
+                let verdict = verdict(metric.verdict);
+                let labels = [namespace, name, &metric.variant, &metric.name, verdict];
+                self.verdict.with_label_values(&labels).set(1.0);
+            }
+        }
+    }
+
+    /// All of it in Prometheus' text format.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut buffer = Vec::new();
+        // Writing to memory does not fail.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut buffer);
+        String::from_utf8(buffer).unwrap_or_default()
+    }
+}
+
+fn verdict(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Pass => "Pass",
+        Verdict::Fail => "Fail",
+        Verdict::Undecided => "Undecided",
+        Verdict::NoData => "NoData",
+        Verdict::Error => "Error",
+    }
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
+    IntCounterVec::new(Opts::new(name, help), labels)
+}
+
+fn gauges(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
+    GaugeVec::new(Opts::new(name, help), labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_metrics_register_and_show() {
+        let metrics = Metrics::new().unwrap();
+        metrics.leads(true);
+        metrics.api_error("status", "conflict");
+        let text = metrics.text();
+        assert!(text.contains("serin_controller_leader 1"), "{text}");
+        assert!(text.contains(r#"reason="conflict""#), "{text}");
+    }
+}

@@ -1,0 +1,152 @@
+//! Events: what happened to a rollout, where `kubectl describe` shows it.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+
+use super::fleet::Fleet;
+use super::names;
+use crate::api::{API_VERSION, KIND};
+use crate::driver::chain;
+use crate::rollout::{HoldReason, Outcome, Record, Release, Stage};
+use crate::validate::RolloutName;
+
+/// What was told of a rollout so far.
+#[derive(Clone, Debug, PartialEq)]
+struct Told {
+    started: Timestamp,
+    number: u64,
+    stage: Stage,
+    weight: f64,
+    held: Option<HoldReason>,
+}
+
+impl Told {
+    fn of(release: &Release) -> Self {
+        Self {
+            started: release.started,
+            number: release.records.last().map_or(0, |record| record.number),
+            stage: release.stage,
+            weight: release.weight(),
+            held: release.hold.as_ref().map(|hold| hold.reason),
+        }
+    }
+}
+
+/// Why an event is told, in one word that tools can match.
+fn reason(before: Option<&Told>, release: &Release, last: bool) -> &'static str {
+    let Some(before) = before else {
+        return "ReleaseStarted";
+    };
+    match release.outcome {
+        Some(Outcome::Succeeded) if last => return "ReleaseSucceeded",
+        Some(Outcome::RolledBack) if last => return "RolledBack",
+        Some(Outcome::Concluded) if last => return "TestConcluded",
+        _ => {}
+    }
+    if before.stage != release.stage {
+        return match release.stage {
+            Stage::Step(_) => "StepCompleted",
+            Stage::Soak => "Soaking",
+            Stage::MoveDefault => "DefaultRouteMoved",
+            Stage::DropHeader => "HeaderDropped",
+        };
+    }
+    match release.hold.as_ref().map(|hold| hold.reason) {
+        held if held == before.held => {}
+        Some(HoldReason::Approval) => return "ApprovalWanted",
+        Some(HoldReason::Paused) => return "Paused",
+        Some(HoldReason::Deadline) => return "DeadlinePassed",
+        Some(HoldReason::Failure) => return "Failing",
+        None => return "Resumed",
+    }
+    if (before.weight - release.weight()).abs() > f64::EPSILON {
+        return "WeightChanged";
+    }
+    "Noted"
+}
+
+/// Tells of every line of every release once. What was told before a restart is not told again.
+pub(super) struct Announcer {
+    recorder: Recorder,
+    told: HashMap<RolloutName, Told>,
+    begun: bool,
+}
+
+impl Announcer {
+    pub(super) fn new(client: kube::Client, identity: &str) -> Self {
+        let reporter = Reporter {
+            controller: names::GROUP.to_owned(),
+            instance: Some(identity.to_owned()),
+        };
+        Self {
+            recorder: Recorder::new(client, reporter),
+            told: HashMap::new(),
+            begun: false,
+        }
+    }
+
+    pub(super) async fn announce(&mut self, fleet: &Fleet) {
+        let mut events = Vec::new();
+        for (name, uid, managed) in fleet.managed() {
+            let Some(release) = &managed.state.release else {
+                continue;
+            };
+            let now = Told::of(release);
+            let before = self.told.get(name);
+            if before == Some(&now) {
+                continue;
+            }
+            let same = before.filter(|before| before.started == now.started);
+            let from = same.map_or(0, |before| before.number);
+            let fresh: Vec<_> = release
+                .records
+                .iter()
+                .filter(|record| record.number > from)
+                .collect();
+            if self.begun || managed.view.proxies.is_some() {
+                let count = fresh.len();
+                for (position, record) in fresh.into_iter().enumerate() {
+                    let reason = reason(same, release, position + 1 == count);
+                    events.push((reference(name, uid), event(record, reason)));
+                }
+            }
+            self.told.insert(name.clone(), now);
+        }
+        self.begun = true;
+        for (reference, event) in events {
+            // An event that is lost is a line in the log as well.
+            if let Err(error) = self.recorder.publish(&event, &reference).await {
+                tracing::debug!(error = chain(&error), "an event was not taken");
+            }
+        }
+    }
+}
+
+fn event(record: &Record, reason: &str) -> Event {
+    let bad = matches!(reason, "RolledBack" | "Failing" | "DeadlinePassed");
+    Event {
+        type_: if bad {
+            EventType::Warning
+        } else {
+            EventType::Normal
+        },
+        reason: reason.to_owned(),
+        note: Some(record.message.chars().take(1_000).collect()),
+        action: "Release".to_owned(),
+        secondary: None,
+    }
+}
+
+fn reference(name: &RolloutName, uid: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(API_VERSION.to_owned()),
+        kind: Some(KIND.to_owned()),
+        name: Some(name.name.clone()),
+        namespace: Some(name.namespace.clone()),
+        uid: Some(uid.to_owned()),
+        ..ObjectReference::default()
+    }
+}

@@ -1,0 +1,427 @@
+//! The loop: changes and Prometheus' word in, writes out. All decisions are made in [`Fleet`].
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use jiff::Timestamp;
+use kube::Client as Kube;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::apply::{Faults, Term, Writer};
+use super::fleet::{Fleet, Settings};
+use super::lease::{self, Candidate};
+use super::metrics::Metrics;
+use super::notes::Announcer;
+use super::object::Kind;
+use super::watch::{Change, Present, Source, start};
+use crate::driver::{Sight, World, chain};
+use crate::endpoint::{self, Board, Snapshot};
+use crate::prometheus::{Client, Selectors};
+
+/// Changes that wait to be looked at.
+const QUEUE: usize = 1_024;
+/// Writes at once: the API server's default share of a client is about that.
+const AT_ONCE: usize = 16;
+/// How long open connections may take to end.
+const GRACE: Duration = Duration::from_secs(2);
+/// Metrics of every rollout and live numbers are made this often: nobody scrapes more.
+const SHOWN_EVERY: Duration = Duration::from_secs(1);
+
+/// Settings of a controller in a cluster.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What decides.
+    pub settings: Settings,
+    /// Kinds of plugin objects that this installation does not write: what is left of them must go.
+    pub other_kinds: Vec<Kind>,
+    /// Which scrape targets are the proxies.
+    pub selectors: Selectors,
+    /// Namespace of the installation: the Lease is there.
+    pub namespace: String,
+    /// Namespaces whose resources are looked at; empty: all.
+    pub watched: Vec<String>,
+    /// Rhythm of the decisions.
+    pub tick: Duration,
+    /// Name of this controller among its like.
+    pub identity: String,
+    /// Where the endpoint listens.
+    pub listen: SocketAddr,
+    /// Where others reach it; `None`: as it listens.
+    pub address: Option<String>,
+    /// Whether others may run beside it.
+    pub leader_election: bool,
+    /// See [`Faults`].
+    pub faults: Option<u64>,
+}
+
+/// Why the controller cannot start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The endpoint.
+    #[error("failed to listen on {address}: choose another with --listen")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The endpoint stopped.
+    #[error("failed to serve the status endpoint")]
+    Serve(#[source] std::io::Error),
+    /// Metrics.
+    #[error("failed to register the metrics")]
+    Metrics(#[source] prometheus::Error),
+    /// A task ended that must not.
+    #[error("a watch ended by itself, which is a mistake of ours")]
+    Watch,
+}
+
+/// Runs until `shutdown`. Everything that matters is in the cluster, so it may as well be killed.
+///
+/// # Errors
+/// [`ClusterError`] when it cannot start, or its endpoint breaks.
+pub async fn run(
+    options: Options,
+    kube: Kube,
+    prometheus: Client,
+    shutdown: CancellationToken,
+) -> Result<(), ClusterError> {
+    let listen = |source| ClusterError::Listen {
+        address: options.listen,
+        source,
+    };
+    let listener = TcpListener::bind(options.listen).await.map_err(listen)?;
+    let local = listener.local_addr().map_err(listen)?;
+    let address = options.address.clone();
+    let address = address.unwrap_or_else(|| format!("http://{local}"));
+    let metrics = Metrics::new().map_err(ClusterError::Metrics)?;
+    let board = Board::default();
+    let text = metrics.clone();
+    let mut server = tokio::spawn(endpoint::serve(
+        listener,
+        endpoint::Shown {
+            board: board.clone(),
+            metrics: Some(std::sync::Arc::new(move || text.text())),
+        },
+        shutdown.clone(),
+    ));
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        address,
+        identity = options.identity,
+        "controller started"
+    );
+
+    let (term_sender, term) = watch::channel::<Term>(None);
+    let mut candidate =
+        Candidate::new(&kube, &options.namespace, options.identity.clone(), address);
+    let campaign = campaign(&options, &mut candidate, &term_sender, &board, &shutdown);
+    let lead = async {
+        loop {
+            let mut leading = term.clone();
+            // The sender lives as long as this future does.
+            let _ = leading.wait_for(Option::is_some).await;
+            metrics.leads(true);
+            tracing::info!("leads from here on");
+            let ended = lead(&options, &kube, &prometheus, &metrics, &board, &term).await;
+            metrics.leads(false);
+            board.clear();
+            tracing::warn!("leads no more");
+            if let Err(error) = ended {
+                return error;
+            }
+        }
+    };
+    let result = tokio::select! {
+        () = campaign => Ok(()),
+        error = lead => Err(error),
+        served = &mut server => return ended(served),
+    };
+    if options.leader_election
+        && let Err(error) = candidate.release().await
+    {
+        tracing::warn!(
+            error = chain(&error),
+            "the Lease cannot be given up: the next leader waits for its end"
+        );
+    }
+    result?;
+    match tokio::time::timeout(GRACE, &mut server).await {
+        Ok(served) => ended(served),
+        Err(_) => {
+            server.abort();
+            Ok(())
+        }
+    }
+}
+
+fn ended(served: Result<std::io::Result<()>, tokio::task::JoinError>) -> Result<(), ClusterError> {
+    served
+        .map_err(std::io::Error::other)
+        .and_then(|served| served)
+        .map_err(ClusterError::Serve)
+}
+
+/// Renews the Lease, or looks whether it is free, until the end.
+async fn campaign(
+    options: &Options,
+    candidate: &mut Candidate,
+    term: &watch::Sender<Term>,
+    board: &Board,
+    shutdown: &CancellationToken,
+) {
+    if !options.leader_election {
+        // A day is for ever, and is renewed below.
+        loop {
+            term.send_replace(Some(Instant::now() + Duration::from_secs(86_400)));
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_secs(3_600)) => {}
+            }
+        }
+    }
+    loop {
+        // A renewal that hangs must not outlive the term.
+        let renewed = tokio::time::timeout(lease::EVERY * 2, candidate.renew()).await;
+        match renewed {
+            Ok(Ok(Some(until))) => {
+                board.follow(None);
+                term.send_replace(Some(until));
+            }
+            Ok(Ok(None)) => {
+                board.follow(candidate.leader.clone());
+                term.send_replace(None);
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    error = chain(&error),
+                    "the Lease cannot be renewed; tried again"
+                );
+            }
+            Err(_) => tracing::warn!("the Lease cannot be renewed in time; tried again"),
+        }
+        let over = term.borrow().is_some_and(|until| Instant::now() >= until);
+        if over {
+            term.send_replace(None);
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(lease::EVERY) => {}
+        }
+    }
+}
+
+/// From the first list to the end of the term.
+async fn lead(
+    options: &Options,
+    kube: &Kube,
+    prometheus: &Client,
+    metrics: &Metrics,
+    board: &Board,
+    term: &watch::Receiver<Term>,
+) -> Result<(), ClusterError> {
+    let mut kinds = vec![
+        Kind::DestinationRule,
+        Kind::VirtualService,
+        options.settings.kind,
+    ];
+    kinds.extend(&options.other_kinds);
+    let (sender, mut changes) = mpsc::channel(QUEUE);
+    let (mut watches, mut incomplete) = start(kube, &kinds, &options.watched, &sender);
+    let faults = Faults::new(options.faults);
+    let writer = Writer::new(kube.clone(), term.clone(), metrics.clone(), faults);
+    let mut announcer = Announcer::new(kube.clone(), &options.identity);
+    let mut fleet = Fleet::new(options.settings.clone());
+    let mut waiting: Vec<Change> = Vec::new();
+    let mut ticks = tokio::time::interval(options.tick);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looks = tokio::task::JoinSet::new();
+    let mut shown = Instant::now();
+    let mut leading = term.clone();
+    loop {
+        let mut due = false;
+        tokio::select! {
+            biased;
+            _ = leading.wait_for(Option::is_none) => return Ok(()),
+            Some(_) = watches.join_next() => return Err(ClusterError::Watch),
+            change = changes.recv() => {
+                let Some(change) = change else {
+                    return Err(ClusterError::Watch);
+                };
+                waiting.push(change);
+                // Everything that is there already, in one go.
+                while waiting.len() < QUEUE && let Ok(change) = changes.try_recv() {
+                    waiting.push(change);
+                }
+            }
+            Some(world) = looks.join_next() => {
+                let Ok(world): Result<World, _> = world else { continue };
+                let begun = Instant::now();
+                let now = Timestamp::now();
+                metrics.looked(!matches!(&world.proxies, Some(Err(_))));
+                fleet.tick(&world, now);
+                metrics.tick(begun.elapsed());
+                due = true;
+            }
+            _ = ticks.tick() => due = incomplete.is_empty(),
+        }
+        let now = Timestamp::now();
+        let news = !waiting.is_empty();
+        for change in waiting.drain(..) {
+            take_in(&mut fleet, change, &mut incomplete, now);
+        }
+        if !incomplete.is_empty() {
+            // On half a picture everything else would seem to be gone.
+            continue;
+        }
+        if news {
+            fleet.answer(now);
+        }
+        if due && looks.is_empty() {
+            let (client, selectors) = (prometheus.clone(), options.selectors.clone());
+            let (asks, grid) = (fleet.asks(), options.settings.grid);
+            if asks.is_empty() {
+                fleet.tick(&World::default(), now);
+            } else if !news {
+                looks.spawn(async move {
+                    let sight = Sight {
+                        grid,
+                        selectors: &selectors,
+                    };
+                    World::look(&client, &sight, asks, Timestamp::now()).await
+                });
+            }
+        }
+        perform(&mut fleet, &writer, now).await;
+        for id in fleet.drifted() {
+            metrics.drifted(id.kind.name());
+            tracing::warn!(%id, "somebody changed it; it is as it should be again");
+        }
+        announcer.announce(&fleet).await;
+        if news || shown.elapsed() >= SHOWN_EVERY {
+            shown = Instant::now();
+            show(&fleet, metrics, board);
+        }
+    }
+}
+
+fn take_in(fleet: &mut Fleet, change: Change, incomplete: &mut BTreeSet<Source>, now: Timestamp) {
+    match change {
+        Change::Resource(resource) => fleet.resource(&resource, now),
+        Change::ResourceGone(name) => fleet.resource_gone(&name),
+        Change::Object(id, object) => fleet.object(id, Some(*object)),
+        Change::ObjectGone(id) => fleet.object(id, None),
+        Change::Complete(source, present) => {
+            let namespace = source.namespace.clone();
+            match present {
+                Present::Resources(there) => fleet.only(namespace.as_deref(), &there),
+                Present::Objects(there) => {
+                    if let Some(kind) = source.kind {
+                        fleet.only_objects(kind, namespace.as_deref(), &there);
+                    }
+                }
+            }
+            incomplete.remove(&source);
+        }
+    }
+}
+
+/// Everything that is to be written, in the order that loses nothing. What fails is tried again with a later tick, each
+/// resource for itself.
+async fn perform(fleet: &mut Fleet, writer: &Writer, now: Timestamp) {
+    let added = fleet.finalizers_to_add(now);
+    finalizers(fleet, writer, added, true, now).await;
+    let first = fleet.statuses_first(now);
+    statuses(fleet, writer, first, now).await;
+    fleet.show_descents();
+    // Each round writes what the one before made possible: subsets, routes, and then what leads nowhere any more.
+    for _ in 0..3 {
+        let writes = fleet.route_writes(now);
+        if writes.is_empty() {
+            break;
+        }
+        for kind in [Kind::DestinationRule, Kind::VirtualService] {
+            let of_kind = writes.iter().filter(|it| it.object.id.kind == kind);
+            objects(fleet, writer, of_kind.cloned().collect(), now).await;
+        }
+    }
+    // A moment without any plugin is a moment on the live version; one with two counts every request twice.
+    for (id, version) in fleet.plugins_to_delete(now) {
+        let became = writer.delete(&id, &version).await;
+        fleet.object_deleted(&id, became, now);
+    }
+    let plugins = fleet.plugin_writes(now);
+    objects(fleet, writer, plugins, now).await;
+    let after = fleet.statuses_after(now);
+    statuses(fleet, writer, after, now).await;
+    let removed = fleet.finalizers_to_remove(now);
+    finalizers(fleet, writer, removed, false, now).await;
+}
+
+async fn statuses(
+    fleet: &mut Fleet,
+    writer: &Writer,
+    writes: Vec<super::fleet::StatusWrite>,
+    now: Timestamp,
+) {
+    let mut results = futures::stream::iter(writes)
+        .map(|write| async move {
+            let became = writer.status(&write).await;
+            (write, became)
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some((write, became)) = results.next().await {
+        fleet.status_written(write, became, now);
+    }
+}
+
+async fn objects(
+    fleet: &mut Fleet,
+    writer: &Writer,
+    writes: Vec<super::fleet::ObjectWrite>,
+    now: Timestamp,
+) {
+    let mut results = futures::stream::iter(writes)
+        .map(|write| async move {
+            let became = writer.object(&write).await;
+            (write.object.id, became)
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some((id, became)) = results.next().await {
+        fleet.object_written(&id, became, now);
+    }
+}
+
+async fn finalizers(
+    fleet: &mut Fleet,
+    writer: &Writer,
+    writes: Vec<(crate::validate::RolloutName, String)>,
+    wanted: bool,
+    now: Timestamp,
+) {
+    let mut results = futures::stream::iter(writes)
+        .map(|(name, version)| async move {
+            let became = writer.finalizer(&name, &version, wanted).await;
+            (name, became)
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some((name, became)) = results.next().await {
+        fleet.finalizer_written(&name, became, now);
+    }
+}
+
+fn show(fleet: &Fleet, metrics: &Metrics, board: &Board) {
+    let rollouts = fleet.statuses();
+    metrics.sizes(fleet.sizes(), fleet.generation());
+    metrics.rollouts(&rollouts);
+    board.post(Snapshot {
+        rollouts,
+        problems: fleet.problems(),
+        generation: fleet.generation(),
+    });
+}

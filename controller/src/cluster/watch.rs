@@ -1,0 +1,223 @@
+//! Watches: what changes on the API server, as one stream.
+
+use std::collections::BTreeSet;
+
+use futures::{StreamExt, TryStreamExt};
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Client};
+use serde_json::Value;
+use tokio::sync::mpsc::Sender;
+use tokio::task::JoinSet;
+
+use super::object::{Kind, ObjectId};
+use super::resource::ModelRollout;
+use super::routes;
+use crate::validate::RolloutName;
+
+/// Which watch: a kind in a namespace, or in all.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Source {
+    /// `None`: our own resources.
+    pub kind: Option<Kind>,
+    /// `None`: all namespaces.
+    pub namespace: Option<String>,
+}
+
+/// A change.
+#[derive(Debug)]
+pub enum Change {
+    /// A resource is like this now.
+    Resource(Box<ModelRollout>),
+    /// A resource is gone.
+    ResourceGone(RolloutName),
+    /// An object is like this now.
+    Object(ObjectId, Box<Value>),
+    /// An object is gone.
+    ObjectGone(ObjectId),
+    /// A watch has told everything that there is: of its kind and namespace there is nothing else.
+    Complete(Source, Present),
+}
+
+/// What a watch found there.
+#[derive(Debug)]
+pub enum Present {
+    /// Resources.
+    Resources(BTreeSet<RolloutName>),
+    /// Objects.
+    Objects(BTreeSet<ObjectId>),
+}
+
+/// The resource of a kind, as URLs have it.
+#[must_use]
+pub fn api_resource(kind: Kind) -> ApiResource {
+    let (group, version) = kind
+        .api_version()
+        .split_once('/')
+        .unwrap_or(("", kind.api_version()));
+    ApiResource {
+        group: group.to_owned(),
+        version: version.to_owned(),
+        api_version: kind.api_version().to_owned(),
+        kind: kind.name().to_owned(),
+        plural: kind.plural().to_owned(),
+    }
+}
+
+/// Starts every watch; they end with the set. Errors are told in the log and tried again: a watch that has expired (410)
+/// lists anew.
+#[must_use]
+pub fn start(
+    client: &Client,
+    kinds: &[Kind],
+    namespaces: &[String],
+    changes: &Sender<Change>,
+) -> (JoinSet<()>, BTreeSet<Source>) {
+    let mut tasks = JoinSet::new();
+    let mut sources = BTreeSet::new();
+    let everywhere = [None];
+    let named: Vec<_> = namespaces.iter().cloned().map(Some).collect();
+    let places: &[Option<String>] = if named.is_empty() {
+        &everywhere
+    } else {
+        &named
+    };
+    for namespace in places {
+        let source = Source {
+            kind: None,
+            namespace: namespace.clone(),
+        };
+        sources.insert(source.clone());
+        let api = match namespace {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        };
+        tasks.spawn(resources(api, source, changes.clone()));
+        for &kind in kinds {
+            let resource = api_resource(kind);
+            let source = Source {
+                kind: Some(kind),
+                namespace: namespace.clone(),
+            };
+            sources.insert(source.clone());
+            let api = match namespace {
+                Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+                None => Api::all_with(client.clone(), &resource),
+            };
+            tasks.spawn(objects(api, kind, source, changes.clone()));
+        }
+    }
+    (tasks, sources)
+}
+
+async fn resources(api: Api<ModelRollout>, source: Source, changes: Sender<Change>) {
+    let mut there = BTreeSet::new();
+    let mut stream = watch(api, watcher::Config::default())
+        .default_backoff()
+        .boxed();
+    while let Some(event) = next(&mut stream, "ModelRollout").await {
+        let change = match event {
+            Event::Init => {
+                there = BTreeSet::new();
+                continue;
+            }
+            Event::InitApply(resource) => {
+                there.extend(name(&resource));
+                Change::Resource(Box::new(resource))
+            }
+            Event::Apply(resource) => Change::Resource(Box::new(resource)),
+            Event::Delete(resource) => match name(&resource) {
+                Some(name) => Change::ResourceGone(name),
+                None => continue,
+            },
+            Event::InitDone => Change::Complete(
+                source.clone(),
+                Present::Resources(std::mem::take(&mut there)),
+            ),
+        };
+        if changes.send(change).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn objects(api: Api<DynamicObject>, kind: Kind, source: Source, changes: Sender<Change>) {
+    let mut there = BTreeSet::new();
+    // Of subsets only our own matter.
+    let config = match kind {
+        Kind::DestinationRule => watcher::Config::default().labels(&routes::ours()),
+        _ => watcher::Config::default(),
+    };
+    let mut stream = watch(api, config).default_backoff().boxed();
+    while let Some(event) = next(&mut stream, kind.name()).await {
+        let change = match event {
+            Event::Init => {
+                there = BTreeSet::new();
+                continue;
+            }
+            Event::InitApply(object) => {
+                let Some(id) = id(kind, &object) else {
+                    continue;
+                };
+                there.insert(id.clone());
+                changed(id, object)
+            }
+            Event::Apply(object) => match id(kind, &object) {
+                Some(id) => changed(id, object),
+                None => continue,
+            },
+            Event::Delete(object) => match id(kind, &object) {
+                Some(id) => Change::ObjectGone(id),
+                None => continue,
+            },
+            Event::InitDone => {
+                Change::Complete(source.clone(), Present::Objects(std::mem::take(&mut there)))
+            }
+        };
+        if changes.send(change).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn next<K>(
+    stream: &mut (impl futures::Stream<Item = watcher::Result<Event<K>>> + Unpin),
+    what: &str,
+) -> Option<Event<K>> {
+    loop {
+        match stream.try_next().await {
+            Ok(event) => return event,
+            Err(error) => {
+                let error = crate::driver::chain(&error);
+                tracing::warn!(what, error, "a watch broke off; it begins anew");
+            }
+        }
+    }
+}
+
+fn changed(id: ObjectId, object: DynamicObject) -> Change {
+    Change::Object(id, Box::new(value(object)))
+}
+
+/// Without what only the server needs, which is more than the rest.
+#[must_use]
+pub fn value(mut object: DynamicObject) -> Value {
+    object.metadata.managed_fields = None;
+    serde_json::to_value(object).unwrap_or_default()
+}
+
+fn id(kind: Kind, object: &DynamicObject) -> Option<ObjectId> {
+    Some(ObjectId {
+        kind,
+        namespace: object.metadata.namespace.clone()?,
+        name: object.metadata.name.clone()?,
+    })
+}
+
+fn name(resource: &ModelRollout) -> Option<RolloutName> {
+    Some(RolloutName {
+        namespace: resource.metadata.namespace.clone()?,
+        name: resource.metadata.name.clone()?,
+    })
+}
