@@ -15,6 +15,7 @@ use serin_filter_core::split::{BUCKETS, BucketTable, rebalance};
 
 use super::installation::{Cluster, Folder, Inner, Installation, InstallationArgs, inner};
 use super::wanted::Wanted;
+use crate::cluster::plugin::config_in;
 use crate::render::{self, Arms, plugin_config};
 use crate::rollout::{RolloutState, Stage};
 use crate::source::parse;
@@ -28,7 +29,7 @@ pub(super) struct ExplainArgs {
     name: Option<Wanted>,
     #[command(flatten)]
     installation: InstallationArgs,
-    /// A plugin config (JSON), or an ecds.json or WasmPlugin (JSON) that holds one, instead
+    /// A plugin config instead, or an ecds.json, WasmPlugin or TrafficExtension that holds one (JSON)
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     config: Option<PathBuf>,
     /// A rollout file instead, as its release would begin
@@ -229,17 +230,21 @@ fn of_config(path: &Path, name: Option<&Wanted>) -> anyhow::Result<Question> {
     let text = std::fs::read_to_string(path).with_context(|| format!("failed to read '{file}'"))?;
     let json: Value = serde_json::from_str(&text).with_context(|| {
         format!(
-            "'{file}' is no JSON: give a plugin config, an ecds.json, or a WasmPlugin as 'kubectl get -o json' prints \
+            "'{file}' is no JSON: give a plugin config, an ecds.json, or a WasmPlugin or TrafficExtension as 'kubectl get -o json' prints \
              it (--file reads rollout files)"
         )
     })?;
-    let of_plugin = json.pointer("/spec/pluginConfig").map(Value::to_string);
-    let config = plugin_config(&json)
-        .or(of_plugin.as_deref())
-        .unwrap_or(&text);
-    let config = FilterConfig::parse(config.as_bytes()).with_context(|| {
-        format!("'{file}' is no plugin config, and no ecds.json or WasmPlugin that holds one")
-    })?;
+    let config = match config_in(&json) {
+        Some(config) => config,
+        None => {
+            let config = plugin_config(&json).unwrap_or(&text);
+            FilterConfig::parse(config.as_bytes()).with_context(|| {
+                format!(
+                    "'{file}' is no plugin config, and no ecds.json, WasmPlugin or TrafficExtension that holds one"
+                )
+            })?
+        }
+    };
     let name = name.map(Wanted::to_string);
     let name = name.as_deref();
     let meant = |it: &&RolloutConfig| {

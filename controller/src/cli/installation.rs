@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 
-pub(super) use cluster::{Cluster, inner};
+pub(super) use cluster::{Cluster, connection, inner};
 pub(super) use folder::Folder;
 
 use super::wanted::Wanted;

@@ -27,6 +27,7 @@ use crate::validate::RolloutName;
 use live::Live;
 use words::Server;
 
+pub(in crate::cli) use config::connection;
 pub(in crate::cli) use objects::inner;
 
 /// How long one answer may take.
@@ -56,7 +57,9 @@ impl std::fmt::Debug for Cluster {
 impl Cluster {
     /// Reads the kubeconfig; the API server is not asked yet.
     pub(super) async fn open(args: &InstallationArgs) -> anyhow::Result<Self> {
-        let config = config::load(args).await?;
+        let mut config = connection(args.kubeconfig.as_deref(), args.context.clone()).await?;
+        // What is wrong is said to a person, who tries again, and not hidden behind a long wait.
+        config.default_retry = false;
         let server = Server(config.cluster_url.to_string());
         let namespace = args
             .namespace
@@ -244,14 +247,23 @@ impl Follower<'_> {
     /// How things stand now.
     pub(in crate::cli) async fn look(&mut self) -> anyhow::Result<Known> {
         self.take_events().await;
-        let live = self.cluster.live(self.wanted.as_ref()).await;
-        let objects = self.store.state();
-        let mut known = Cluster::known(objects.iter().map(AsRef::as_ref), live);
-        if self.wanted.is_some() && known.rollouts.is_empty() && self.trouble.is_none() {
+        let mut known = self.watched().await;
+        if let Some(trouble) = &self.trouble {
+            // Whoever may not watch may ask; and a watch that goes on again does not say so before something changes.
+            match self.cluster.look(self.wanted.as_ref()).await {
+                Ok(asked) => known = asked,
+                Err(_) => known.warning = Some(trouble.clone()),
+            }
+        } else if self.wanted.is_some() && known.rollouts.is_empty() {
             bail!("the rollout was deleted");
         }
-        known.warning = self.trouble.clone().or(known.warning);
         Ok(known)
+    }
+
+    async fn watched(&self) -> Known {
+        let live = self.cluster.live(self.wanted.as_ref()).await;
+        let objects = self.store.state();
+        Cluster::known(objects.iter().map(AsRef::as_ref), live)
     }
 
     /// Waits until something has changed, or as long as live numbers may be old.

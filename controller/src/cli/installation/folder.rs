@@ -36,9 +36,10 @@ impl Folder {
 
     pub(super) async fn look(&self, wanted: Option<&Wanted>) -> anyhow::Result<Known> {
         let (snapshot, warning) = self.ask().await?;
+        let named = wanted.is_some_and(|wanted| wanted.namespace.is_some());
         let within = |status: &Status| {
             let namespace = self.namespace.as_ref();
-            namespace.is_none_or(|it| *it == status.name.namespace)
+            named || namespace.is_none_or(|it| *it == status.name.namespace)
         };
         let mut rollouts: Vec<_> = snapshot.rollouts.into_iter().filter(within).collect();
         if let Some(wanted) = wanted {

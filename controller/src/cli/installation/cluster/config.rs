@@ -1,50 +1,50 @@
 //! From flags and kubeconfig to a connection.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::anyhow;
 use kube::Config;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
 
-use crate::cli::installation::InstallationArgs;
-
-/// A person waits.
+/// An API server that is there takes milliseconds.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// The connection that the flags name, else the kubeconfig's, else that of a pod's service account.
-pub(super) async fn load(args: &InstallationArgs) -> anyhow::Result<Config> {
+pub(in crate::cli) async fn connection(
+    kubeconfig: Option<&Path>,
+    context: Option<String>,
+) -> anyhow::Result<Config> {
+    let named = kubeconfig.is_some() || context.is_some();
     let options = KubeConfigOptions {
-        context: args.context.clone(),
+        context,
         ..KubeConfigOptions::default()
     };
-    let found = match &args.kubeconfig {
+    let found = match kubeconfig {
         Some(file) => match Kubeconfig::read_from(file) {
             Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
             Err(error) => Err(error),
         },
         None => Config::from_kubeconfig(&options).await,
     };
-    let named = args.kubeconfig.is_some() || args.context.is_some();
     let mut config = match found {
         Ok(config) => config,
-        Err(error) if named => return Err(plain(error, args)),
+        Err(error) if named => return Err(plain(error, kubeconfig.is_some())),
         Err(error) => match Config::incluster() {
             Ok(config) => config,
-            Err(_) => return Err(plain(error, args)),
+            Err(_) => return Err(plain(error, kubeconfig.is_some())),
         },
     };
     config.connect_timeout = Some(CONNECT);
-    // What is wrong is said to a person, who tries again, and not hidden behind a long wait.
-    config.default_retry = false;
     Ok(config)
 }
 
-fn plain(error: KubeconfigError, args: &InstallationArgs) -> anyhow::Error {
+fn plain(error: KubeconfigError, named: bool) -> anyhow::Error {
     match error {
         KubeconfigError::ReadConfig(reason, path)
             if reason.kind() == std::io::ErrorKind::NotFound =>
         {
-            if args.kubeconfig.is_some() {
+            if named {
                 anyhow!("there is no kubeconfig '{}'", path.display())
             } else {
                 anyhow!(
@@ -86,7 +86,7 @@ mod tests {
             let reason = std::io::Error::from(std::io::ErrorKind::NotFound);
             KubeconfigError::ReadConfig(reason, "/home/ann/.kube/config".into())
         };
-        let said = plain(missing(), &InstallationArgs::default()).to_string();
+        let said = plain(missing(), false).to_string();
         for word in [
             "--standalone DIR",
             "SERIN_STANDALONE",
@@ -95,12 +95,8 @@ mod tests {
         ] {
             assert!(said.contains(word), "{said}");
         }
-        let named = InstallationArgs {
-            kubeconfig: Some("/home/ann/.kube/config".into()),
-            ..InstallationArgs::default()
-        };
         assert_eq!(
-            plain(missing(), &named).to_string(),
+            plain(missing(), true).to_string(),
             "there is no kubeconfig '/home/ann/.kube/config'"
         );
     }
@@ -110,7 +106,7 @@ mod tests {
         let text = "users:\n- {name: ann, user: {token: hunter2, [}}";
         let error = Kubeconfig::from_yaml(text).unwrap_err();
         assert!(error.to_string().contains("hunter2"), "{error}");
-        let said = plain(error, &InstallationArgs::default()).to_string();
+        let said = plain(error, false).to_string();
         assert!(
             said.contains("line 2") && !said.contains("hunter2"),
             "{said}"
@@ -120,7 +116,7 @@ mod tests {
     #[test]
     fn a_wrong_context_says_how_the_right_one_is_found() {
         let error = KubeconfigError::LoadContext("prd".to_owned());
-        let said = plain(error, &InstallationArgs::default()).to_string();
+        let said = plain(error, false).to_string();
         assert!(
             said.contains("'prd'") && said.contains("get-contexts"),
             "{said}"
