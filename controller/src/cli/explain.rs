@@ -7,7 +7,7 @@ mod request;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use serde_json::Value;
 use serin_filter_core::config::{FilterConfig, RolloutConfig};
@@ -132,10 +132,12 @@ pub(super) async fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         (Some(path), _) => of_config(path, name)?,
         (None, Some(path)) => of_rollout_file(path, name)?,
         (None, None) => {
-            let installation = Installation::open(&args.installation).await.context(
-                "say --config FILE for a plugin config, --file ROLLOUT.yaml for a rollout that has not begun, or which \
-                 installation is meant",
-            )?;
+            let installation = Installation::open(&args.installation).await.map_err(|error| {
+                anyhow!(
+                    "{error:#}; or explain a plugin config (--config FILE) or a rollout that has not begun (--file \
+                     ROLLOUT.yaml)"
+                )
+            })?;
             match &installation {
                 Installation::Folder(folder) => of_folder(folder, name)?,
                 Installation::Cluster(cluster) => of_cluster(cluster, name).await?,

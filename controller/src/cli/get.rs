@@ -74,8 +74,10 @@ pub(super) fn none(installation: &Installation) -> String {
 
 /// Says on stderr what stands beside the rollouts.
 pub(super) fn remark(known: &Known) {
-    let mistakes = known.rollouts.iter();
-    let mistakes = mistakes.filter_map(|seen| file_problem(&seen.status));
+    let mistakes = known.rollouts.iter().filter_map(|seen| {
+        let problem = file_problem(&seen.status)?;
+        Some(format!("{}: {problem}", seen.status.name))
+    });
     for problem in mistakes.chain(known.remarks()) {
         eprintln!("{}: {problem}", invocation::name());
     }

@@ -103,7 +103,7 @@ impl Cluster {
             // Without rollouts there is nothing whose numbers could be missed.
             warning: live.warning.filter(|_| !rollouts.is_empty()),
             rollouts,
-            problems: live.problems,
+            problems: Vec::new(),
         }
     }
 

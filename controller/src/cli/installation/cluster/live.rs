@@ -23,7 +23,6 @@ const ROLE: &str = "serin-live";
 #[derive(Debug, Default)]
 pub(super) struct Live {
     pub(super) rollouts: Vec<Status>,
-    pub(super) problems: Vec<String>,
     /// Why it says nothing.
     pub(super) warning: Option<String>,
 }
@@ -44,10 +43,10 @@ impl Cluster {
             }
             _ => {
                 let all: Result<Snapshot, _> = self.ask("").await;
+                // Its problems are those of resources, which say them themselves.
                 all.map(|snapshot| Live {
                     rollouts: snapshot.rollouts,
-                    problems: snapshot.problems,
-                    warning: None,
+                    ..Live::default()
                 })
             }
         };
