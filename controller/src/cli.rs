@@ -64,9 +64,15 @@ enum Command {
     /// Show rollouts live, until Ctrl-C
     Watch(watch::WatchArgs),
     /// Show all rollouts, one line each
+    ///
+    /// Of all namespaces, unless -n names one. AGE is the resource's, as kubectl shows it; in a folder it counts from the
+    /// first release that is remembered.
     List(list::ListArgs),
     /// Wait for the end of a release; the exit code says how it ended
-    #[command(long_about = None)]
+    ///
+    /// Each change is told. Exit codes: 0 the new version is live, or the test is concluded; 1 it was rolled back, or the
+    /// rollout is not in force because of a mistake in it; 2 it still goes on when the time is over, or nobody knows (no
+    /// such rollout, no cluster). In a cluster an end counts only once the controller has read the latest edit.
     Status(status::StatusArgs),
     /// Show what happened to a rollout, and its releases before
     History(history::HistoryArgs),
@@ -93,6 +99,9 @@ enum Command {
     /// Go on after a pause
     Resume(action::ActionArgs),
     /// Print what makes a shell complete commands
+    ///
+    /// Source it: 'source <(serin completion bash)'. For 'kubectl serin' kubectl itself completes, by a program
+    /// 'kubectl_complete-serin' on the PATH: link it to this program, as 'kubectl-serin' is.
     Completion(completion::CompletionArgs),
 }
 

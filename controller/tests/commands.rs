@@ -454,6 +454,11 @@ fn status_says_by_another_code_that_nobody_knows() {
         );
     }
     assert_eq!(serin(&["status", "nobody"], &[]).status.code(), Some(2));
+    let help = serin(&["status", "--help"], &[]);
+    assert!(
+        out(&help).contains("Exit codes: 0 the new version is live"),
+        "{help:?}"
+    );
 }
 
 #[test]

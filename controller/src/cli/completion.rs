@@ -7,8 +7,6 @@ use clap_complete::Shell;
 
 use super::Cli;
 
-/// Source what this prints: 'source <(serin completion bash)'. For 'kubectl serin', kubectl itself completes, with a
-/// program 'kubectl_complete-serin' on the PATH: link it to this program, as 'kubectl-serin' is.
 #[derive(Debug, Args)]
 pub(super) struct CompletionArgs {
     /// Shell that is to complete

@@ -9,8 +9,6 @@ use super::get::{none, remark};
 use super::installation::{Installation, InstallationArgs};
 use super::table::{Column, table};
 
-/// Of all namespaces, unless -n names one. AGE is the resource's; in a folder it counts from the first release that is
-/// remembered.
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
     #[command(flatten)]

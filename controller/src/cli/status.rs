@@ -15,9 +15,6 @@ use crate::rollout::Phase;
 
 const POLL: Duration = Duration::from_secs(1);
 
-/// Waits until the release has ended, and says each change. Exit codes: 0 the new version is live, or the test is
-/// concluded; 1 it was rolled back, or the rollout is not valid and will not begin; 2 it still goes on when the time is
-/// over, or nobody knows (no such rollout, no cluster).
 #[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     /// NAME or NAMESPACE/NAME
