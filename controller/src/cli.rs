@@ -117,16 +117,17 @@ impl Cli {
     }
 }
 
-/// Reads what was typed; ends the program where that is no command, or a question of kubectl.
+/// Reads what was typed; ends the program where that is no command. None: kubectl asked how a command may go on, and has
+/// its answer.
 #[must_use]
-pub fn parse() -> Cli {
+pub fn parse() -> Option<Cli> {
     if let Some(words) = invocation::asked_by_kubectl() {
         completion::answer_kubectl(&words);
-        std::process::exit(0);
+        return None;
     }
     // Else usage lines would name the plugin as nobody types it.
     let command = Cli::command().bin_name(invocation::name());
-    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+    Some(Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit()))
 }
 
 /// Does what was typed; the message of a failure goes to stderr with its causes.

@@ -65,7 +65,7 @@ impl Cluster {
             .namespace
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|error| server.plain(error))?;
+        let client = Client::try_from(config).map_err(|error| server.plain(&error))?;
         Ok(Self {
             client,
             server,
@@ -173,7 +173,7 @@ impl Cluster {
         answer: impl Future<Output = Result<T, kube::Error>>,
     ) -> anyhow::Result<T> {
         match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(answer) => answer.map_err(|error| self.server.plain(error)),
+            Ok(answer) => answer.map_err(|error| self.server.plain(&error)),
             Err(_) => bail!(
                 "the API server at {} has not answered within {PATIENCE:?}",
                 self.server.0

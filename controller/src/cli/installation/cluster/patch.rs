@@ -57,7 +57,7 @@ impl Cluster {
                     bail!("{name} was deleted meanwhile")
                 }
                 Ok(Err(error)) => {
-                    return Err(self.server.plain(error)).context("nothing was changed");
+                    return Err(self.server.plain(&error)).context("nothing was changed");
                 }
                 Err(_) => bail!(
                     "the API server has not answered within {PATIENCE:?}: look with 'get {name}' whether it was done"

@@ -29,8 +29,8 @@ pub(super) fn is_not_installed(error: &anyhow::Error) -> bool {
 
 impl Server {
     /// The error of a request about rollouts.
-    pub(super) fn plain(&self, error: Error) -> anyhow::Error {
-        match &error {
+    pub(super) fn plain(&self, error: &Error) -> anyhow::Error {
+        match error {
             Error::Api(status) if status.code == 404 => NotInstalled(self.0.clone()).into(),
             error => anyhow::anyhow!(self.why(error)),
         }
@@ -40,7 +40,7 @@ impl Server {
         match error {
             watcher::Error::InitialListFailed(error)
             | watcher::Error::WatchStartFailed(error)
-            | watcher::Error::WatchFailed(error) => self.plain(error),
+            | watcher::Error::WatchFailed(error) => self.plain(&error),
             other => anyhow::anyhow!(other),
         }
     }
@@ -163,7 +163,7 @@ mod tests {
     fn why(message: &str, code: u16) -> String {
         let status = Status::failure(message, "x").with_code(code);
         let server = Server("https://api".to_owned());
-        server.plain(Error::Api(status.boxed())).to_string()
+        server.plain(&Error::Api(status.boxed())).to_string()
     }
 
     #[test]
@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn a_cluster_without_serin_is_said_to_be_one() {
         let status = Status::failure("404 page not found", "x").with_code(404);
-        let error = Server("https://api".to_owned()).plain(Error::Api(status.boxed()));
+        let error = Server("https://api".to_owned()).plain(&Error::Api(status.boxed()));
         assert!(is_not_installed(&error), "{error}");
         assert!(error.to_string().contains("--context"), "{error}");
     }

@@ -8,7 +8,7 @@ use crate::report::Verdict;
 use crate::rollout::{Do, Outcome};
 
 /// A resource as the API server has it.
-fn resource(metadata: Value, status: Option<Value>) -> ModelRollout {
+fn resource(metadata: &Value, status: Option<Value>) -> ModelRollout {
     let file: File = source(&in_mesh()).rollout;
     let mut all =
         json!({"name": "fraud", "namespace": "ml", "generation": 2, "resourceVersion": "7"});
@@ -60,7 +60,7 @@ fn a_checkpoint_gives_what_the_controller_would_report() {
         generation: Some(12),
         ..View::default()
     };
-    let seen = seen(&resource(json!({}), Some(written(&state, &view, 2))));
+    let seen = seen(&resource(&json!({}), Some(written(&state, &view, 2))));
     let mut expected = report(Some(&plan), &state, &view);
     // Not part of status: where a person sees it live, the endpoint gives it.
     for condition in &mut expected.conditions {
@@ -78,21 +78,21 @@ fn a_checkpoint_gives_what_the_controller_would_report() {
 #[test]
 fn an_edit_that_the_controller_has_not_read_is_no_news_of_it() {
     let status = written(&started(), &View::default(), 1);
-    let seen = seen(&resource(json!({}), Some(status)));
+    let seen = seen(&resource(&json!({}), Some(status)));
     assert!(!seen.current);
     assert!(seen.notes()[0].contains("has not read the latest edit"));
 }
 
 #[test]
 fn a_resource_without_status_is_pending_and_its_mistakes_are_told_already() {
-    let found = seen(&resource(json!({}), None));
+    let found = seen(&resource(&json!({}), None));
     assert_eq!(found.status.phase, Phase::Pending);
     assert_eq!(
         found.status.message,
         "the controller has not taken it up yet"
     );
     assert!(!found.current);
-    let mut wrong = resource(json!({}), None);
+    let mut wrong = resource(&json!({}), None);
     wrong.spec["strategy"]["canary"]["steps"][0]["weight"] = json!(0);
     let found = seen(&wrong).status;
     assert!(
@@ -114,11 +114,11 @@ fn a_resource_without_status_is_pending_and_its_mistakes_are_told_already() {
 fn what_another_version_wrote_is_shown_as_far_as_it_is_understood() {
     let mut status = written(&started(), &View::default(), 2);
     status["checkpoint"] = json!("{\"from\": \"the future\"}");
-    let found = seen(&resource(json!({}), Some(status))).status;
+    let found = seen(&resource(&json!({}), Some(status))).status;
     assert_eq!(found.phase, Phase::Progressing);
     assert_eq!(found.live.version, "7");
     status = json!({"phase": "Dancing", "checkpoint": "{}"});
-    let found = seen(&resource(json!({}), Some(status))).status;
+    let found = seen(&resource(&json!({}), Some(status))).status;
     assert!(
         found.message.contains("another version"),
         "{}",
@@ -131,16 +131,16 @@ fn an_action_waits_until_its_id_is_among_the_answered() {
     let annotated = |id: &str| json!({"annotations": {"serin.dev/action": action(id)}});
     let mut state = started();
     let status = written(&state, &View::default(), 2);
-    let waits = seen(&resource(annotated("1"), Some(status)));
+    let waits = seen(&resource(&annotated("1"), Some(status)));
     assert_eq!(waits.pending.as_ref().unwrap().by, "ann");
     assert!(waits.notes()[0].contains("pause by ann waits"));
     state.consumed_actions.push("1".to_owned());
     let status = written(&state, &View::default(), 2);
-    let answered = seen(&resource(annotated("1"), Some(status)));
+    let answered = seen(&resource(&annotated("1"), Some(status)));
     assert_eq!(answered.pending, None);
     // What nobody can understand, nobody will answer.
     let nonsense = json!({"annotations": {"serin.dev/action": "pause please"}});
-    assert_eq!(seen(&resource(nonsense, None)).pending, None);
+    assert_eq!(seen(&resource(&nonsense, None)).pending, None);
 }
 
 #[test]
@@ -149,7 +149,7 @@ fn live_numbers_are_taken_unless_they_are_behind_the_resource() {
     let of = |state: &RolloutState| report(Some(&plan), state, &View::default());
     let here = || {
         seen(&resource(
-            json!({}),
+            &json!({}),
             Some(written(&state, &View::default(), 2)),
         ))
     };
@@ -166,7 +166,7 @@ fn live_numbers_are_taken_unless_they_are_behind_the_resource() {
     release.outcome = Some(Outcome::RolledBack);
     release.record(Timestamp::UNIX_EPOCH, "rolled back");
     let mut found = seen(&resource(
-        json!({}),
+        &json!({}),
         Some(written(&ended, &View::default(), 2)),
     ));
     take_live(&mut found, live.clone());
@@ -176,7 +176,7 @@ fn live_numbers_are_taken_unless_they_are_behind_the_resource() {
     let mut answered = state.clone();
     answered.consumed_actions.push("1".to_owned());
     let mut found = seen(&resource(
-        json!({}),
+        &json!({}),
         Some(written(&answered, &View::default(), 2)),
     ));
     take_live(&mut found, live);
@@ -187,7 +187,7 @@ fn live_numbers_are_taken_unless_they_are_behind_the_resource() {
 fn a_deleted_resource_says_so() {
     let deleted = json!({"deletionTimestamp": "2026-11-21T10:00:00Z"});
     let status = written(&started(), &View::default(), 2);
-    let found = seen(&resource(deleted, Some(status))).status;
+    let found = seen(&resource(&deleted, Some(status))).status;
     assert!(
         found.message.starts_with("is being deleted: "),
         "{}",
@@ -199,14 +199,14 @@ fn a_deleted_resource_says_so() {
 fn what_is_explained_is_the_state_else_what_is_written() {
     let status = written(&started(), &View::default(), 2);
     assert!(matches!(
-        inner(&resource(json!({}), Some(status))),
+        inner(&resource(&json!({}), Some(status))),
         Ok(Inner::State(_))
     ));
     assert!(matches!(
-        inner(&resource(json!({}), None)),
+        inner(&resource(&json!({}), None)),
         Ok(Inner::Spec(_))
     ));
-    let mut wrong = resource(json!({}), None);
+    let mut wrong = resource(&json!({}), None);
     wrong.spec["strategy"]["canary"]["steps"] = json!([]);
     assert!(inner(&wrong).unwrap_err().contains("steps"));
 }
