@@ -1,4 +1,7 @@
-//! What a person types. Exit codes: 0 done, 1 failed or refused, 2 wrong usage (clap's).
+//! What a person types. Exit codes: 0 done, 1 failed or refused, 2 wrong usage (clap's); `status` has its own.
+//!
+//! The same program is kubectl's plugin, under the name `kubectl-serin`, and completes for it under
+//! `kubectl_complete-serin`.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -15,25 +18,31 @@ macro_rules! say {
 
 mod access;
 mod action;
-mod client;
+mod completion;
 mod crd;
 mod explain;
 mod files;
 mod get;
+mod history;
+mod installation;
+mod invocation;
 mod lint;
+mod list;
 mod operate;
 mod replay;
 mod run;
 mod simulate;
+mod status;
+mod table;
 mod view;
+mod wanted;
 mod watch;
 
 pub use view::{Palette, short, sparkline, tree};
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::rollout::Do;
 
@@ -43,6 +52,9 @@ use crate::rollout::Do;
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// No colours; the environment variable NO_COLOR says the same
+    #[arg(long, global = true)]
+    no_color: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -53,6 +65,19 @@ enum Command {
     Get(get::GetArgs),
     /// Show rollouts live, until Ctrl-C
     Watch(watch::WatchArgs),
+    /// Show all rollouts, one line each
+    ///
+    /// Of all namespaces, unless -n names one. AGE is the resource's, as kubectl shows it; in a folder it counts from the
+    /// first release that is remembered.
+    List(list::ListArgs),
+    /// Wait for the end of a release; the exit code says how it ended
+    ///
+    /// Each change is told. Exit codes: 0 the new version is live, or the test is concluded; 1 it was rolled back, or the
+    /// rollout is not in force because of a mistake in it; 2 it still goes on when the time is over, or nobody knows (no
+    /// such rollout, no cluster). In a cluster an end counts only once the controller has read the latest edit.
+    Status(status::StatusArgs),
+    /// Show what happened to a rollout, and its releases before
+    History(history::HistoryArgs),
     /// Say which variant a request gets, and why
     Explain(explain::ExplainArgs),
     /// Check rollout files
@@ -79,23 +104,52 @@ enum Command {
     Pause(action::ActionArgs),
     /// Go on after a pause
     Resume(action::ActionArgs),
+    /// Print what makes a shell complete commands
+    ///
+    /// Source it: 'source <(serin completion bash)'. For 'kubectl serin' kubectl itself completes, by a program
+    /// 'kubectl_complete-serin' on the PATH: link it to this program, as 'kubectl-serin' is.
+    Completion(completion::CompletionArgs),
 }
 
-/// The installation a command is about.
-#[derive(Debug, Clone, Args)]
-struct Installation {
-    /// Folder of a standalone installation
-    #[arg(long = "standalone", env = "SERIN_STANDALONE", value_name = "DIR")]
-    dir: PathBuf,
+impl Cli {
+    /// What is logged where nothing else is said. A command says itself what is wrong, in words for people, and would say
+    /// it twice beside the log of the client of the API server.
+    #[must_use]
+    pub fn log(&self) -> &'static str {
+        match self.command {
+            Command::Run(_) => "info",
+            _ => "warn,kube=off,kube_client=off,kube_runtime=off,kube_core=off",
+        }
+    }
+}
+
+/// Reads what was typed; ends the program where that is no command. None: kubectl asked how a command may go on, and has
+/// its answer.
+#[must_use]
+pub fn parse() -> Option<Cli> {
+    if let Some(words) = invocation::asked_by_kubectl() {
+        completion::answer_kubectl(&words);
+        return None;
+    }
+    // Else usage lines would name the plugin as nobody types it.
+    let command = Cli::command().bin_name(invocation::name());
+    Some(Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit()))
 }
 
 /// Does what was typed; the message of a failure goes to stderr with its causes.
 pub async fn execute(cli: Cli) -> ExitCode {
+    if cli.no_color {
+        console::set_colors_enabled(false);
+    }
     let done = match cli.command {
         Command::Run(args) => run::run(args).await,
         Command::Get(args) => get::get(args).await,
         Command::Watch(args) => watch::watch(args).await,
-        Command::Explain(args) => explain::explain(&args),
+        Command::List(args) => list::list(args).await,
+        Command::Status(args) => Ok(status::status(args).await),
+        Command::History(args) => history::history(args).await,
+        Command::Completion(args) => Ok(completion::completion(&args)),
+        Command::Explain(args) => explain::explain(&args).await,
         Command::Lint(args) => lint::lint(&args),
         Command::Crd => crd::definition(),
         Command::Rbac(args) => crd::roles(&args),
@@ -112,7 +166,7 @@ pub async fn execute(cli: Cli) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("serin: {error:#}");
+            eprintln!("{}: {error:#}", invocation::name());
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,4 @@
-//! `serin simulate`, `replay` and `lint` as a person types them.
+//! Commands as a person types them, right and wrong.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -45,11 +45,26 @@ impl Folder {
 }
 
 fn serin(args: &[&str], files: &[&Path]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_serin"));
-    for name in ["SERIN_CELL", "SERIN_LAG", "SERIN_PROXIES"] {
+    let program = Path::new(env!("CARGO_BIN_EXE_serin"));
+    nowhere(program).args(args).args(files).output().unwrap()
+}
+
+/// A program that finds neither settings nor an installation in the environment.
+fn nowhere(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    for name in [
+        "SERIN_CELL",
+        "SERIN_LAG",
+        "SERIN_PROXIES",
+        "SERIN_STANDALONE",
+        "SERIN_NAMESPACE",
+        "KUBECONFIG",
+        "KUBERNETES_SERVICE_HOST",
+    ] {
         command.env_remove(name);
     }
-    command.args(args).args(files).output().unwrap()
+    command.env("HOME", "/nowhere");
+    command
 }
 
 fn out(output: &Output) -> &str {
@@ -335,4 +350,122 @@ fn lint_warns_of_what_cannot_be_decided_and_fails_nothing_for_it() {
     ];
     assert_eq!(err(&serin(&plenty, &[&file])), "");
     assert_eq!(err(&serin(&["lint"], &[&file])), "");
+}
+
+/// The same program under another name.
+fn named(folder: &Folder, name: &str) -> Command {
+    let link = folder.0.path().join(name);
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_serin"), &link).unwrap();
+    nowhere(&link)
+}
+
+#[test]
+fn as_kubectls_plugin_it_says_how_it_is_typed() {
+    let folder = Folder::new();
+    let plugin = |args: &[&str]| named(&Folder::new(), "kubectl-serin").args(args).output();
+    let help = plugin(&["get", "--help"]).unwrap();
+    assert!(out(&help).contains("Usage: kubectl serin get"), "{help:?}");
+    let wrong = plugin(&["pause"]).unwrap();
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(
+        err(&wrong).contains("Usage: kubectl serin pause"),
+        "{wrong:?}"
+    );
+    let failed = named(&folder, "kubectl-serin")
+        .env("SERIN_STANDALONE", folder.0.path())
+        .arg("get")
+        .output()
+        .unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    let said = err(&failed);
+    assert!(
+        said.starts_with("kubectl serin: ") && said.contains("no kubeconfig"),
+        "a folder of the environment is not what kubectl is asked about: {said}"
+    );
+}
+
+#[test]
+fn shells_and_kubectl_are_told_how_a_command_goes_on() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = serin(&["completion", shell], &[]);
+        assert!(out(&script).contains("set-weight"), "{script:?}");
+    }
+    let asked = named(&Folder::new(), "kubectl_complete-serin")
+        .args(["get", "-o", "ya"])
+        .output()
+        .unwrap();
+    assert_eq!(out(&asked), "yaml\n:4\n");
+}
+
+#[test]
+fn without_an_installation_it_is_said_how_to_name_one() {
+    for args in [&["get"][..], &["watch"], &["pause", "fraud"], &["list"]] {
+        let output = serin(args, &[]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        for word in ["--standalone DIR", "SERIN_STANDALONE", "--kubeconfig FILE"] {
+            assert!(err(&output).contains(word), "{output:?}");
+        }
+    }
+    let both = ["get", "--standalone", "x", "--context", "y"];
+    assert_eq!(serin(&both, &[]).status.code(), Some(2));
+}
+
+/// A folder on which a controller has run that does not answer.
+fn asleep() -> Folder {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.0.path().join("state")).unwrap();
+    let controller = r#"{"address": "http://127.0.0.1:1", "generation": 1}"#;
+    folder.file("state/controller.json", controller);
+    folder
+}
+
+#[test]
+fn a_rollout_that_is_not_there_is_a_failure() {
+    let folder = asleep();
+    let at = ["--standalone", folder.0.path().to_str().unwrap()];
+    let all = serin(&[&["get"][..], &at].concat(), &[]);
+    assert!(
+        all.status.success() && out(&all) == "no rollouts\n",
+        "{all:?}"
+    );
+    for command in ["get", "history", "abort"] {
+        let output = serin(&[&[command, "nobody"][..], &at].concat(), &[]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(
+            err(&output),
+            "serin: there is no rollout 'nobody'; known: none\n"
+        );
+    }
+}
+
+#[test]
+fn status_says_by_another_code_that_nobody_knows() {
+    let folder = asleep();
+    let at = ["--standalone", folder.0.path().to_str().unwrap()];
+    for args in [
+        &["status", "nobody"][..],
+        &["status", "nobody", "--timeout", "5s"],
+    ] {
+        let output = serin(&[args, &at].concat(), &[]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(
+            err(&output).contains("there is no rollout 'nobody'"),
+            "{output:?}"
+        );
+    }
+    assert_eq!(serin(&["status", "nobody"], &[]).status.code(), Some(2));
+    let help = serin(&["status", "--help"], &[]);
+    assert!(
+        out(&help).contains("Exit codes: 0 the new version is live"),
+        "{help:?}"
+    );
+}
+
+#[test]
+fn a_weight_that_would_be_everybody_is_refused_before_anything_is_asked() {
+    for weight in ["100", "-5", "half"] {
+        let output = serin(&["set-weight", "fraud", "--", weight], &[]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(err(&output).contains("promote --full"), "{output:?}");
+    }
 }

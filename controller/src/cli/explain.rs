@@ -1,5 +1,5 @@
 //! `serin explain`: the very decision of the filter, run here on the plugin config that the proxies have, on one from a
-//! file, or on what a rollout file would become.
+//! file, or on what a rollout file would become; in a cluster on what the controller makes of the resource.
 
 mod answer;
 mod request;
@@ -7,29 +7,29 @@ mod request;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Args;
 use serde_json::Value;
 use serin_filter_core::config::{FilterConfig, RolloutConfig};
 use serin_filter_core::split::{BUCKETS, BucketTable, rebalance};
 
-use super::client;
+use super::installation::{Cluster, Folder, Inner, Installation, InstallationArgs, inner};
+use super::wanted::Wanted;
+use crate::cluster::plugin::config_in;
 use crate::render::{self, Arms, plugin_config};
 use crate::rollout::{RolloutState, Stage};
 use crate::source::parse;
-use crate::standalone::store::Store;
-use crate::validate::validate;
+use crate::validate::{Plan, validate};
 use answer::{Future, Question, answer};
 use request::{Typed, assignment};
 
 #[derive(Debug, Default, Args)]
 pub(super) struct ExplainArgs {
     /// NAME or NAMESPACE/NAME [default: the only rollout of --config or --file]
-    name: Option<String>,
-    /// Folder of a standalone installation, whose proxies' config is explained
-    #[arg(long = "standalone", env = "SERIN_STANDALONE", value_name = "DIR")]
-    dir: Option<PathBuf>,
-    /// A plugin config (JSON), or an ecds.json that holds one, instead
+    name: Option<Wanted>,
+    #[command(flatten)]
+    installation: InstallationArgs,
+    /// A plugin config instead, or an ecds.json, WasmPlugin or TrafficExtension that holds one (JSON)
     #[arg(long, value_name = "FILE", conflicts_with = "file")]
     config: Option<PathBuf>,
     /// A rollout file instead, as its release would begin
@@ -126,15 +126,23 @@ fn asked(weights: &[Weight]) -> Option<Future> {
     })
 }
 
-pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
-    let mut question = match (&args.config, &args.file, &args.dir) {
-        (Some(path), ..) => of_config(path, args.name.as_deref())?,
-        (None, Some(path), _) => of_rollout_file(path, args.name.as_deref())?,
-        (None, None, Some(dir)) => of_installation(dir, args.name.as_deref())?,
-        (None, None, None) => bail!(
-            "nothing to explain: say --standalone DIR (or set SERIN_STANDALONE) for the config that the proxies \
-             have, --config FILE for a plugin config, or --file ROLLOUT.yaml for a rollout that has not begun"
-        ),
+pub(super) async fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
+    let name = args.name.as_ref();
+    let mut question = match (&args.config, &args.file) {
+        (Some(path), _) => of_config(path, name)?,
+        (None, Some(path)) => of_rollout_file(path, name)?,
+        (None, None) => {
+            let installation = Installation::open(&args.installation).await.map_err(|error| {
+                anyhow!(
+                    "{error:#}; or explain a plugin config (--config FILE) or a rollout that has not begun (--file \
+                     ROLLOUT.yaml)"
+                )
+            })?;
+            match &installation {
+                Installation::Folder(folder) => of_folder(folder, name)?,
+                Installation::Cluster(cluster) => of_cluster(cluster, name).await?,
+            }
+        }
     };
     if let Some(future) = asked(&args.weights) {
         question.future = future;
@@ -147,15 +155,15 @@ pub(super) fn explain(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The config that the proxies of a standalone installation have.
-fn of_installation(dir: &Path, name: Option<&str>) -> anyhow::Result<Question> {
-    let store = Store::find(dir)?;
-    let states: Vec<_> = store.states()?.into_iter().map(|file| file.state).collect();
+fn of_folder(folder: &Folder, name: Option<&Wanted>) -> anyhow::Result<Question> {
+    let states = folder.states()?;
     let Some(name) = name else {
         let known: Vec<_> = states.iter().map(|state| state.name.to_string()).collect();
         bail!("say which rollout is meant; known: {}", known.join(", "));
     };
-    let found = client::position(states.iter().map(|state| &state.name), name)?;
+    let found = name.position(states.iter().map(|state| &state.name))?;
     let state = states.get(found).context("the rollout is gone")?;
+    let store = folder.store();
     let Some(ecds) = store.read_envoy(&store.ecds()) else {
         bail!("there is no plugin config yet: the controller writes it when it first runs");
     };
@@ -167,6 +175,32 @@ fn of_installation(dir: &Path, name: Option<&str>) -> anyhow::Result<Question> {
         future: future_of(state),
         config,
     })
+}
+
+/// What the controller of a cluster makes of a resource.
+async fn of_cluster(cluster: &Cluster, name: Option<&Wanted>) -> anyhow::Result<Question> {
+    let name = name.context("say which rollout is meant: NAME or NAMESPACE/NAME")?;
+    let resource = cluster.find(name).await?;
+    match inner(&resource) {
+        Ok(Inner::State(state)) => Ok(of_state(&state)),
+        Ok(Inner::Spec(rollout)) => {
+            let plan = validate(&rollout).map_err(|_| {
+                anyhow::anyhow!("the rollout has mistakes: 'get {name}' lists them")
+            })?;
+            of_plan(&plan)
+        }
+        Err(mistakes) => bail!("the rollout has mistakes:\n{mistakes}"),
+    }
+}
+
+/// The part of the proxies' config that is this rollout's.
+fn of_state(state: &RolloutState) -> Question {
+    Question {
+        origin: "as its status has it".to_owned(),
+        wanted: Some(wanted(state)),
+        future: future_of(state),
+        config: render::filter_config(render::section(state).into_iter().collect(), 1),
+    }
 }
 
 /// What a rollout claims, also where the plugin config does not have it (yet, or any more).
@@ -193,18 +227,28 @@ fn future_of(state: &RolloutState) -> Future {
 }
 
 /// A plugin config from a file.
-fn of_config(path: &Path, name: Option<&str>) -> anyhow::Result<Question> {
+fn of_config(path: &Path, name: Option<&Wanted>) -> anyhow::Result<Question> {
     let file = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("failed to read '{file}'"))?;
     let json: Value = serde_json::from_str(&text).with_context(|| {
         format!(
-            "'{file}' is no JSON: give a plugin config or an ecds.json (--file reads rollout files)"
+            "'{file}' is no JSON: give a plugin config, an ecds.json, or a WasmPlugin or TrafficExtension as 'kubectl get -o json' prints \
+             it (--file reads rollout files)"
         )
     })?;
-    let config = plugin_config(&json).unwrap_or(&text);
-    let config = FilterConfig::parse(config.as_bytes()).with_context(|| {
-        format!("'{file}' is no plugin config, and no ecds.json that holds one")
-    })?;
+    let config = match config_in(&json) {
+        Some(config) => config,
+        None => {
+            let config = plugin_config(&json).unwrap_or(&text);
+            FilterConfig::parse(config.as_bytes()).with_context(|| {
+                format!(
+                    "'{file}' is no plugin config, and no ecds.json, WasmPlugin or TrafficExtension that holds one"
+                )
+            })?
+        }
+    };
+    let name = name.map(Wanted::to_string);
+    let name = name.as_deref();
     let meant = |it: &&RolloutConfig| {
         name.is_none_or(|name| it.name == name || it.name.ends_with(&format!("/{name}")))
     };
@@ -240,7 +284,7 @@ fn of_config(path: &Path, name: Option<&str>) -> anyhow::Result<Question> {
 }
 
 /// A rollout file, as its release would begin.
-fn of_rollout_file(path: &Path, name: Option<&str>) -> anyhow::Result<Question> {
+fn of_rollout_file(path: &Path, name: Option<&Wanted>) -> anyhow::Result<Question> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(path).with_context(|| format!("failed to read '{file}'"))?;
     let plan = match parse(&file, &text) {
@@ -251,15 +295,20 @@ fn of_rollout_file(path: &Path, name: Option<&str>) -> anyhow::Result<Question> 
         }
     };
     if let Some(name) = name {
-        client::position([&plan.name].into_iter(), name)?;
+        name.position([&plan.name].into_iter())?;
     }
+    of_plan(&plan)
+}
+
+/// A rollout as its release would begin.
+fn of_plan(plan: &Plan) -> anyhow::Result<Question> {
     let mut weights = plan.steps.iter().map(|step| step.weight());
     let first = weights.next().unwrap_or(0);
     let table = rebalance(
         &BucketTable::whole(0),
         &[BUCKETS.saturating_sub(first), first],
     )?;
-    let section = render::in_progress(&Arms::of_plan(&plan), &table);
+    let section = render::in_progress(&Arms::of_plan(plan), &table);
     Ok(Question {
         origin: format!(
             "as its release would begin, at {} %",

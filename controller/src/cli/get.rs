@@ -3,18 +3,20 @@
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use comfy_table::{Table, presets};
 
-use super::view::{Palette, weight};
-use super::{Installation, client, tree};
-use crate::report::{ArmStatus, Status};
+use super::installation::{Installation, InstallationArgs, Known};
+use super::table::{self, Column};
+use super::view::Palette;
+use super::wanted::Wanted;
+use super::{invocation, tree};
+use crate::report::Status;
 
 #[derive(Debug, Args)]
 pub(super) struct GetArgs {
     /// NAME or NAMESPACE/NAME; all rollouts when not given
-    name: Option<String>,
+    name: Option<Wanted>,
     #[command(flatten)]
-    installation: Installation,
+    installation: InstallationArgs,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t = Form::Table)]
     output: Form,
@@ -23,71 +25,68 @@ pub(super) struct GetArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Form {
     Table,
+    /// The tree of `watch`
     Wide,
     Json,
+    Yaml,
+    /// NAMESPACE/NAME, as every command takes it
+    Name,
 }
 
+const COLUMNS: [Column; 8] = [
+    Column::Rollout,
+    Column::Phase,
+    Column::Step,
+    Column::Weight,
+    Column::Observed,
+    Column::Verdict,
+    Column::Live,
+    Column::Message,
+];
+
 pub(super) async fn get(args: GetArgs) -> anyhow::Result<ExitCode> {
-    let known = client::ask(&client::open(&args.installation)?).await?;
-    let rollouts = client::select(&known.snapshot, args.name.as_deref())?;
+    let installation = Installation::open(&args.installation).await?;
+    let known = installation.look(args.name.as_ref()).await?;
+    let statuses = known.statuses();
     match args.output {
-        Form::Json => say!("{}", serde_json::to_string_pretty(&rollouts)?),
-        Form::Wide => rollouts
+        Form::Json => say!("{}", serde_json::to_string_pretty(&statuses)?),
+        Form::Yaml => say!("{}", serde_saphyr::to_string(&statuses)?.trim_end()),
+        Form::Wide => statuses
             .iter()
             .for_each(|status| say!("{}", tree(status, Palette::detect()).join("\n"))),
-        Form::Table if rollouts.is_empty() => say!("no rollouts"),
-        Form::Table => say!("{}", table(&rollouts)),
+        Form::Name => statuses.iter().for_each(|status| say!("{}", status.name)),
+        Form::Table if statuses.is_empty() => say!("{}", none(&installation)),
+        Form::Table => say!("{}", table::table(&COLUMNS, &known.rollouts)),
     }
-    for problem in rollouts
-        .iter()
-        .filter_map(file_problem)
-        .chain(known.snapshot.problems)
-        .chain(known.warning)
-    {
-        eprintln!("serin: {problem}");
-    }
+    remark(&known);
     Ok(ExitCode::SUCCESS)
 }
 
-fn file_problem(status: &Status) -> Option<String> {
+/// That there are no rollouts, and where one looked.
+pub(super) fn none(installation: &Installation) -> String {
+    match installation.namespace() {
+        Some(namespace) => {
+            format!("no rollouts in namespace {namespace} (-A looks in all of them)")
+        }
+        None => "no rollouts".to_owned(),
+    }
+}
+
+/// Says on stderr what stands beside the rollouts.
+pub(super) fn remark(known: &Known) {
+    let mistakes = known.rollouts.iter().filter_map(|seen| {
+        let problem = file_problem(&seen.status)?;
+        Some(format!("{}: {problem}", seen.status.name))
+    });
+    for problem in mistakes.chain(known.remarks()) {
+        eprintln!("{}: {problem}", invocation::name());
+    }
+}
+
+pub(super) fn file_problem(status: &Status) -> Option<String> {
     let ready = status
         .conditions
         .iter()
         .find(|condition| condition.kind == "Ready")?;
     (ready.status == Some(false)).then(|| ready.message.clone())
-}
-
-/// Of several versions one after the other.
-fn weights(arms: &[ArmStatus], of: impl Fn(&ArmStatus) -> Option<f64>) -> String {
-    let each: Vec<_> = arms.iter().map(|arm| weight(of(arm))).collect();
-    each.join(" + ")
-}
-
-fn table(rollouts: &[Status]) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header([
-        "ROLLOUT", "PHASE", "STEP", "WEIGHT", "OBSERVED", "VERDICT", "LIVE", "MESSAGE",
-    ]);
-    for status in rollouts {
-        let release = status.release.as_ref();
-        let none = || "-".to_owned();
-        table.add_row([
-            status.name.to_string(),
-            format!("{:?}", status.phase),
-            release
-                .and_then(|r| r.step)
-                .map_or_else(none, |(step, of)| format!("{step}/{of}")),
-            release.map_or_else(none, |r| weights(&r.arms, |arm| Some(arm.weight))),
-            release.map_or_else(none, |r| weights(&r.arms, |arm| arm.observed_weight)),
-            release.map_or_else(none, |r| format!("{:?}", r.verdict)),
-            status.live.version.clone(),
-            status.message.lines().next().unwrap_or_default().to_owned(),
-        ]);
-    }
-    table
-        .lines()
-        .map(|line| line.trim_end().to_owned())
-        .collect::<Vec<_>>()
-        .join("\n")
 }

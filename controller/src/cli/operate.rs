@@ -1,13 +1,11 @@
 //! `serin run` in a cluster.
 
-use std::time::Duration;
-
 use anyhow::{Context, bail};
 use clap::{Args, ValueEnum};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client as Kube, Config};
+use kube::Client as Kube;
 use tokio_util::sync::CancellationToken;
 
+use super::installation::connection;
 use crate::cluster::fleet::{Mode, Settings};
 use crate::cluster::names;
 use crate::cluster::object::Kind;
@@ -15,9 +13,6 @@ use crate::cluster::plugin::Module;
 use crate::cluster::run::{self, Options};
 use crate::prometheus::Client;
 use crate::quantity::Span;
-
-/// How long a request to the API server may take; watches are longer by design.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// What only an installation in a cluster is told.
 #[derive(Debug, Args)]
@@ -119,7 +114,9 @@ pub(super) async fn operate(
     common: Common,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let kube = client(args.kubeconfig.as_deref(), args.context.clone()).await?;
+    let config = connection(args.kubeconfig.as_deref(), args.context.clone()).await?;
+    let kube =
+        Kube::try_from(config).context("failed to set up the connection to the API server")?;
     let Some(url) = args.wasm_url else {
         bail!(
             "--wasm-url is missing: say where the proxies get the filter, such as oci://registry/serin-filter:VERSION"
@@ -156,29 +153,6 @@ pub(super) async fn operate(
     };
     run::run(options, kube, common.prometheus, shutdown).await?;
     Ok(())
-}
-
-async fn client(
-    kubeconfig: Option<&std::path::Path>,
-    context: Option<String>,
-) -> anyhow::Result<Kube> {
-    let options = KubeConfigOptions {
-        context,
-        ..KubeConfigOptions::default()
-    };
-    let mut config = match kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path)
-                .with_context(|| format!("failed to read the kubeconfig '{}'", path.display()))?;
-            Config::from_custom_kubeconfig(file, &options).await?
-        }
-        None if options.context.is_some() => Config::from_kubeconfig(&options).await?,
-        None => Config::infer().await.context(
-            "found no cluster: give --kubeconfig, or --standalone DIR to run on this machine alone",
-        )?,
-    };
-    config.connect_timeout = Some(CONNECT);
-    Kube::try_from(config).context("failed to set up the connection to the API server")
 }
 
 /// The kind of the plugin's object, and the other one where the API server has it too: one that is left of it must go.

@@ -1,40 +1,64 @@
 //! `serin watch`: a live tree in a terminal, lines of change elsewhere.
 
+use std::future::pending;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use console::Term;
 
+use super::get::none;
+use super::installation::{Installation, InstallationArgs};
+use super::tree;
 use super::view::Palette;
-use super::{Installation, client, tree};
+use super::wanted::Wanted;
+use crate::quantity::Span;
 
+/// How old live numbers may be.
 const PERIOD: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(super) struct WatchArgs {
     /// NAME or NAMESPACE/NAME; all rollouts when not given
-    name: Option<String>,
+    name: Option<Wanted>,
     #[command(flatten)]
-    installation: Installation,
+    installation: InstallationArgs,
+    /// End after so long, such as 30s
+    #[arg(long, value_name = "TIME")]
+    timeout: Option<Span>,
 }
 
 pub(super) async fn watch(args: WatchArgs) -> anyhow::Result<ExitCode> {
-    let store = client::open(&args.installation)?;
+    let over = async {
+        match args.timeout {
+            Some(Span(timeout)) => tokio::time::sleep(timeout).await,
+            None => pending().await,
+        }
+    };
+    tokio::select! {
+        watched = show(&args) => watched?,
+        () = over => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show(args: &WatchArgs) -> anyhow::Result<()> {
+    let installation = Installation::open(&args.installation).await?;
+    let mut follower = installation.follow(args.name.as_ref()).await?;
     let terminal = Term::stdout();
     let mut drawn = 0;
     let mut last = Vec::new();
     loop {
-        let known = client::ask(&store).await?;
-        let rollouts = client::select(&known.snapshot, args.name.as_deref())?;
-        let mut lines: Vec<String> = rollouts
-            .iter()
+        let known = follower.look().await?;
+        let statuses = known.rollouts.iter().map(|seen| &seen.status);
+        let mut lines: Vec<String> = statuses
             .flat_map(|status| tree(status, Palette::detect()))
             .collect();
-        lines.extend(known.snapshot.problems.iter().cloned().chain(known.warning));
         if lines.is_empty() {
-            lines.push("no rollouts".to_owned());
+            lines.push(none(&installation));
         }
+        lines.extend(known.remarks());
         if terminal.is_term() {
             let width = usize::from(terminal.size().1);
             terminal.clear_last_lines(drawn)?;
@@ -47,9 +71,6 @@ pub(super) async fn watch(args: WatchArgs) -> anyhow::Result<ExitCode> {
             lines.iter().for_each(|line| say!("{line}"));
             last = lines;
         }
-        tokio::select! {
-            () = tokio::time::sleep(PERIOD) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
-        }
+        follower.changed(PERIOD).await;
     }
 }

@@ -1,5 +1,6 @@
 use std::fs;
 
+use serde_json::json;
 use serin_filter_core::config::VariantConfig;
 use serin_filter_core::split::bucket;
 
@@ -401,7 +402,7 @@ fn the_pattern_that_matched_is_the_most_specific_one() {
 }
 
 #[test]
-fn a_plugin_config_is_read_bare_and_from_the_file_of_envoy() {
+fn a_plugin_config_is_read_bare_and_from_what_holds_it_for_envoy_or_istio() {
     let plan = crate::fixtures::source(&text()).plan;
     let section = render::in_progress(&Arms::of_plan(&plan), &BucketTable::whole(0));
     let config = serde_json::to_string(&render::filter_config(vec![section], 7)).unwrap();
@@ -414,8 +415,16 @@ fn a_plugin_config_is_read_bare_and_from_the_file_of_envoy() {
         render::ecds(&config, Path::new("/x.wasm")).to_string(),
     )
     .unwrap();
-    for path in [&bare, &ecds] {
-        let question = of_config(path, Some("fraud")).unwrap();
+    let inner: Value = serde_json::from_str(&config).unwrap();
+    let object = |name: &str, spec: Value| {
+        let path = dir.path().join(name);
+        fs::write(&path, json!({"spec": spec}).to_string()).unwrap();
+        path
+    };
+    let plugin = object("wasmplugin.json", json!({"pluginConfig": inner}));
+    let extension = object("extension.json", json!({"wasm": {"pluginConfig": inner}}));
+    for path in [&bare, &ecds, &plugin, &extension] {
+        let question = of_config(path, Some(&"fraud".parse().unwrap())).unwrap();
         let request = Typed::new(&header("x-user-id", "42"), question.asked_about()).unwrap();
         let lines = answer(&question, &request).unwrap();
         holds(&lines, "rollout   ml/fraud (generation 7)");
@@ -424,7 +433,9 @@ fn a_plugin_config_is_read_bare_and_from_the_file_of_envoy() {
             "next      a plugin config knows no steps: say --weight PERCENT",
         );
     }
-    let unknown = of_config(&bare, Some("spam")).unwrap_err().to_string();
+    let unknown = of_config(&bare, Some(&"spam".parse().unwrap()))
+        .unwrap_err()
+        .to_string();
     assert!(
         unknown.contains("'spam' names none") && unknown.ends_with("say one of ml/fraud"),
         "{unknown}"
@@ -455,10 +466,17 @@ fn mistakes_of_the_rollout_file_are_all_listed() {
     );
 }
 
-#[test]
-fn nothing_to_explain_names_the_three_ways() {
-    let error = explain(&ExplainArgs::default()).unwrap_err().to_string();
-    for way in ["--standalone DIR", "--config FILE", "--file ROLLOUT.yaml"] {
+#[tokio::test]
+async fn without_an_installation_the_other_ways_are_named() {
+    let args = ExplainArgs {
+        installation: InstallationArgs {
+            kubeconfig: Some("/no/kubeconfig".into()),
+            ..InstallationArgs::default()
+        },
+        ..ExplainArgs::default()
+    };
+    let error = format!("{:#}", explain(&args).await.unwrap_err());
+    for way in ["no kubeconfig", "--config FILE", "--file ROLLOUT.yaml"] {
         assert!(error.contains(way), "{error}");
     }
 }
