@@ -100,7 +100,7 @@ fn same(file: &str, made: &str) {
 #[test]
 fn the_files_are_those_of_the_code() {
     use crate::cluster::rbac;
-    same("base/crd.yaml", &super::file().unwrap());
+    same("base/crd.yaml", &file().unwrap());
     same("base/rbac.yaml", &rbac::file(&[]).unwrap());
     let namespaces = ["istio-system", "ml"].map(str::to_owned);
     same(
