@@ -8,5 +8,6 @@ pub mod control_plane;
 pub mod identity;
 pub mod istio;
 pub mod istiod;
+pub mod mesh;
 pub mod mesh_proxy;
 pub mod objects;

@@ -7,8 +7,8 @@ use std::process::Output;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use serin_controller::endpoint::Snapshot;
 use serin_controller::report::Status;
-use serin_controller::standalone::Snapshot;
 use serin_controller::standalone::store::{StateFile, Store};
 use serin_controller::validate::RolloutName;
 

@@ -1,5 +1,6 @@
 //! A real Prometheus that scrapes Envoys.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +16,15 @@ use crate::{ports, tools, wait};
 
 /// How long Prometheus may take to start; replaying its log of a few minutes is part of it.
 const START: Duration = Duration::from_secs(60);
+
+/// What is scraped.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Where.
+    pub address: SocketAddr,
+    /// Labels of all its series, such as the namespace of its pod.
+    pub labels: BTreeMap<String, String>,
+}
 
 /// A Prometheus; it may be down for a while, its data stay.
 #[derive(Debug)]
@@ -49,7 +59,29 @@ impl Prometheus {
         scrape_interval: Duration,
         targets: &[SocketAddr],
     ) -> Result<Prometheus> {
+        let bare = |address: &SocketAddr| Target {
+            address: *address,
+            labels: BTreeMap::new(),
+        };
+        let targets: Vec<_> = targets.iter().map(bare).collect();
+        Prometheus::start_with(world, port, scrape_interval, &targets).await
+    }
+
+    /// The same with labels of the targets.
+    ///
+    /// # Errors
+    /// As [`Prometheus::start`].
+    pub async fn start_with(
+        world: &World,
+        port: u16,
+        scrape_interval: Duration,
+        targets: &[Target],
+    ) -> Result<Prometheus> {
         let config = world.file("prometheus.json");
+        let targets: Vec<_> = targets
+            .iter()
+            .map(|target| json!({"targets": [target.address], "labels": target.labels}))
+            .collect();
         // JSON is YAML, which is what Prometheus reads.
         let interval = format!("{}ms", scrape_interval.as_millis());
         let text = json!({
@@ -57,7 +89,7 @@ impl Prometheus {
             "scrape_configs": [{
                 "job_name": "envoy",
                 "metrics_path": "/stats/prometheus",
-                "static_configs": [{"targets": targets}],
+                "static_configs": targets,
             }],
         });
         std::fs::write(&config, text.to_string())
@@ -168,7 +200,7 @@ struct Data {
 
 #[derive(Deserialize)]
 struct Series {
-    metric: std::collections::BTreeMap<String, String>,
+    metric: BTreeMap<String, String>,
     value: (f64, String),
 }
 

@@ -20,7 +20,7 @@ async fn a_good_version_becomes_live_and_its_users_never_go_back() {
         ("8", 100.0)
     );
     let state = bench.installation.state().unwrap().state;
-    assert_eq!(state.default_route(), "fraud-v8");
+    assert_eq!(state.default_route().route, "fraud-v8");
     let release = state.release.unwrap();
     assert!(
         release.routes.canary.sampled > 0,
