@@ -25,9 +25,9 @@ build: setup wasm ## Build everything
 .PHONY: generate
 generate: ## Write the manifests that are made of the code: the resource definition and the roles
 	@mkdir -p manifests/base manifests/overlays/namespaced
-	cargo run --quiet -p serin-controller --bin serin -- crd >manifests/base/crd.yaml
-	cargo run --quiet -p serin-controller --bin serin -- rbac >manifests/base/rbac.yaml
-	cargo run --quiet -p serin-controller --bin serin -- rbac -n istio-system -n ml >manifests/overlays/namespaced/rbac.yaml
+	cargo run --quiet --bin serin -- crd >manifests/base/crd.yaml
+	cargo run --quiet --bin serin -- rbac >manifests/base/rbac.yaml
+	cargo run --quiet --bin serin -- rbac -n istio-system -n ml >manifests/overlays/namespaced/rbac.yaml
 
 # Make hands KEEP on by itself. Without -p: the features of the whole workspace, as they were built.
 .PHONY: demo

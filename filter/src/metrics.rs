@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fxhash::FxHashMap;
 use proxy_wasm::types::MetricType;
+use serin_filter_core::cluster::is_meant;
 use serin_filter_core::config::VariantConfig;
 use serin_filter_core::outcome::{CLASSES, Outcome, class, class_index, is_bad};
 use serin_filter_core::route::{Cohort, Decision, Reason};
@@ -333,7 +334,7 @@ impl VariantMetrics {
 /// that was matched before our header was set, so the name alone proves nothing.
 fn misrouted(meant: &str) -> Option<bool> {
     match host::code_details()?.as_slice() {
-        b"via_upstream" => Some(host::cluster()? != meant.as_bytes()),
+        b"via_upstream" => Some(!is_meant(meant, &host::cluster()?)),
         b"route_not_found" | b"direct_response" => Some(true),
         _ => None,
     }

@@ -235,6 +235,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         at: "spec.assignment.key[]",
+        // A claim is a text or a list of texts, which has no type that a rule could ask for.
         rule: "[has(self.header), has(self.cookie), has(self.query), has(self.grpcMetadata), has(self.source)].filter(x, x).size() <= 1",
         message: "has exactly one of header, cookie, query, jwtClaim, unverifiedJwtClaim, grpcMetadata and source",
     },

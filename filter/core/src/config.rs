@@ -140,7 +140,9 @@ pub struct VariantConfig {
     pub live: bool,
     /// Value of the route header that leads here.
     pub route: String,
-    /// Upstream cluster that must serve this variant; none: where its requests really went is not checked.
+    /// Upstream cluster that must serve this variant; none: where its requests really went is not checked. What begins
+    /// with `|` is the end of the cluster's name: Istio's are `outbound|<port>|<subset>|<host>`, and `|v8|fraud.ml` is
+    /// any port of that subset.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
 }

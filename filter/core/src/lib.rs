@@ -12,6 +12,7 @@
 )]
 
 pub mod attribute;
+pub mod cluster;
 pub mod config;
 pub mod fuse;
 mod hash;

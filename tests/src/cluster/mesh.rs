@@ -98,8 +98,10 @@ impl Mesh {
         for namespace in [MODELS, GATEWAYS, INSTALLATION, "istio-system"] {
             control_plane.namespace(namespace).await?;
         }
-        let crd = serde_json::to_value(serin_controller::crd::definition())?;
-        objects::apply(&client, crd).await?;
+        let manifests = tools::repository().join("manifests/base");
+        for file in ["crd.yaml", "rbac.yaml"] {
+            objects::apply_all(&client, objects::read_file(&manifests.join(file))?).await?;
+        }
         control_plane.apply(DEV_MAY_OPERATE).await?;
 
         let mut upstreams = BTreeMap::new();
@@ -347,12 +349,6 @@ kind: ClusterRoleBinding
 metadata: {name: dev}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: dev}
 subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: dev}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: ClusterRoleBinding
-metadata: {name: serin}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
-subjects: [{kind: ServiceAccount, name: serin, namespace: serin-system}]
 ";
 
 /// A rollout of version 8 beside version 7 with this strategy, in one line, and further lines of the spec.

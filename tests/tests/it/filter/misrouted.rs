@@ -1,9 +1,14 @@
 //! Where requests really went: a route that is wrong is found.
 
+use serde_json::{Value, json};
 use serin_filter_core::stat;
 use serin_tests::discovery::Route;
 
 use super::{CANARY, HOST, ROLLOUT, ROUTE, Rig, STABLE, config};
+
+/// Clusters as Istio names them.
+const ISTIO_STABLE: &str = "outbound|80|v7|fraud.ml";
+const ISTIO_CANARY: &str = "outbound|80|v8|fraud.ml";
 
 #[tokio::test]
 async fn a_route_that_ignores_the_header_shows_with_the_first_canary_request_after_each_change() {
@@ -59,4 +64,45 @@ async fn a_route_that_becomes_wrong_shows_within_200_requests_of_its_variant() {
         .metric(stat::MISROUTED_TOTAL, &labels("stable"), |it| it >= 1.0)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_cluster_that_begins_with_a_bar_is_the_end_of_its_name() {
+    // In a mesh, where the port is part of a cluster's name and nobody who writes the configuration knows it.
+    let on_canary = |generation| {
+        let mut config = config(generation, 10_000);
+        let ends = ["|v7|fraud.ml", "|v8|fraud.ml"];
+        for (variant, end) in config.rollouts[0].variants.iter_mut().zip(ends) {
+            variant.cluster = Some(end.to_owned());
+        }
+        config
+    };
+    let renamed = |bootstrap: &mut Value| {
+        let clusters = bootstrap["static_resources"]["clusters"].as_array_mut();
+        for cluster in clusters.unwrap() {
+            let name = if cluster["name"] == STABLE {
+                ISTIO_STABLE
+            } else {
+                ISTIO_CANARY
+            };
+            cluster["name"] = json!(name);
+            cluster["load_assignment"]["cluster_name"] = json!(name);
+        }
+    };
+    let configuration = serde_json::to_string(&on_canary(1)).unwrap();
+    let rig = Rig::start_altered(&configuration, renamed).await;
+    rig.settle(1).await;
+    rig.reroute(&[
+        Route::when(ROUTE, CANARY, ISTIO_CANARY),
+        Route::default(ISTIO_STABLE),
+    ])
+    .await;
+    assert_eq!(rig.visit(0..100).await.version("8").requests, 100);
+    rig.none_misrouted("canary").await;
+
+    // The same host and port, the other subset.
+    rig.reroute(&[Route::default(ISTIO_STABLE)]).await;
+    rig.configure(&on_canary(2)).await;
+    assert_eq!(rig.visit(0..1).await.version("7").requests, 1);
+    rig.counts(stat::MISROUTED_TOTAL, "canary", &[], 1).await;
 }
