@@ -203,7 +203,7 @@ impl Writer {
         write: impl Future<Output = Result<T, kube::Error>>,
     ) -> Result<T, Failure> {
         let term = *self.term.borrow();
-        if !term.is_some_and(|until| Instant::now() < until) {
+        if term.is_none_or(|until| Instant::now() >= until) {
             return Err(Failure::Other);
         }
         let result = match tokio::time::timeout(TIMEOUT, write).await {

@@ -25,7 +25,7 @@ fn by_header(subset: &str) -> Value {
     })
 }
 
-fn theirs(hosts: &[&str], http: Value) -> BTreeMap<ObjectId, Value> {
+fn theirs(hosts: &[&str], http: &Value) -> BTreeMap<ObjectId, Value> {
     BTreeMap::from([(id(), json!({"spec": {"hosts": hosts, "http": http}}))])
 }
 
@@ -38,15 +38,15 @@ fn seen(theirs: &BTreeMap<ObjectId, Value>) -> Lacking {
 #[test]
 fn routes_that_follow_the_header_lack_nothing() {
     let http = json!([by_header("v7"), by_header("v8"), {"route": to("v7")}]);
-    assert_eq!(seen(&theirs(&[HOST], http.clone())), Lacking::default());
+    assert_eq!(seen(&theirs(&[HOST], &http)), Lacking::default());
     // A short name is one of the object's namespace.
-    assert_eq!(seen(&theirs(&["fraud"], http)), Lacking::default());
+    assert_eq!(seen(&theirs(&["fraud"], &http)), Lacking::default());
 }
 
 #[test]
 fn a_default_route_before_the_headers_hides_them() {
     let http = json!([{"route": to("v7")}, by_header("v7"), by_header("v8")]);
-    let header = seen(&theirs(&[HOST], http)).header.unwrap();
+    let header = seen(&theirs(&[HOST], &http)).header.unwrap();
     assert!(
         header.contains("'x-serin-route: v8' to subset 'v8' of fraud.ml.svc.cluster.local"),
         "{header}"
@@ -56,7 +56,7 @@ fn a_default_route_before_the_headers_hides_them() {
 #[test]
 fn a_default_route_to_another_version_is_named() {
     let http = json!([by_header("v7"), by_header("v8"), {"route": to("v8")}]);
-    let lacking = seen(&theirs(&[HOST], http));
+    let lacking = seen(&theirs(&[HOST], &http));
     assert_eq!(lacking.header, None);
     assert!(lacking.default.unwrap().contains("subset 'v7'"));
 }
@@ -65,26 +65,26 @@ fn a_default_route_to_another_version_is_named() {
 fn weights_of_somebody_else_are_no_default_route() {
     let split = json!([{"destination": {"host": HOST, "subset": "v7"}, "weight": 90}, {"destination": {"host": HOST, "subset": "v8"}, "weight": 10}]);
     let http = json!([by_header("v7"), by_header("v8"), {"route": split}]);
-    assert!(seen(&theirs(&[HOST], http)).default.is_some());
+    assert!(seen(&theirs(&[HOST], &http)).default.is_some());
 }
 
 #[test]
 fn a_special_case_of_theirs_is_passed_over() {
     let special = json!({"match": [{"headers": {"x-debug": {"exact": "1"}}}], "route": to("v7")});
     let http = json!([special, by_header("v7"), by_header("v8"), {"route": to("v7")}]);
-    assert_eq!(seen(&theirs(&[HOST], http)), Lacking::default());
+    assert_eq!(seen(&theirs(&[HOST], &http)), Lacking::default());
 }
 
 #[test]
 fn without_any_route_it_is_said_what_to_write() {
-    let header = seen(&theirs(&["other.ml"], json!([]))).header.unwrap();
+    let header = seen(&theirs(&["other.ml"], &json!([]))).header.unwrap();
     assert!(header.starts_with("no VirtualService routes fraud.ml.svc.cluster.local"));
 }
 
 #[test]
 fn a_route_of_theirs_beside_ours_is_reported() {
     let (plan, state) = started_with(&in_mesh());
-    let theirs = theirs(&[HOST], json!([{"route": to("v7")}]));
+    let theirs = theirs(&[HOST], &json!([{"route": to("v7")}]));
     let found = lacking(&state, plan.mesh.as_ref().unwrap(), &theirs);
     let header = found.header.unwrap();
     assert!(header.starts_with("VirtualService ml/fraud routes the same host"));
@@ -93,7 +93,7 @@ fn a_route_of_theirs_beside_ours_is_reported() {
 #[test]
 fn live_is_read_from_their_default_route() {
     let http = json!([by_header("v8"), {"route": to("v7")}]);
-    let theirs = theirs(&[HOST], http);
+    let theirs = theirs(&[HOST], &http);
     let (plan, _) = started_with(&in_mesh());
     let found = default_route(&plan.hosts, &plan.paths, &theirs).unwrap();
     assert_eq!(found.route, "v7");
