@@ -1,7 +1,8 @@
 //! What a schema can say beyond types: bounds, patterns, and rules in CEL whose messages say what to do.
 //!
 //! The API server refuses a definition whose rules could cost too much on the largest resource that it lets in, so every
-//! list and every text has a bound.
+//! list and every text has a bound. Rules do not see claims, which have no type: what is wrong with them the controller
+//! says.
 
 use serde_json::{Map, Value, json};
 
@@ -59,6 +60,7 @@ fn keywords() -> Vec<(&'static str, Value)> {
         ("spec.variants[].route.host", text(253, NAME)),
         ("spec.variants[].route.labels", json!({"maxProperties": 16})),
         ("spec.assignment.key", list(0, 8)),
+        ("spec.assignment.key[]", json!({"minProperties": 1})),
         ("spec.assignment.key[].header", text(253, HEADER)),
         ("spec.assignment.key[].grpcMetadata", text(253, HEADER)),
         (
@@ -76,6 +78,10 @@ fn keywords() -> Vec<(&'static str, Value)> {
         ("spec.assignment.rules", list(0, 64)),
         ("spec.assignment.rules[].variant", text(100, NAME)),
         ("spec.assignment.rules[].when", list(1, 32)),
+        (
+            "spec.assignment.rules[].when[]",
+            json!({"minProperties": 1}),
+        ),
         (
             "spec.assignment.rules[].when[].source",
             json!({"enum": ["principal"]}),

@@ -3,5 +3,6 @@
 
 mod cli;
 mod control_plane;
+mod manifests;
 mod mesh;
 mod release;
