@@ -118,6 +118,7 @@ fn left_alone_a_good_release_succeeds_through_every_stage_and_a_bad_one_is_rolle
         Stage::DropHeader,
     ];
     for stage in stages {
+        let at = |state: &State| state.release().is_some_and(|it| it.stage == stage);
         assert!(good.iter().any(at), "{stage:?}");
     }
     let last = good.last().unwrap();

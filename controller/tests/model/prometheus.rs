@@ -37,9 +37,9 @@ pub(crate) fn seen(controller: &Controller, world: &World, bad: bool, rules: Rul
     let cells = cells.map(|(index, (canary, stable))| {
         let counted = bad && !rules.unseen_failures;
         let bad = if counted { *canary } else { 0 };
-        let mut rows = self::rows("8", *canary, bad);
-        rows.extend(self::rows("7", *stable, 0));
-        (index, counts(&rows))
+        let mut found = rows("8", *canary, bad);
+        found.extend(rows("7", *stable, 0));
+        (index, counts(&found))
     });
     Seen::of(cells, Some(Ok(Arc::new(proxies.collect()))))
 }

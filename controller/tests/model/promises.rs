@@ -41,7 +41,7 @@ pub(crate) fn properties(system: &System) -> Vec<Property<System>> {
         .zip(kept)
         .map(|(name, kept)| Property::always(name, kept))
         .collect();
-    found.push(Property::always(REVERTS_END_AT_LIVE, |_, state| {
+    found.push(Property::always(REVERTS_END_AT_LIVE, |_, state: &State| {
         let left_alone = state.calm >= CALM && state.turn == Turn::Clock;
         let reverted = match state.gone() {
             Some(outcome) => outcome != Some(Outcome::Succeeded),
@@ -51,29 +51,32 @@ pub(crate) fn properties(system: &System) -> Vec<Property<System>> {
     }));
     found.push(Property::always(
         SAME_DECISION,
-        |system, state| match state.outcome() {
+        |system, state: &State| match state.outcome() {
             Some(Outcome::Succeeded) => !system.bad,
             Some(Outcome::RolledBack) => system.bad || state.done > 0,
             _ => true,
         },
     ));
-    found.push(Property::always(NOTHING_STANDS_STILL, |system, state| {
-        let over = state.turn == Turn::Clock && state.world.cells.len() >= system.rounds;
-        let left_alone = state.calm >= CALM && state.done == 0;
-        !(over && left_alone) || state.outcome().is_some()
-    }));
+    found.push(Property::always(
+        NOTHING_STANDS_STILL,
+        |system, state: &State| {
+            let over = state.turn == Turn::Clock && state.world.cells.len() >= system.rounds;
+            let left_alone = state.calm >= CALM && state.done == 0;
+            !(over && left_alone) || state.outcome().is_some()
+        },
+    ));
     if system.bad || system.deeds.contains(&Deed::Abort) {
-        found.push(Property::sometimes(ROLLS_BACK, |_, state| {
+        found.push(Property::sometimes(ROLLS_BACK, |_, state: &State| {
             state.outcome() == Some(Outcome::RolledBack) && state.is_at_live()
         }));
     }
     if !system.bad {
-        found.push(Property::sometimes(SUCCEEDS, |_, state| {
+        found.push(Property::sometimes(SUCCEEDS, |_, state: &State| {
             state.outcome() == Some(Outcome::Succeeded)
         }));
     }
     if system.deeds.contains(&Deed::Delete) {
-        found.push(Property::sometimes(IS_CLEANED_UP, |_, state| {
+        found.push(Property::sometimes(IS_CLEANED_UP, |_, state: &State| {
             state.gone().is_some() && state.world.config().is_some()
         }));
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use serin_controller::cells::Grid;
 use serin_controller::cluster::fleet::{Mode, Settings};

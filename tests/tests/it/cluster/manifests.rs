@@ -497,7 +497,8 @@ async fn an_unknown_field_is_refused_by_name() {
         let field = place.rsplit('/').next().unwrap();
         assert!(
             said.contains(field)
-                && (said.contains("field not declared in schema") || said.contains("unknown field")),
+                && (said.contains("field not declared in schema")
+                    || said.contains("unknown field")),
             "{place}: {said}"
         );
     }
