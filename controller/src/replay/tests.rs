@@ -4,7 +4,7 @@ use super::*;
 use crate::api::OnFail;
 use crate::fixtures::{before, cell, edited, grid, source, text};
 use crate::observation::{Cell, Proxy};
-use crate::rollout::{ForeignRoutes, Input, RolloutState, accept, step};
+use crate::rollout::{ForeignRoutes, Input, RolloutState, SplitWatch, accept, step};
 use crate::simulate::engine::{By, Names};
 
 const FIRST: i64 = 100;
@@ -35,6 +35,8 @@ fn live(source: &Source, cells: impl Iterator<Item = Cell>) -> RolloutState {
     let plan = &source.plan;
     let begin = grid().begin(FIRST);
     let (mut state, _) = accept(plan, &source.rollout, &before(plan), begin, grid()).unwrap();
+    // A recording does not say which weights its counts were drawn by.
+    state.release.as_mut().unwrap().split = SplitWatch::off();
     let proxies = [Proxy {
         target: "a".to_owned(),
         namespace: None,
