@@ -4,10 +4,13 @@
 //! There are no nodes and no kube-controller-manager: nothing runs pods, collects what an owner left behind, or finishes
 //! the deletion of a namespace. What `make setup-cluster` fetched is used, or what the variables there name.
 
+pub mod clock;
 pub mod control_plane;
 pub mod identity;
 pub mod istio;
 pub mod istiod;
 pub mod mesh;
 pub mod mesh_proxy;
+pub mod model;
 pub mod objects;
+pub mod witness;

@@ -298,6 +298,19 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Lets etcd forget everything before a revision, which is an object's `resourceVersion`.
+    ///
+    /// # Errors
+    /// When etcd does not answer, or refuses.
+    pub async fn compact(&self, revision: &str) -> Result<()> {
+        // The JSON form of its interface, so that no client of it is needed.
+        let url = format!("{}/v3/kv/compaction", self.etcd_url());
+        let request = json!({"revision": revision, "physical": true});
+        let answer = reqwest::Client::new().post(url).json(&request).send();
+        answer.await?.error_for_status()?;
+        Ok(())
+    }
+
     /// Ends both, the API server first.
     ///
     /// # Errors

@@ -15,7 +15,8 @@ pub struct Service {
     pub host: String,
     /// The port that callers ask. A sidecar listens on it, so that each test takes one of its own.
     pub port: u16,
-    /// Name of the subset, which is also the label `version` of its endpoint, and the port of the model server.
+    /// Name of the subset, which is also the label `version` of its endpoint, and the port of the model server. A subset
+    /// that is named more than once has more than one endpoint, on further addresses of this machine.
     pub subsets: Vec<(String, u16)>,
 }
 
@@ -26,8 +27,15 @@ impl Service {
         let endpoints: Vec<Value> = self
             .subsets
             .iter()
-            .map(|(subset, port)| {
-                json!({"address": "127.0.0.1", "ports": {"http": port}, "labels": {"version": subset}})
+            .enumerate()
+            .map(|(index, (subset, port))| {
+                let before = self.subsets.iter().take(index);
+                let address = 1 + before.filter(|(other, _)| other == subset).count();
+                json!({
+                    "address": format!("127.0.0.{address}"),
+                    "ports": {"http": port},
+                    "labels": {"version": subset},
+                })
             })
             .collect();
         self.object(

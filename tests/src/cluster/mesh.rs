@@ -5,18 +5,22 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use kube::api::{Api, DeleteParams};
-use serde_json::json;
+use serde_json::{Value, json};
 use serin_controller::api::status::RolloutStatus;
+use serin_controller::cluster::object::Kind;
+use serin_controller::cluster::plugin;
 use serin_controller::cluster::resource::ModelRollout;
+use serin_controller::report::Status;
 use serin_controller::rollout::RolloutState;
 
 use super::control_plane::{ControlPlane, Crds, DEV, SERIN, Setup};
 use super::istio::{self, Service};
-use super::istiod::Istiod;
+use super::istiod::{Istiod, ROOT_NAMESPACE};
 use super::mesh_proxy::{MeshProxy, Node};
 use super::objects;
 use crate::process::Process;
@@ -24,7 +28,7 @@ use crate::prometheus::{Prometheus, Target};
 use crate::upstream::Upstream;
 use crate::wait;
 use crate::world::World;
-use crate::{ports, tools};
+use crate::{exposition, ports, tools};
 
 /// Scraping every second, with cells and lag of two: what makes a test quick, and honest.
 const SCRAPE: Duration = Duration::from_secs(1);
@@ -39,8 +43,17 @@ pub const MODELS: &str = "ml";
 pub const GATEWAYS: &str = "istio-ingress";
 /// Namespace of the controller.
 pub const INSTALLATION: &str = "serin-system";
+/// The controller, where there is one.
+pub const CONTROLLER: &str = "serin-0";
 /// Host of the model.
 pub const HOST: &str = "fraud.ml.svc.cluster.local";
+
+/// A running controller, and where it listens.
+#[derive(Debug)]
+struct Controller {
+    process: Process,
+    port: u16,
+}
 
 /// Everything that runs. Dropped, it is gone, folder and all.
 #[derive(Debug)]
@@ -59,7 +72,9 @@ pub struct Mesh {
     pub versions: BTreeMap<String, Upstream>,
     /// Where requests enter the gateway and the sidecar.
     pub entrances: [SocketAddr; 2],
-    controllers: BTreeMap<String, Process>,
+    /// The port of every model's service.
+    pub port: u16,
+    controllers: BTreeMap<String, Controller>,
     settings: Vec<String>,
     programs: tools::Programs,
     filter: PathBuf,
@@ -74,8 +89,25 @@ impl Mesh {
     /// When a part is not there, ends early, or is not ready in time.
     pub async fn start(name: &str, versions: &[&str], settings: &[&str]) -> Result<Mesh> {
         let mut mesh = Mesh::without_controller(name, versions, settings).await?;
-        mesh.start_controller("serin-0", &[]).await?;
+        mesh.start_controller(CONTROLLER, &[]).await?;
         Ok(mesh)
+    }
+
+    /// One for all tests that run at the same time in this process, for those that bring their own
+    /// [`Model`](super::model::Model)s and stop nothing.
+    ///
+    /// # Errors
+    /// As [`Mesh::start`].
+    pub async fn shared() -> Result<Arc<Mesh>> {
+        // Weak: the last test that holds it ends it. A static value would never be dropped, and would outlive us all.
+        static SHARED: tokio::sync::Mutex<Weak<Mesh>> = tokio::sync::Mutex::const_new(Weak::new());
+        let mut shared = SHARED.lock().await;
+        if let Some(running) = shared.upgrade() {
+            return Ok(running);
+        }
+        let started = Arc::new(Mesh::start("cluster", &["7"], &[]).await?);
+        *shared = Arc::downgrade(&started);
+        Ok(started)
     }
 
     /// The same without a controller.
@@ -120,7 +152,7 @@ impl Mesh {
         let entry = ports::free()?;
         let objects = vec![
             service.entry(),
-            istio::gateway(GATEWAYS, "ingress", "gateway", entry, &[HOST]),
+            istio::gateway(GATEWAYS, "ingress", "gateway", entry, &["*"]),
         ];
         objects::apply_all(&client, objects).await?;
         let istiod = Istiod::start(&world, &control_plane, &[]).await?;
@@ -152,6 +184,7 @@ impl Mesh {
             prometheus,
             versions: upstreams,
             entrances,
+            port: service.port,
             controllers: BTreeMap::new(),
             settings: settings.iter().map(|&it| it.to_owned()).collect(),
             programs,
@@ -160,12 +193,28 @@ impl Mesh {
         })
     }
 
-    /// Starts a controller under a name of its own, with further variables; it need not lead.
+    /// Starts a controller under a name of its own, with further variables, and waits until it answers; it need not lead.
     ///
     /// # Errors
     /// When it cannot be started, or ends at once.
     pub async fn start_controller(&mut self, name: &str, variables: &[(&str, &str)]) -> Result<()> {
-        let listen = ports::free()?;
+        self.spawn_controller(name, variables)?;
+        let url = format!("{}/healthz", self.controller_url(name)?);
+        let controller = self.controllers.get_mut(name).context("it is gone")?;
+        wait::until(LIMIT, "the controller to answer", async || {
+            controller.process.alive()?;
+            reqwest::get(&url).await?.error_for_status()?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The same without waiting, for one that may end before it answers.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_controller(&mut self, name: &str, variables: &[(&str, &str)]) -> Result<()> {
+        let port = ports::free()?;
         let mut arguments = vec![
             "run".to_owned(),
             "--kubeconfig".to_owned(),
@@ -177,7 +226,7 @@ impl Mesh {
             "--identity".to_owned(),
             name.to_owned(),
             "--listen".to_owned(),
-            format!("127.0.0.1:{listen}"),
+            format!("127.0.0.1:{port}"),
         ];
         arguments.extend(GRID.map(str::to_owned));
         arguments.extend(self.settings.iter().cloned());
@@ -189,20 +238,49 @@ impl Mesh {
             variables,
         )
         .context("failed to start the controller")?;
-        self.controllers.insert(name.to_owned(), process);
-        let process = self.controllers.get_mut(name).context("it is gone")?;
-        let url = format!("http://127.0.0.1:{listen}/healthz");
-        wait::until(LIMIT, "the controller to answer", async || {
-            process.alive()?;
-            reqwest::get(&url).await?.error_for_status()?;
-            Ok(())
-        })
-        .await
+        let controller = Controller { process, port };
+        self.controllers.insert(name.to_owned(), controller);
+        Ok(())
+    }
+
+    fn controller_url(&self, name: &str) -> Result<String> {
+        let controller = self.controllers.get(name);
+        let port = controller.context("there is no such controller")?.port;
+        Ok(format!("http://127.0.0.1:{port}"))
+    }
+
+    /// The sum of a metric of a controller over the series with these labels.
+    ///
+    /// # Errors
+    /// When there is no such controller, or it does not answer.
+    pub async fn controller_metric(
+        &self,
+        name: &str,
+        metric: &str,
+        labels: &[(&str, &str)],
+    ) -> Result<f64> {
+        let url = format!("{}/metrics", self.controller_url(name)?);
+        let text = reqwest::get(url).await?.error_for_status()?.text().await?;
+        let samples = exposition::parse(&text)?;
+        let of = samples.iter().filter(|it| it.is(metric, labels));
+        Ok(of.map(|it| it.value).sum())
+    }
+
+    /// What a controller shows of a rollout at this moment, beyond what it writes.
+    ///
+    /// # Errors
+    /// When there is no such controller, or it does not answer, or knows no such rollout.
+    pub async fn shown(&self, controller: &str, rollout: &str) -> Result<Status> {
+        let url = self.controller_url(controller)?;
+        let url = format!("{url}/v1/rollouts/{MODELS}/{rollout}");
+        let answer = reqwest::get(url).await?.error_for_status()?;
+        Ok(answer.json().await?)
     }
 
     /// A running controller.
     pub fn controller(&mut self, name: &str) -> Option<&mut Process> {
-        self.controllers.get_mut(name)
+        let controller = self.controllers.get_mut(name)?;
+        Some(&mut controller.process)
     }
 
     /// Ends a controller as a crash would.
@@ -211,7 +289,7 @@ impl Mesh {
     /// When its end cannot be waited for.
     pub async fn kill_controller(&mut self, name: &str) -> Result<()> {
         if let Some(controller) = self.controllers.remove(name) {
-            controller.kill().await?;
+            controller.process.kill().await?;
         }
         Ok(())
     }
@@ -222,7 +300,7 @@ impl Mesh {
     /// When its end cannot be waited for.
     pub async fn stop_controller(&mut self, name: &str) -> Result<()> {
         if let Some(controller) = self.controllers.remove(name) {
-            controller.stop().await?;
+            controller.process.stop().await?;
         }
         Ok(())
     }
@@ -262,6 +340,18 @@ impl Mesh {
         Ok(serde_json::from_str(
             &checkpoint.context("it has no checkpoint")?,
         )?)
+    }
+
+    /// The plugin's object, as the API server has it.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub async fn plugin(&self) -> Result<Value> {
+        let client = self.control_plane.client().await?;
+        let id = plugin::id(Kind::TrafficExtension, ROOT_NAMESPACE);
+        let (version, kind) = (id.kind.api_version(), id.kind.name());
+        let api = objects::api(&client, version, kind, Some(&id.namespace)).await?;
+        Ok(serde_json::to_value(api.get(&id.name).await?)?)
     }
 
     /// Waits for a status.
@@ -327,7 +417,7 @@ impl Mesh {
     /// When an end cannot be waited for.
     pub async fn stop(mut self) -> Result<()> {
         while let Some((_, controller)) = self.controllers.pop_first() {
-            controller.stop().await?;
+            controller.process.stop().await?;
         }
         self.prometheus.down().await?;
         drop((self.gateway, self.sidecar, self.istiod));
@@ -354,12 +444,18 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: dev}]
 /// A rollout of version 8 beside version 7 with this strategy, in one line, and further lines of the spec.
 #[must_use]
 pub fn rollout(strategy: &str, more: &str) -> String {
+    rollout_of("fraud", strategy, more)
+}
+
+/// The same of another model.
+#[must_use]
+pub fn rollout_of(model: &str, strategy: &str, more: &str) -> String {
     format!(
         "apiVersion: serin.dev/v1alpha1
 kind: ModelRollout
-metadata: {{name: fraud, namespace: {MODELS}}}
+metadata: {{name: {model}, namespace: {MODELS}}}
 spec:
-  match: {{hosts: [{HOST}], pathPrefix: /v2/models/fraud}}
+  match: {{hosts: [{model}.{MODELS}.svc.cluster.local], pathPrefix: /v2/models/{model}}}
   scope: [{MODELS}, {GATEWAYS}]
   route: {{gateways: [{GATEWAYS}/ingress, mesh]}}
   variants:
@@ -367,7 +463,7 @@ spec:
     - {{name: canary, version: \"8\", route: {{subset: v8}}}}
   assignment:
     key: [{{header: x-user-id}}]
-    salt: fraud-8
+    salt: {model}-8
   strategy:
     {strategy}
 {more}

@@ -2,7 +2,7 @@
 
 mod choice;
 mod command_line;
-mod evidence;
+pub(crate) mod evidence;
 mod fuse;
 mod outage;
 mod release;

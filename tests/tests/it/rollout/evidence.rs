@@ -6,24 +6,25 @@ use serin_controller::prometheus::{Client, Selectors, cell_query, counts};
 use serin_controller::rollout::Release;
 use serin_controller::validate::validate;
 use serin_tests::installation::Installation;
+use serin_tests::prometheus::Prometheus;
 
 use serin_controller::rollout::Stage;
 
 use super::{Bench, canary_requests, rollout, weight};
 
 /// The evidence computed a second time, cell by cell, from nothing but Prometheus and the accepted file.
-pub(super) async fn recomputed(installation: &Installation, release: &Release) -> Evidence {
+pub(crate) async fn recomputed(prometheus: &Prometheus, name: &str, release: &Release) -> Evidence {
     let plan = validate(&release.rollout).unwrap();
     let grid = release.grid;
-    let client = Client::new(&installation.prometheus.url()).unwrap();
+    let client = Client::new(&prometheus.url()).unwrap();
     let query = cell_query(&Selectors::default(), grid.cell());
     let mut evidence = Evidence::new(&plan, release.first_cell);
     for index in release.first_cell..release.evidence.next_cell {
         let counts = counts(&client.query(&query, grid.end(index)).await.unwrap());
         let cell = Cell {
             index,
-            stable: counts.of("ml/fraud", "7"),
-            arms: vec![counts.of("ml/fraud", "8")],
+            stable: counts.of(name, "7"),
+            arms: vec![counts.of(name, "8")],
         };
         let counted = release.slow_counted;
         let slow_counted = counted.is_some_and(|since| grid.begin(index) >= since);
@@ -59,7 +60,7 @@ pub(super) async fn check_exactly_once(installation: &Installation) -> Release {
     let release = installation.state().unwrap().state.release.unwrap();
     assert_eq!(
         release.evidence,
-        recomputed(installation, &release).await,
+        recomputed(&installation.prometheus, "ml/fraud", &release).await,
         "the evidence is not that of its cells"
     );
     for (version, tally) in [

@@ -62,7 +62,7 @@ async fn a_canary_that_dies_is_rolled_back_for_its_fuses_although_a_controller_d
     assert_eq!(release.evidence.canary.trips.len(), 3);
     assert_eq!(
         release.evidence,
-        recomputed(&bench.installation, &release).await,
+        recomputed(&bench.installation.prometheus, "ml/fraud", &release).await,
         "trips or requests sent home were lost, or counted twice"
     );
     assert_eq!(fused(&status), release.evidence.canary.fused);
