@@ -267,7 +267,6 @@ async fn lead(
                 metrics.looked(!matches!(&world.proxies, Some(Err(_))));
                 fleet.tick(&world, now);
                 metrics.tick(begun.elapsed());
-                due = true;
             }
             _ = ticks.tick() => due = incomplete.is_empty(),
         }
@@ -300,7 +299,7 @@ async fn lead(
             let (asks, grid) = (fleet.asks(), options.settings.grid);
             if asks.is_empty() {
                 fleet.tick(&World::default(), now);
-            } else if !news {
+            } else {
                 looks.spawn(async move {
                     let sight = Sight {
                         grid,
