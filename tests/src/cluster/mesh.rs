@@ -12,6 +12,8 @@ use kube::api::{Api, DeleteParams};
 use serde_json::json;
 use serin_controller::api::status::RolloutStatus;
 use serin_controller::cluster::resource::ModelRollout;
+use serin_controller::endpoint::Snapshot;
+use serin_controller::report::Status;
 use serin_controller::rollout::RolloutState;
 
 use super::control_plane::{ControlPlane, Crds, DEV, SERIN, Setup};
@@ -42,6 +44,12 @@ pub const INSTALLATION: &str = "serin-system";
 /// Host of the model.
 pub const HOST: &str = "fraud.ml.svc.cluster.local";
 
+#[derive(Debug)]
+struct Controller {
+    process: Process,
+    endpoint: String,
+}
+
 /// Everything that runs. Dropped, it is gone, folder and all.
 #[derive(Debug)]
 pub struct Mesh {
@@ -55,11 +63,11 @@ pub struct Mesh {
     pub sidecar: MeshProxy,
     /// What the controller reads.
     pub prometheus: Prometheus,
-    /// The versions, by name.
+    /// The versions, by name, where the mesh has started them.
     pub versions: BTreeMap<String, Upstream>,
     /// Where requests enter the gateway and the sidecar.
     pub entrances: [SocketAddr; 2],
-    controllers: BTreeMap<String, Process>,
+    controllers: BTreeMap<String, Controller>,
     settings: Vec<String>,
     programs: tools::Programs,
     filter: PathBuf,
@@ -87,11 +95,32 @@ impl Mesh {
         versions: &[&str],
         settings: &[&str],
     ) -> Result<Mesh> {
+        let mut upstreams = BTreeMap::new();
+        for version in versions {
+            upstreams.insert((*version).to_owned(), Upstream::start(version).await?);
+        }
+        let ports = upstreams
+            .iter()
+            .map(|(version, upstream)| (version.clone(), upstream.address().port()))
+            .collect();
+        let mut mesh = Mesh::around(World::new(name)?, ports, settings).await?;
+        mesh.versions = upstreams;
+        Ok(mesh)
+    }
+
+    /// The same around versions of the model that run already: their ports by name.
+    ///
+    /// # Errors
+    /// As [`Mesh::start`].
+    pub async fn around(
+        world: World,
+        versions: BTreeMap<String, u16>,
+        settings: &[&str],
+    ) -> Result<Mesh> {
         let (programs, filter) =
             tokio::task::spawn_blocking(|| anyhow::Ok((tools::programs()?, tools::filter()?)))
                 .await
                 .context("the build ended in a panic")??;
-        let world = World::new(name)?;
         let control_plane = ControlPlane::start(&world, Setup::default()).await?;
         control_plane.install_crds(&[Crds::Istio]).await?;
         let client = control_plane.client().await?;
@@ -104,17 +133,13 @@ impl Mesh {
         }
         control_plane.apply(DEV_MAY_OPERATE).await?;
 
-        let mut upstreams = BTreeMap::new();
-        for version in versions {
-            upstreams.insert((*version).to_owned(), Upstream::start(version).await?);
-        }
         let service = Service {
             namespace: MODELS.to_owned(),
             host: HOST.to_owned(),
             port: ports::free()?,
-            subsets: upstreams
-                .iter()
-                .map(|(version, upstream)| (format!("v{version}"), upstream.address().port()))
+            subsets: versions
+                .into_iter()
+                .map(|(version, port)| (format!("v{version}"), port))
                 .collect(),
         };
         let entry = ports::free()?;
@@ -150,7 +175,7 @@ impl Mesh {
             gateway,
             sidecar,
             prometheus,
-            versions: upstreams,
+            versions: BTreeMap::new(),
             entrances,
             controllers: BTreeMap::new(),
             settings: settings.iter().map(|&it| it.to_owned()).collect(),
@@ -189,11 +214,13 @@ impl Mesh {
             variables,
         )
         .context("failed to start the controller")?;
-        self.controllers.insert(name.to_owned(), process);
-        let process = self.controllers.get_mut(name).context("it is gone")?;
-        let url = format!("http://127.0.0.1:{listen}/healthz");
+        let endpoint = format!("http://127.0.0.1:{listen}");
+        let controller = Controller { process, endpoint };
+        self.controllers.insert(name.to_owned(), controller);
+        let controller = self.controllers.get_mut(name).context("it is gone")?;
+        let url = format!("{}/healthz", controller.endpoint);
         wait::until(LIMIT, "the controller to answer", async || {
-            process.alive()?;
+            controller.process.alive()?;
             reqwest::get(&url).await?.error_for_status()?;
             Ok(())
         })
@@ -202,7 +229,25 @@ impl Mesh {
 
     /// A running controller.
     pub fn controller(&mut self, name: &str) -> Option<&mut Process> {
-        self.controllers.get_mut(name)
+        Some(&mut self.controllers.get_mut(name)?.process)
+    }
+
+    /// What a controller's endpoint says of a rollout.
+    ///
+    /// # Errors
+    /// When it does not answer, or knows no such rollout.
+    pub async fn report(&self, controller: &str, rollout: &str) -> Result<Status> {
+        let controller = self
+            .controllers
+            .get(controller)
+            .context("no such controller")?;
+        let url = format!("{}/v1/rollouts", controller.endpoint);
+        let answer = reqwest::get(url).await?.error_for_status()?;
+        let snapshot: Snapshot = answer.json().await?;
+        let mut found = snapshot.rollouts.into_iter();
+        found
+            .find(|it| it.name.namespace == MODELS && it.name.name == rollout)
+            .with_context(|| format!("unknown: {}", snapshot.problems.join("; ")))
     }
 
     /// Ends a controller as a crash would.
@@ -211,7 +256,7 @@ impl Mesh {
     /// When its end cannot be waited for.
     pub async fn kill_controller(&mut self, name: &str) -> Result<()> {
         if let Some(controller) = self.controllers.remove(name) {
-            controller.kill().await?;
+            controller.process.kill().await?;
         }
         Ok(())
     }
@@ -222,7 +267,7 @@ impl Mesh {
     /// When its end cannot be waited for.
     pub async fn stop_controller(&mut self, name: &str) -> Result<()> {
         if let Some(controller) = self.controllers.remove(name) {
-            controller.stop().await?;
+            controller.process.stop().await?;
         }
         Ok(())
     }
@@ -327,7 +372,7 @@ impl Mesh {
     /// When an end cannot be waited for.
     pub async fn stop(mut self) -> Result<()> {
         while let Some((_, controller)) = self.controllers.pop_first() {
-            controller.stop().await?;
+            controller.process.stop().await?;
         }
         self.prometheus.down().await?;
         drop((self.gateway, self.sidecar, self.istiod));
