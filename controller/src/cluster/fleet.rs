@@ -104,7 +104,9 @@ impl Retry {
     }
 
     fn is_due(&self, now: Timestamp) -> bool {
-        self.after.is_none_or(|after| now >= after)
+        // A clock that was set back is no reason to wait longer.
+        self.after
+            .is_none_or(|after| now >= after || after > now + Self::LONGEST)
     }
 }
 
@@ -155,6 +157,8 @@ impl Fleet {
     /// An object of Istio's, or that it is gone.
     pub fn object(&mut self, id: ObjectId, object: Option<Value>) {
         let ours = object.as_ref().is_some_and(object::is_ours);
+        // Whatever stood in the way of a write, the object is another one now.
+        self.object_retry.remove(&id);
         let known = self.present.get(&id);
         if let (Some(known), Some(next)) = (known, &object)
             && resource_version(known) != resource_version(next)
@@ -165,6 +169,8 @@ impl Fleet {
             self.drifted.push(id.clone());
         }
         if let Some(object) = object.as_ref().filter(|_| ours) {
+            self.theirs.remove(&id);
+            self.rivals.remove(&id);
             let before = self.present.insert(id.clone(), object.clone());
             let echo = before.is_some_and(|it| resource_version(&it) == resource_version(object));
             if !echo && matches!(id.kind, Kind::WasmPlugin | Kind::TrafficExtension) {
@@ -355,6 +361,15 @@ impl Fleet {
         never
             .flat_map(|(name, it)| it.problems.iter().map(move |why| format!("{name}: {why}")))
             .collect()
+    }
+
+    /// What is wrong with a resource as it is now, with its uid.
+    pub fn mistakes(&self) -> impl Iterator<Item = (&RolloutName, &str, &[String])> {
+        let wrong = self
+            .rollouts
+            .iter()
+            .filter(|(_, it)| !it.problems.is_empty());
+        wrong.map(|(name, it)| (name, it.uid.as_str(), it.problems.as_slice()))
     }
 
     /// The highest generation so far.

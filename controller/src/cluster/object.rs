@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::names;
+use super::routes::LIVE;
 
 /// Longest name of an object whose name is also a label value.
 const LONGEST: usize = 63;
@@ -96,7 +97,7 @@ impl Owned {
                 "labels": {label: value}
             }
         });
-        object["spec"] = spec;
+        object["spec"] = as_stored(spec);
         Self { id, object }
     }
 
@@ -125,15 +126,36 @@ impl Owned {
     }
 }
 
-/// Whether the controller wrote an object.
+/// Numbers as the API server gives them back: it stores `10.0` as `10`, and the two are not equal here.
+fn as_stored(value: Value) -> Value {
+    /// Up to here every whole number is a float of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT => {
+                Value::from(float as i64)
+            }
+            _ => Value::Number(number),
+        },
+        Value::Array(items) => Value::Array(items.into_iter().map(as_stored).collect()),
+        Value::Object(fields) => {
+            let fields = fields.into_iter();
+            Value::Object(fields.map(|(name, it)| (name, as_stored(it))).collect())
+        }
+        other => other,
+    }
+}
+
+/// Whether the controller wrote an object. What it remembers in one is a sign as good as the label, which somebody may
+/// have removed.
 #[must_use]
 pub fn is_ours(object: &Value) -> bool {
     let (label, value) = names::MANAGED_BY;
-    let labels = object.pointer("/metadata/labels");
-    labels
-        .and_then(|labels| labels.get(label))
-        .and_then(Value::as_str)
-        == Some(value)
+    let metadata = |kind: &str, name: &str| {
+        let found = object.pointer(&format!("/metadata/{kind}"));
+        found.and_then(|it| it.get(name)).and_then(Value::as_str)
+    };
+    metadata("labels", label) == Some(value) || metadata("annotations", LIVE).is_some()
 }
 
 /// The name of the object for a host: readable, and unique even where two hosts read alike.

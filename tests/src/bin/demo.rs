@@ -207,7 +207,10 @@ impl<P: Place> Stage<P> {
     }
 }
 
-fn calls<P: Place>(population: &Population, seed: u64) -> impl Iterator<Item = Call> + Send + use<P> {
+fn calls<P: Place>(
+    population: &Population,
+    seed: u64,
+) -> impl Iterator<Item = Call> + Send + use<P> {
     let calls = population.clone().calls(seed);
     calls.map(|call| Call {
         host: P::host(),
