@@ -127,7 +127,7 @@ impl Fleet {
             Err(error) => {
                 // To begin anew would move weights on half a memory.
                 entry.problems = vec![format!(
-                    "status.checkpoint: cannot be understood ({error}): restore it, or remove it; the rollout then begins anew from what its default route serves"
+                    "status.checkpoint: cannot be understood ({error}): whoever may update modelrollouts/status restores it, or removes it (kubectl edit modelrollout NAME --subresource=status); the rollout then begins anew from what its default route serves"
                 )];
             }
         }

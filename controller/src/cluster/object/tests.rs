@@ -56,3 +56,21 @@ fn names_are_label_values_and_differ_where_hosts_differ() {
     assert_eq!(different.len(), hosts.len());
     assert!(names[0].starts_with("serin-fraud-ml-"));
 }
+
+#[test]
+fn whole_numbers_are_those_that_the_server_stores() {
+    let owned = Owned::new(id(), json!({"value": 10.0, "list": [{"min": -3.0, "max": 0.5}]}));
+    let stored = json!({"value": 10, "list": [{"min": -3, "max": 0.5}]});
+    assert_eq!(owned.object["spec"], stored);
+}
+
+#[test]
+fn an_object_whose_label_somebody_removed_is_ours_by_what_it_remembers() {
+    let owned = Owned::new(id(), json!({})).annotated(LIVE, "{}".to_owned());
+    let mut present = owned.object.clone();
+    present["metadata"]["labels"] = json!({});
+    assert!(is_ours(&present));
+    assert!(!owned.is(&present), "the label comes back");
+    present["metadata"]["annotations"] = json!({});
+    assert!(!is_ours(&present));
+}
