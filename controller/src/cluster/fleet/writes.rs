@@ -137,6 +137,8 @@ impl Fleet {
         let mut subsets_first = Vec::new();
         let mut routes = Vec::new();
         let mut subsets_last = Vec::new();
+        // Also one that may not be tried yet: it still leads where it led.
+        let mut routes_are_right = true;
         let contested: BTreeSet<_> = self
             .rollouts
             .iter()
@@ -151,7 +153,11 @@ impl Fleet {
             .filter(|state| !contested.contains(&state.name));
         for owned in routes::objects(free, &self.present) {
             let present = self.present.get(&owned.id);
-            if present.is_some_and(|present| owned.is(present)) || !self.is_due(&owned.id, now) {
+            if present.is_some_and(|present| owned.is(present)) {
+                continue;
+            }
+            routes_are_right &= owned.id.kind == Kind::DestinationRule;
+            if !self.is_due(&owned.id, now) {
                 continue;
             }
             match (owned.id.kind, present) {
@@ -166,7 +172,7 @@ impl Fleet {
                 _ => routes.push(owned),
             }
         }
-        if !routes.is_empty() {
+        if !routes_are_right {
             // Subsets go only when no route leads to them any more.
             subsets_last.clear();
         }
