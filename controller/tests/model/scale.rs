@@ -244,6 +244,14 @@ fn ten_thousand() {
     for _ in 0..3 {
         eprintln!("idle round: {:.2?}", round(&mut fleet, &mut store, at(2)));
     }
+    let begun = Instant::now();
+    let statuses = fleet.statuses();
+    eprintln!(
+        "{} statuses for people: {:.2?}",
+        statuses.len(),
+        begun.elapsed()
+    );
+    drop(statuses);
     for index in 0..14 {
         let now = at((index + 1) * CELL);
         let generation = fleet.generation();
