@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use super::fleet::{Failure, ObjectWrite, StatusWrite};
 use super::metrics::Metrics;
 use super::names;
-use super::object::{self, ObjectId, Owned};
+use super::object::{self, ObjectId, Owned, Print};
 use super::resource::ModelRollout;
 use super::watch::{api_resource, value};
 use crate::api::{API_VERSION, KIND};
@@ -135,7 +135,7 @@ impl Writer {
         };
         let applied = self.guarded(what, name.clone(), apply(&api, &id.name, object, version));
         let applied = value(applied.await?);
-        if write.object.is(&applied) {
+        if Print::of(&applied).is(&Print::of(object)) {
             return Ok(applied);
         }
         // Applying leaves what others have added beside ours; only a replacement takes it away.

@@ -1,5 +1,9 @@
 //! Objects of the API server that the controller owns whole. Pure.
 
+mod present;
+
+pub use present::{Memory, Present, Print};
+
 use std::fmt;
 
 use serde_json::{Value, json};
@@ -68,6 +72,18 @@ pub struct ObjectId {
     pub name: String,
 }
 
+impl ObjectId {
+    /// Before every other one of its kind.
+    #[must_use]
+    pub fn first(kind: Kind) -> Self {
+        Self {
+            kind,
+            namespace: String::new(),
+            name: String::new(),
+        }
+    }
+}
+
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind.name(), self.namespace, self.name)
@@ -97,7 +113,7 @@ impl Owned {
                 "labels": {label: value}
             }
         });
-        object["spec"] = as_stored(spec);
+        object["spec"] = spec;
         Self { id, object }
     }
 
@@ -108,41 +124,10 @@ impl Owned {
         self
     }
 
-    /// Whether the server has it like this: spec, our labels and our annotations.
+    /// Whether the server has it like this: spec, our label and our annotation.
     #[must_use]
-    pub fn is(&self, present: &Value) -> bool {
-        let spec = |object: &Value| object.get("spec").cloned();
-        let metadata = |field: &str| {
-            let wanted = self.object.pointer(&format!("/metadata/{field}"));
-            let Some(wanted) = wanted.and_then(Value::as_object) else {
-                return true;
-            };
-            let found = present.pointer(&format!("/metadata/{field}"));
-            wanted
-                .iter()
-                .all(|(name, value)| found.and_then(|found| found.get(name)) == Some(value))
-        };
-        spec(&self.object) == spec(present) && metadata("labels") && metadata("annotations")
-    }
-}
-
-/// Numbers as the API server gives them back: it stores `10.0` as `10`, and the two are not equal here.
-fn as_stored(value: Value) -> Value {
-    /// Up to here every whole number is a float of its own.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match value {
-        Value::Number(number) => match number.as_f64() {
-            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < EXACT => {
-                Value::from(float as i64)
-            }
-            _ => Value::Number(number),
-        },
-        Value::Array(items) => Value::Array(items.into_iter().map(as_stored).collect()),
-        Value::Object(fields) => {
-            let fields = fields.into_iter();
-            Value::Object(fields.map(|(name, it)| (name, as_stored(it))).collect())
-        }
-        other => other,
+    pub fn is(&self, present: &Present) -> bool {
+        present.print.is(&Print::of(&self.object))
     }
 }
 
@@ -150,12 +135,17 @@ fn as_stored(value: Value) -> Value {
 /// have removed.
 #[must_use]
 pub fn is_ours(object: &Value) -> bool {
-    let (label, value) = names::MANAGED_BY;
-    let metadata = |kind: &str, name: &str| {
-        let found = object.pointer(&format!("/metadata/{kind}"));
-        found.and_then(|it| it.get(name)).and_then(Value::as_str)
-    };
-    metadata("labels", label) == Some(value) || metadata("annotations", LIVE).is_some()
+    label(object).and_then(Value::as_str) == Some(names::MANAGED_BY.1)
+        || annotation(object, LIVE).is_some()
+}
+
+/// The label by which our objects are known.
+fn label(object: &Value) -> Option<&Value> {
+    object.pointer("/metadata/labels")?.get(names::MANAGED_BY.0)
+}
+
+fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+    object.pointer("/metadata/annotations")?.get(name)?.as_str()
 }
 
 /// The name of the object for a host: readable, and unique even where two hosts read alike.
