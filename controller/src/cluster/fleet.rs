@@ -4,6 +4,7 @@
 //!
 //! The order of writes is what loses nothing. Going up: status, routes, plugin. Going down: plugin at once, then status.
 
+mod entry;
 mod intake;
 mod plugins;
 mod rollouts;
@@ -12,28 +13,25 @@ mod writes;
 
 pub use writes::{Failure, ObjectWrite, StatusWrite};
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
 use serin_filter_core::stat::Encoding;
 
+use self::entry::{Entry, Retry};
 use self::plugins::Plugins;
-use self::rollouts::{Rollouts, Seen};
+use self::rollouts::Rollouts;
 use self::routing::Routing;
 use super::conditions;
 use super::foreign::{self, Lacking, Theirs};
 use super::object::{self, Kind, ObjectId, Present, Print};
 use super::plugin::{self, Module};
-use super::status::Written;
-use crate::api::ModelRollout;
 use crate::cells::Grid;
 use crate::driver::{Ask, Managed, Proxies, Surroundings, World, advance};
 use crate::report::{Condition, Status};
-use crate::rollout::{Action, RolloutState, Writes};
+use crate::rollout::RolloutState;
 use crate::validate::RolloutName;
 
 /// Which proxies run the filter (product.md, "Where the filter runs").
@@ -62,71 +60,6 @@ pub struct Settings {
     pub encoding: Encoding,
     /// How many releases may be in progress at once; `None`: any number.
     pub max_releases: Option<usize>,
-}
-
-/// A resource and the rollout in it.
-#[derive(Clone, Debug)]
-pub(super) struct Entry {
-    uid: String,
-    /// As last seen or written.
-    resource_version: String,
-    /// `metadata.generation` that was looked at last.
-    spec_generation: i64,
-    /// Somebody has deleted it.
-    deleting: bool,
-    finalizer: bool,
-    /// The file in it, or what is wrong with it, as long as it is not taken over.
-    file: Option<Result<ModelRollout, String>>,
-    /// `None`: its spec was never valid, or its checkpoint cannot be understood.
-    managed: Option<Managed>,
-    /// Asked for and not answered yet.
-    action: Option<Action>,
-    /// What the spec waits for.
-    refused: Option<Obstacle>,
-    problems: Vec<String>,
-    lacking: Lacking,
-    /// The status as last written.
-    written: Option<Written>,
-    /// Checkpoints that we have read or sent, the last ones: any other is somebody else's.
-    known: VecDeque<u64>,
-    status_due: bool,
-    retry: Retry,
-    seen: Seen,
-}
-
-/// What is in the way of a valid spec.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Obstacle {
-    /// Releases of others, as many as there may be.
-    Releases,
-    /// Sections of others, in these namespaces. Its own has so many bytes.
-    Room(Vec<String>, usize),
-    /// Anything else: with this number of changes to all rollouts it was still there.
-    Other(u64),
-}
-
-/// When a rollout's next write may be tried.
-#[derive(Clone, Copy, Debug, Default)]
-struct Retry {
-    after: Option<Timestamp>,
-    attempts: u32,
-}
-
-impl Retry {
-    const FIRST: Duration = Duration::from_millis(200);
-    const LONGEST: Duration = Duration::from_secs(30);
-
-    fn failed(&mut self, now: Timestamp) {
-        let doubled = Self::FIRST.saturating_mul(1_u32 << self.attempts.min(10));
-        self.attempts = self.attempts.saturating_add(1);
-        self.after = Some(now + doubled.min(Self::LONGEST));
-    }
-
-    fn is_due(&self, now: Timestamp) -> bool {
-        // A clock that was set back is no reason to wait longer.
-        self.after
-            .is_none_or(|after| now >= after || after > now + Self::LONGEST)
-    }
 }
 
 /// All rollouts.
@@ -427,33 +360,6 @@ impl Fleet {
         let busy = busy.filter_map(|name| self.rollouts.get(name));
         let queue = busy.filter(waiting).count();
         (self.rollouts.len(), queue)
-    }
-}
-
-impl Entry {
-    fn is_pending(&self) -> bool {
-        let managed = self.managed.as_ref();
-        managed.is_some_and(|managed| managed.pending != Writes::Nothing)
-    }
-
-    /// What its routes are made of; none: they are not ours, or somebody else routes the same host.
-    fn routed(&self) -> Option<&Arc<RolloutState>> {
-        let managed = self.managed.as_ref()?;
-        let manages = |state: &RolloutState| state.mesh.as_ref().is_some_and(|mesh| mesh.manage);
-        let contested = manages(&managed.state) && self.lacking.header.is_some();
-        Some(&managed.shown).filter(|shown| manages(shown) && !contested)
-    }
-
-    /// A restored rollout finds its section among those that the proxies have.
-    fn recognise(&mut self, name: &RolloutName, plugins: &Plugins) {
-        let (Some(managed), Some((section, generation))) =
-            (&mut self.managed, plugins.section(name))
-        else {
-            return;
-        };
-        managed.rendered = Some(Arc::clone(section));
-        managed.view.generation = Some(generation);
-        self.seen.section = None;
     }
 }
 

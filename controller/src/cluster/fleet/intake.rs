@@ -4,23 +4,19 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use xxhash_rust::xxh3::xxh3_64;
 
+use super::entry::{Entry, Obstacle, Retry, mark};
 use super::plugins::{Section, TooLarge};
 use super::rollouts::Seen;
-use super::{Entry, Fleet, Mode, Obstacle, Retry};
-use crate::api::status::RolloutStatus;
+use super::{Fleet, Mode};
 use crate::cluster::foreign::{self, Lacking};
 use crate::cluster::resource::ModelRollout;
 use crate::cluster::status::Written;
 use crate::cluster::{names, plugin, routes};
 use crate::driver::{Managed, Routed};
 use crate::render;
-use crate::rollout::{Action, RolloutState, Writes, accept, begins, retire};
+use crate::rollout::{Action, RolloutState, Writes, accept, begins};
 use crate::validate::{Plan, RolloutName, validate};
-
-/// Own statuses that the watch may still bring back.
-const REMEMBERED: usize = 16;
 
 impl Fleet {
     /// A resource as the server has it now.
@@ -62,7 +58,12 @@ impl Fleet {
             if edited && !deleted {
                 let file = resource.file();
                 entry.file = Some(file.map_err(|(path, reason)| format!("{path}: {reason}")));
-                entry.status_due = true;
+                // What an earlier controller has said of a release in progress is newer than what this one knows.
+                let state = entry.managed.as_ref().map(|managed| &managed.state);
+                let goes_on = state.is_some_and(|state| state.in_progress().is_some());
+                let said = resource.status.as_ref();
+                let said = said.and_then(|status| status.observed_generation);
+                entry.status_due |= !goes_on || said != Some(spec_generation);
             }
         });
         if edited && !deleted {
@@ -115,7 +116,8 @@ impl Fleet {
         match checkpoint.map(|text| serde_json::from_str::<RolloutState>(text)) {
             None => {}
             Some(Ok(state)) => {
-                entry.managed = Some(Managed::restore(state, None));
+                // What is parsed has room to grow, a copy has none: there may be thousands of them.
+                entry.managed = Some(Managed::restore(state.clone(), None));
                 entry.recognise(name, &self.plugins);
             }
             // To begin anew would move weights on half a memory.
@@ -336,60 +338,6 @@ fn too_large(why: &TooLarge, section: usize, by_scope: bool) -> String {
         "spec: its part of the filter's config has {section} bytes, with which the plugin of namespace {namespace} would have {object} of at most {}: {remedy}",
         plugin::LIMIT
     )
-}
-
-impl Entry {
-    /// A status of ours goes out: when the watch brings it back, it is no news.
-    pub(super) fn knows(&mut self, status: Option<&RolloutStatus>) {
-        let mark = mark(status);
-        if !self.known.contains(&mark) {
-            self.known.push_back(mark);
-        }
-        if self.known.len() > REMEMBERED {
-            self.known.pop_front();
-        }
-    }
-
-    fn ask(&mut self, action: Option<Action>) {
-        let Some(action) = action else { return };
-        let consumed = self.managed.as_ref().is_some_and(|managed| {
-            let mut ids = managed.state.consumed_actions.iter();
-            ids.any(|id| *id == action.id)
-        });
-        if !consumed {
-            self.action = Some(action);
-        }
-    }
-
-    fn refuse(&mut self, problems: Vec<String>, obstacle: Option<Obstacle>) {
-        self.refused = obstacle;
-        if self.problems != problems {
-            self.status_due = true;
-            self.problems.clone_from(&problems);
-        }
-        if let Some(managed) = &mut self.managed {
-            managed.say_problems(problems);
-        }
-    }
-
-    /// Everybody to the live version; the resource goes when that is written.
-    fn retire(&mut self, now: Timestamp) {
-        self.refused = None;
-        let Some(managed) = &mut self.managed else {
-            return;
-        };
-        let (state, writes) = retire(&managed.state, now);
-        managed.plan = None;
-        managed.change(state, writes.max(Writes::State));
-        // There is no status left to be written first.
-        managed.show();
-    }
-}
-
-/// Stands for a status' checkpoint.
-fn mark(status: Option<&RolloutStatus>) -> u64 {
-    let checkpoint = status.and_then(|status| status.checkpoint.as_deref());
-    checkpoint.map_or(0, |text| xxh3_64(text.as_bytes()))
 }
 
 fn name_of(resource: &ModelRollout) -> Option<RolloutName> {

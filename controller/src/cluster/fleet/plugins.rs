@@ -77,7 +77,8 @@ impl Plugins {
             let Some(name) = plugin::name(&section.name) else {
                 continue;
             };
-            let section = Section::of(Arc::new(section));
+            // A copy, as of a checkpoint: without the room in which it was parsed.
+            let section = Section::of(Arc::new(section.clone()));
             known.bytes += section.bytes;
             self.places.insert((name.clone(), namespace.to_owned()));
             known.sections.insert(name, section);

@@ -5,6 +5,7 @@ mod room;
 mod writing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
@@ -17,7 +18,7 @@ use crate::cluster::object::Owned;
 use crate::cluster::resource::ModelRollout as Resource;
 use crate::fixtures::{grid, in_mesh, source};
 use crate::observation::Proxy;
-use crate::rollout::{Do, RolloutState};
+use crate::rollout::{Action, Do, RolloutState, Writes};
 
 fn settings(mode: Mode) -> Settings {
     Settings {

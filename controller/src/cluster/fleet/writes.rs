@@ -6,8 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::Fleet;
+use super::entry::{Entry, Retry};
 use super::plugins::Section;
-use super::{Entry, Fleet, Retry};
 use crate::api::status::RolloutStatus;
 use crate::cluster::object::{Kind, ObjectId, Owned};
 use crate::cluster::plugin;
@@ -82,7 +83,7 @@ impl Fleet {
             let Some(entry) = self.rollouts.get(name).filter(due) else {
                 continue;
             };
-            let next = status::next(entry_view(entry), now);
+            let next = status::next(entry.for_status(), now);
             let written = entry.written.as_ref().is_some_and(|it| it.is(&next));
             if written && !entry.is_pending() {
                 self.rollouts.change(name, |entry| entry.is_written(now));
@@ -334,24 +335,5 @@ impl Fleet {
             }
             Err(_) => entry.retry.failed(now),
         });
-    }
-}
-
-impl Entry {
-    /// What there is to be known of it is on the server.
-    fn is_written(&mut self, now: Timestamp) {
-        self.status_due = false;
-        if let Some(managed) = &mut self.managed {
-            managed.saved(now);
-        }
-    }
-}
-
-fn entry_view(entry: &Entry) -> status::Known<'_> {
-    status::Known {
-        managed: entry.managed.as_ref(),
-        problems: &entry.problems,
-        spec_generation: entry.spec_generation,
-        written: entry.written.as_ref(),
     }
 }
