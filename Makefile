@@ -34,6 +34,10 @@ generate: ## Write the manifests that are made of the code: the resource definit
 demo: build ## A good release and a bad one, live in this terminal (KEEP=1 leaves it running)
 	@cargo run --quiet --bin serin-demo
 
+.PHONY: demo-cluster
+demo-cluster: build setup-cluster ## The same through an API server, istiod, a gateway and a sidecar (KEEP=1; needs Go once)
+	@cargo run --quiet --bin serin-demo -- --cluster
+
 .PHONY: test
 test: setup wasm ## Run every test, unit to end-to-end (those of the cluster need setup-cluster's Go)
 	@tests/setup/test.sh

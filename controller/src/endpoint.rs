@@ -20,6 +20,9 @@ use tokio_util::sync::CancellationToken;
 /// How long the leader may take to answer for one that waits.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// A loop that has not gone round for so long hangs: `/healthz` says so, and in a cluster its Lease is not renewed.
+pub const HANGS_AFTER: Duration = Duration::from_secs(30);
+
 /// What is shown.
 #[derive(Clone)]
 pub struct Shown {
@@ -39,7 +42,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let app = Router::new()
-        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .route("/v1/rollouts", get(all))
         .route("/v1/rollouts/{namespace}/{name}", get(one))
@@ -48,6 +51,15 @@ pub async fn serve(
     axum::serve(listener, app)
         .with_graceful_shutdown(shutdown.cancelled_owned())
         .await
+}
+
+async fn healthy(State(Shown { board, .. }): State<Shown>) -> Response {
+    let silence = board.silence();
+    if silence < HANGS_AFTER {
+        return "ok\n".into_response();
+    }
+    let text = format!("no decision for {} s\n", silence.as_secs());
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
 async fn ready(State(Shown { board, .. }): State<Shown>) -> Response {

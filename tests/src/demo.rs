@@ -3,6 +3,7 @@
 pub mod fleet;
 pub mod models;
 pub mod network;
+pub mod place;
 pub mod population;
 pub mod screen;
 pub mod stop;

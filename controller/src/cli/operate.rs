@@ -67,8 +67,9 @@ pub(super) struct OperateArgs {
     #[arg(long, env = "SERIN_TICK", value_name = "SPAN", default_value = "1s")]
     tick: Span,
     /// Name of this controller among its like
-    #[arg(long, env = "HOSTNAME", value_name = "NAME", default_value = "serin")]
-    identity: String,
+    /// [default: a name made up at each start]
+    #[arg(long, env = "HOSTNAME", value_name = "NAME")]
+    identity: Option<String>,
     /// Where other controllers reach the status endpoint of this one
     #[arg(long, env = "SERIN_ADDRESS", value_name = "URL")]
     address: Option<String>,
@@ -145,7 +146,10 @@ pub(super) async fn operate(
         namespace: args.namespace,
         watched: args.watch_namespaces,
         tick: args.tick.0,
-        identity: args.identity,
+        // Two of one name would both hold the Lease.
+        identity: args
+            .identity
+            .unwrap_or_else(|| format!("serin-{:08x}", rand::random::<u32>())),
         listen: common.listen,
         address: args.address,
         leader_election: !args.no_leader_election,

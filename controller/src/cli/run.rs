@@ -117,7 +117,7 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
             _ = terminate.recv() => {}
             _ = tokio::signal::ctrl_c() => {}
         }
-        tracing::info!("stopping; the state is written");
+        tracing::info!("stopping");
         stop.cancel();
     });
     let Some(dir) = standalone else {

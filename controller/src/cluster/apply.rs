@@ -1,8 +1,9 @@
 //! Writes to the API server. Each carries the resource version that it was computed from, so that a controller that is
 //! leader no more is refused; and none begins when the Lease may end before it.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use super::fleet::{Failure, ObjectWrite, StatusWrite};
 use super::metrics::Metrics;
 use super::names;
-use super::object::ObjectId;
+use super::object::{self, ObjectId, Owned, Print};
 use super::resource::ModelRollout;
 use super::watch::{api_resource, value};
 use crate::api::{API_VERSION, KIND};
@@ -36,6 +37,8 @@ pub struct Writer {
     term: watch::Receiver<Term>,
     metrics: Metrics,
     faults: Faults,
+    /// Kinds of writes of which one got no answer in this round.
+    hung: Arc<Mutex<BTreeSet<String>>>,
 }
 
 /// Tests end the process after a given number of writes: what is lost between any two is what must not matter.
@@ -78,7 +81,15 @@ impl Writer {
             term,
             metrics,
             faults,
+            hung: Arc::default(),
         }
+    }
+
+    /// A round of writes begins. When one gets no answer the others of its kind are left for the next: a thousand of
+    /// them, one after another, would keep the loop from everything else.
+    pub fn begin(&self) {
+        let mut hung = self.hung.lock().unwrap_or_else(PoisonError::into_inner);
+        hung.clear();
     }
 
     /// Writes a status, whole.
@@ -103,11 +114,7 @@ impl Writer {
             status: Some(write.status.clone()),
         };
         let written = self.guarded("status", write.name.to_string(), async {
-            let params = PostParams {
-                field_manager: Some(names::FIELD_MANAGER.to_owned()),
-                ..PostParams::default()
-            };
-            api.replace_status(&write.name.name, &params, &resource)
+            api.replace_status(&write.name.name, &params(), &resource)
                 .await
         });
         let resource = written.await?;
@@ -119,19 +126,31 @@ impl Writer {
     /// # Errors
     /// [`Failure`]; the log says why.
     pub async fn object(&self, write: &ObjectWrite) -> Result<Value, Failure> {
-        let id = &write.object.id;
-        let resource = api_resource(id.kind);
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &id.namespace, &resource);
-        let mut object = write.object.object.clone();
-        if let Some(version) = &write.resource_version {
-            object["metadata"]["resourceVersion"] = json!(version);
+        let Owned { id, object } = &write.object;
+        let api = self.objects(id);
+        let (what, name) = (id.kind.plural(), id.to_string());
+        let Some(version) = &write.resource_version else {
+            let created = self.guarded(what, name, create(&api, &id.name, object));
+            return Ok(value(created.await?));
+        };
+        let applied = self.guarded(what, name.clone(), apply(&api, &id.name, object, version));
+        let applied = value(applied.await?);
+        if Print::of(&applied).is(&Print::of(object)) {
+            return Ok(applied);
         }
-        let params = PatchParams::apply(names::FIELD_MANAGER).force();
-        let written = self.guarded(id.kind.plural(), id.to_string(), async {
-            api.patch(&id.name, &params, &Patch::Apply(&object)).await
+        // Applying leaves what others have added beside ours; only a replacement takes it away.
+        let mut whole = applied;
+        whole["spec"] = object["spec"].clone();
+        let replaced = self.guarded(what, name, async {
+            let whole = serde_json::from_value(whole).map_err(kube::Error::SerdeError)?;
+            api.replace(&id.name, &params(), &whole).await
         });
-        Ok(value(written.await?))
+        Ok(value(replaced.await?))
+    }
+
+    fn objects(&self, id: &ObjectId) -> Api<DynamicObject> {
+        let resource = api_resource(id.kind);
+        Api::namespaced_with(self.client.clone(), &id.namespace, &resource)
     }
 
     /// Deletes an object, if it is still the one that was seen.
@@ -139,9 +158,7 @@ impl Writer {
     /// # Errors
     /// [`Failure`]; the log says why.
     pub async fn delete(&self, id: &ObjectId, resource_version: &str) -> Result<(), Failure> {
-        let resource = api_resource(id.kind);
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &id.namespace, &resource);
+        let api = self.objects(id);
         let params = DeleteParams {
             preconditions: Some(Preconditions {
                 resource_version: Some(resource_version.to_owned()),
@@ -166,24 +183,17 @@ impl Writer {
         wanted: bool,
     ) -> Result<(String, bool), Failure> {
         let api = self.resources(name);
-        let there = match api.get_metadata_opt(&name.name).await {
-            Ok(there) => there,
-            Err(error) => {
-                let error = chain(&error);
-                tracing::warn!(%name, error, "the finalizers cannot be read; tried again");
-                return Err(Failure::Other);
-            }
-        };
-        let finalizers = there.and_then(|it| it.metadata.finalizers);
-        let mut finalizers = finalizers.unwrap_or_default();
-        finalizers.retain(|it| it != names::FINALIZER);
-        if wanted {
-            finalizers.push(names::FINALIZER.to_owned());
-        }
-        let patch = json!({
-            "metadata": {"resourceVersion": resource_version, "finalizers": finalizers}
-        });
         let written = self.guarded("finalizer", name.to_string(), async {
+            let there = api.get_metadata_opt(&name.name).await?;
+            let finalizers = there.and_then(|it| it.metadata.finalizers);
+            let mut finalizers = finalizers.unwrap_or_default();
+            finalizers.retain(|it| it != names::FINALIZER);
+            if wanted {
+                finalizers.push(names::FINALIZER.to_owned());
+            }
+            let patch = json!({
+                "metadata": {"resourceVersion": resource_version, "finalizers": finalizers}
+            });
             let params = PatchParams::default();
             api.patch_metadata(&name.name, &params, &Patch::Merge(&patch))
                 .await
@@ -206,9 +216,13 @@ impl Writer {
         if term.is_none_or(|until| Instant::now() >= until) {
             return Err(Failure::Other);
         }
+        if self.is_hung(what) {
+            return Err(Failure::Other);
+        }
         let result = match tokio::time::timeout(TIMEOUT, write).await {
             Ok(result) => result,
             Err(_) => {
+                self.hang(what);
                 self.metrics.api_error(what, "timeout");
                 tracing::warn!(
                     what,
@@ -236,5 +250,57 @@ impl Writer {
                 Err(Failure::Other)
             }
         }
+    }
+
+    fn is_hung(&self, what: &str) -> bool {
+        let hung = self.hung.lock().unwrap_or_else(PoisonError::into_inner);
+        hung.contains(what)
+    }
+
+    fn hang(&self, what: &str) {
+        let mut hung = self.hung.lock().unwrap_or_else(PoisonError::into_inner);
+        hung.insert(what.to_owned());
+    }
+}
+
+/// Creates an object. One of its name without our mark is taken over: somebody has removed the mark. One with it is
+/// another leader's, of which the watch will tell; applying to it would undo what that one knew.
+async fn create(
+    api: &Api<DynamicObject>,
+    name: &str,
+    object: &Value,
+) -> Result<DynamicObject, kube::Error> {
+    let whole = serde_json::from_value(object.clone()).map_err(kube::Error::SerdeError)?;
+    let conflict = match api.create(&params(), &whole).await {
+        Err(kube::Error::Api(status)) if status.code == 409 => kube::Error::Api(status),
+        other => return other,
+    };
+    let Some(there) = api.get_opt(name).await? else {
+        return Err(conflict);
+    };
+    let there = value(there);
+    let version = there.pointer("/metadata/resourceVersion");
+    match version.and_then(Value::as_str) {
+        Some(version) if !object::is_ours(&there) => apply(api, name, object, version).await,
+        _ => Err(conflict),
+    }
+}
+
+async fn apply(
+    api: &Api<DynamicObject>,
+    name: &str,
+    object: &Value,
+    version: &str,
+) -> Result<DynamicObject, kube::Error> {
+    let mut object = object.clone();
+    object["metadata"]["resourceVersion"] = json!(version);
+    let params = PatchParams::apply(names::FIELD_MANAGER).force();
+    api.patch(name, &params, &Patch::Apply(&object)).await
+}
+
+fn params() -> PostParams {
+    PostParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PostParams::default()
     }
 }

@@ -79,6 +79,8 @@ impl Candidate {
     pub async fn renew(&mut self) -> Result<Option<Instant>, kube::Error> {
         let begun = Instant::now();
         let present = self.api.get_opt(NAME).await?;
+        // What is seen was true before this moment; whoever holds the Lease may have begun to count at it.
+        let seen_at = Instant::now();
         let Some(mut lease) = present else {
             let lease = Lease {
                 metadata: ObjectMeta {
@@ -95,7 +97,10 @@ impl Candidate {
         let version = lease.metadata.resource_version.clone().unwrap_or_default();
         let annotations = lease.metadata.annotations.as_ref();
         self.leader = annotations.and_then(|it| it.get(ADDRESS)).cloned();
-        if !self.seen.is_free(&holder, &version, &self.identity, begun) {
+        if !self
+            .seen
+            .is_free(&holder, &version, &self.identity, seen_at)
+        {
             return Ok(None);
         }
         let transitions = spec.lease_transitions.unwrap_or(0);

@@ -1,5 +1,6 @@
 //! Metrics of the controller.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus::{
@@ -13,6 +14,8 @@ use crate::report::{Status, Verdict};
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
+    /// Held while the rollouts' families are made anew, so that nobody reads half of them.
+    whole: Arc<Mutex<()>>,
     leader: IntGauge,
     ticks: Histogram,
     queries: IntCounter,
@@ -38,6 +41,7 @@ impl Metrics {
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let metrics = Self {
+            whole: Arc::default(),
             leader: IntGauge::new("serin_controller_leader", "1 while this controller writes")?,
             ticks: Histogram::with_opts(
                 HistogramOpts::new(
@@ -196,6 +200,7 @@ impl Metrics {
 
     /// Every rollout as it stands. What is gone is no longer shown.
     pub fn rollouts(&self, statuses: &[Status]) {
+        let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
         for family in [
             &self.info,
             &self.weight,
@@ -235,6 +240,7 @@ impl Metrics {
     /// All of it in Prometheus' text format.
     #[must_use]
     pub fn text(&self) -> String {
+        let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffer = Vec::new();
         // Writing to memory does not fail.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut buffer);

@@ -1,10 +1,12 @@
 //! Events: what happened to a rollout, where `kubectl describe` shows it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use tokio::sync::mpsc;
 
 use super::fleet::Fleet;
 use super::names;
@@ -68,10 +70,16 @@ fn reason(before: Option<&Told>, release: &Release, last: bool) -> &'static str 
     "Noted"
 }
 
-/// Tells of every line of every release once. What was told before a restart is not told again.
+/// Events that wait to be sent. More are left out: they are lines in the log as well.
+const QUEUE: usize = 1_024;
+/// How long the API server may take for one.
+const TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Tells of every line of every release, and of every mistake, once. What was told before a restart is not told again.
 pub(super) struct Announcer {
-    recorder: Recorder,
+    events: mpsc::Sender<(ObjectReference, Event)>,
     told: HashMap<RolloutName, Told>,
+    mistakes: HashMap<RolloutName, Vec<String>>,
     begun: bool,
 }
 
@@ -81,14 +89,18 @@ impl Announcer {
             controller: names::GROUP.to_owned(),
             instance: Some(identity.to_owned()),
         };
+        let (events, waiting) = mpsc::channel(QUEUE);
+        // Beside the loop, which must not wait for it; ends with the announcer.
+        tokio::spawn(publish(Recorder::new(client, reporter), waiting));
         Self {
-            recorder: Recorder::new(client, reporter),
+            events,
             told: HashMap::new(),
+            mistakes: HashMap::new(),
             begun: false,
         }
     }
 
-    pub(super) async fn announce(&mut self, fleet: &Fleet) {
+    pub(super) fn announce(&mut self, fleet: &Fleet) {
         let mut events = Vec::new();
         for (name, uid, managed) in fleet.managed() {
             let Some(release) = &managed.state.release else {
@@ -115,13 +127,45 @@ impl Announcer {
             }
             self.told.insert(name.clone(), now);
         }
+        let mut mistakes = HashMap::new();
+        for (name, uid, problems) in fleet.mistakes() {
+            if self.begun && self.mistakes.get(name).is_none_or(|it| it != problems) {
+                events.push((reference(name, uid), mistake(problems)));
+            }
+            mistakes.insert(name.clone(), problems.to_vec());
+        }
+        self.mistakes = mistakes;
+        if self.told.len() > fleet.sizes().0 {
+            let there: HashSet<_> = fleet.managed().map(|(name, ..)| name).collect();
+            self.told.retain(|name, _| there.contains(name));
+        }
         self.begun = true;
-        for (reference, event) in events {
-            // An event that is lost is a line in the log as well.
-            if let Err(error) = self.recorder.publish(&event, &reference).await {
-                tracing::debug!(error = chain(&error), "an event was not taken");
+        for event in events {
+            if self.events.try_send(event).is_err() {
+                tracing::debug!("too many events wait: one is left out");
             }
         }
+    }
+}
+
+async fn publish(recorder: Recorder, mut waiting: mpsc::Receiver<(ObjectReference, Event)>) {
+    while let Some((reference, event)) = waiting.recv().await {
+        let published = recorder.publish(&event, &reference);
+        match tokio::time::timeout(TIMEOUT, published).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(error = chain(&error), "an event was not taken"),
+            Err(_) => tracing::debug!("an event was not taken in time"),
+        }
+    }
+}
+
+fn mistake(problems: &[String]) -> Event {
+    Event {
+        type_: EventType::Warning,
+        reason: "NotInForce".to_owned(),
+        note: Some(problems.join("; ").chars().take(1_000).collect()),
+        action: "Validate".to_owned(),
+        secondary: None,
     }
 }
 

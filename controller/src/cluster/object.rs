@@ -1,11 +1,16 @@
 //! Objects of the API server that the controller owns whole. Pure.
 
+mod present;
+
+pub use present::{Memory, Present, Print};
+
 use std::fmt;
 
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::names;
+use super::routes::LIVE;
 
 /// Longest name of an object whose name is also a label value.
 const LONGEST: usize = 63;
@@ -67,6 +72,18 @@ pub struct ObjectId {
     pub name: String,
 }
 
+impl ObjectId {
+    /// Before every other one of its kind.
+    #[must_use]
+    pub fn first(kind: Kind) -> Self {
+        Self {
+            kind,
+            namespace: String::new(),
+            name: String::new(),
+        }
+    }
+}
+
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind.name(), self.namespace, self.name)
@@ -107,33 +124,28 @@ impl Owned {
         self
     }
 
-    /// Whether the server has it like this: spec, our labels and our annotations.
+    /// Whether the server has it like this: spec, our label and our annotation.
     #[must_use]
-    pub fn is(&self, present: &Value) -> bool {
-        let spec = |object: &Value| object.get("spec").cloned();
-        let metadata = |field: &str| {
-            let wanted = self.object.pointer(&format!("/metadata/{field}"));
-            let Some(wanted) = wanted.and_then(Value::as_object) else {
-                return true;
-            };
-            let found = present.pointer(&format!("/metadata/{field}"));
-            wanted
-                .iter()
-                .all(|(name, value)| found.and_then(|found| found.get(name)) == Some(value))
-        };
-        spec(&self.object) == spec(present) && metadata("labels") && metadata("annotations")
+    pub fn is(&self, present: &Present) -> bool {
+        present.print.is(&Print::of(&self.object))
     }
 }
 
-/// Whether the controller wrote an object.
+/// Whether the controller wrote an object. What it remembers in one is a sign as good as the label, which somebody may
+/// have removed.
 #[must_use]
 pub fn is_ours(object: &Value) -> bool {
-    let (label, value) = names::MANAGED_BY;
-    let labels = object.pointer("/metadata/labels");
-    labels
-        .and_then(|labels| labels.get(label))
-        .and_then(Value::as_str)
-        == Some(value)
+    label(object).and_then(Value::as_str) == Some(names::MANAGED_BY.1)
+        || annotation(object, LIVE).is_some()
+}
+
+/// The label by which our objects are known.
+fn label(object: &Value) -> Option<&Value> {
+    object.pointer("/metadata/labels")?.get(names::MANAGED_BY.0)
+}
+
+fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+    object.pointer("/metadata/annotations")?.get(name)?.as_str()
 }
 
 /// The name of the object for a host: readable, and unique even where two hosts read alike.

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use super::names::{GROUP, NAMESPACE, PLURAL};
+use super::plugin::NAME;
 use crate::crd::{GENERATED, yaml};
 
 /// Name of the service account, and of the roles bound to it.
@@ -40,7 +41,7 @@ impl Grant {
     }
 }
 
-const OWNED: &[&str] = &["get", "list", "watch", "create", "patch", "delete"];
+const OWNED: &[&str] = &["get", "list", "watch", "create", "patch", "update"];
 const STATUS: &str = "modelrollouts/status";
 
 /// What the controller does where rollouts, routes and plugins are.
@@ -65,6 +66,13 @@ pub const CONTROLLER: &[Grant] = &[
         verbs: OWNED,
         names: &[],
         reason: "one object for each proxy namespace, or one for the mesh; sees those of others that overlap",
+    },
+    Grant {
+        group: "extensions.istio.io",
+        resources: &["wasmplugins", "trafficextensions"],
+        verbs: &["delete"],
+        names: &[NAME],
+        reason: "its own object, where no rollout wants it any more",
     },
     Grant {
         group: "networking.istio.io",
@@ -171,8 +179,10 @@ pub fn in_namespaces(namespaces: &[String]) -> Vec<Value> {
     namespaces.iter().flat_map(roles).collect()
 }
 
-/// Roles for people. The first three come by themselves to whoever has Kubernetes' own view, edit or admin role in a
-/// namespace; the last is bound by whoever runs the installation.
+/// Roles for people. `serin-view` comes by itself to whoever has Kubernetes' own view, edit or admin role in a namespace.
+/// The others are bound by whoever runs the installation: a rollout names hosts, which need not be of its own namespace,
+/// and the controller writes routes for them, so who may write rollouts may route requests as one who writes
+/// VirtualServices may. (`patch`, which actions need, reaches the spec as well.)
 #[must_use]
 pub fn people() -> Vec<Value> {
     let aggregated = |name: &str, grants: &[Grant], to: &[&str]| {
@@ -185,7 +195,7 @@ pub fn people() -> Vec<Value> {
     vec![
         aggregated("serin-view", VIEW, &["view", "edit", "admin"]),
         aggregated("serin-operate", OPERATE, &[]),
-        aggregated("serin-edit", EDIT, &["edit", "admin"]),
+        aggregated("serin-edit", EDIT, &[]),
         role(Some(NAMESPACE), "serin-live", LIVE),
     ]
 }

@@ -20,7 +20,7 @@ use super::notes::Announcer;
 use super::object::Kind;
 use super::watch::{Change, Present, Source, start};
 use crate::driver::{Sight, World, chain};
-use crate::endpoint::{self, Board, Snapshot};
+use crate::endpoint::{self, Board, HANGS_AFTER, Snapshot};
 use crate::prometheus::{Client, Selectors};
 
 /// Changes that wait to be looked at.
@@ -29,6 +29,8 @@ const QUEUE: usize = 1_024;
 const AT_ONCE: usize = 16;
 /// How long open connections may take to end.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long the last writes, and giving up the Lease, may take.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// Metrics of every rollout and live numbers are made this often: nobody scrapes more.
 const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
@@ -121,20 +123,32 @@ pub async fn run(
     let mut candidate =
         Candidate::new(&kube, &options.namespace, options.identity.clone(), address);
     let campaign = campaign(&options, &mut candidate, &term_sender, &board, &shutdown);
+    let (leads, mut led) = watch::channel(false);
     let lead = async {
         loop {
             let mut leading = term.clone();
             // The sender lives as long as this future does.
             let _ = leading.wait_for(Option::is_some).await;
             metrics.leads(true);
+            leads.send_replace(true);
             tracing::info!("leads from here on");
             let ended = lead(&options, &kube, &prometheus, &metrics, &board, &term).await;
             metrics.leads(false);
             board.clear();
+            leads.send_replace(false);
             tracing::warn!("leads no more");
             if let Err(error) = ended {
                 return error;
             }
+        }
+    };
+    let campaign = async {
+        campaign.await;
+        // Writes on their way end before the next leader may begin.
+        term_sender.send_replace(None);
+        let idle = tokio::time::timeout(FAREWELL, led.wait_for(|leads| !leads)).await;
+        if idle.is_err() {
+            tracing::warn!("the last writes have not ended in time");
         }
     };
     let result = tokio::select! {
@@ -142,13 +156,19 @@ pub async fn run(
         error = lead => Err(error),
         served = &mut server => return ended(served),
     };
-    if options.leader_election
-        && let Err(error) = candidate.release().await
-    {
-        tracing::warn!(
-            error = chain(&error),
-            "the Lease cannot be given up: the next leader waits for its end"
-        );
+    if options.leader_election {
+        let released = tokio::time::timeout(FAREWELL, candidate.release()).await;
+        let error = match &released {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(chain(error)),
+            Err(_) => Some("the API server does not answer".to_owned()),
+        };
+        if let Some(error) = error {
+            tracing::warn!(
+                error,
+                "the Lease cannot be given up: the next leader waits for its end"
+            );
+        }
     }
     result?;
     match tokio::time::timeout(GRACE, &mut server).await {
@@ -186,6 +206,14 @@ async fn campaign(
         }
     }
     loop {
+        if board.silence() > HANGS_AFTER {
+            tracing::error!("the loop hangs: the Lease is left to another controller");
+            term.send_replace(None);
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(lease::EVERY) => continue,
+            }
+        }
         // A renewal that hangs must not outlive the term.
         let renewed = tokio::time::timeout(lease::EVERY * 2, candidate.renew()).await;
         match renewed {
@@ -250,6 +278,16 @@ async fn lead(
             biased;
             _ = leading.wait_for(Option::is_none) => return Ok(()),
             Some(_) = watches.join_next() => return Err(ClusterError::Watch),
+            // Before the changes, of which there may be no end.
+            Some(world) = looks.join_next() => {
+                let Ok(world): Result<World, _> = world else { continue };
+                let begun = Instant::now();
+                let now = Timestamp::now();
+                metrics.looked(!matches!(&world.proxies, Some(Err(_))));
+                fleet.tick(&world, now);
+                metrics.tick(begun.elapsed());
+            }
+            _ = ticks.tick() => due = incomplete.is_empty(),
             change = changes.recv() => {
                 let Some(change) = change else {
                     return Err(ClusterError::Watch);
@@ -260,17 +298,8 @@ async fn lead(
                     waiting.push(change);
                 }
             }
-            Some(world) = looks.join_next() => {
-                let Ok(world): Result<World, _> = world else { continue };
-                let begun = Instant::now();
-                let now = Timestamp::now();
-                metrics.looked(!matches!(&world.proxies, Some(Err(_))));
-                fleet.tick(&world, now);
-                metrics.tick(begun.elapsed());
-                due = true;
-            }
-            _ = ticks.tick() => due = incomplete.is_empty(),
         }
+        board.beat();
         let now = Timestamp::now();
         let news = !waiting.is_empty();
         for change in waiting.drain(..) {
@@ -300,7 +329,7 @@ async fn lead(
             let (asks, grid) = (fleet.asks(), options.settings.grid);
             if asks.is_empty() {
                 fleet.tick(&World::default(), now);
-            } else if !news {
+            } else {
                 looks.spawn(async move {
                     let sight = Sight {
                         grid,
@@ -315,7 +344,7 @@ async fn lead(
             metrics.drifted(id.kind.name());
             tracing::warn!(%id, "somebody changed it; it is as it should be again");
         }
-        announcer.announce(&fleet).await;
+        announcer.announce(&fleet);
         if news || shown.elapsed() >= SHOWN_EVERY {
             shown = Instant::now();
             show(&fleet, metrics, board);
@@ -347,11 +376,15 @@ fn take_in(fleet: &mut Fleet, change: Change, incomplete: &mut BTreeSet<Source>,
 /// Everything that is to be written, in the order that loses nothing. What fails is tried again with a later tick, each
 /// resource for itself.
 async fn perform(fleet: &mut Fleet, writer: &Writer, now: Timestamp) {
+    writer.begin();
+    // Nothing that is slow may stand before a way home.
+    fleet.show_descents();
+    let down = fleet.plugin_writes(now);
+    objects(fleet, writer, down, now).await;
     let added = fleet.finalizers_to_add(now);
     finalizers(fleet, writer, added, true, now).await;
     let first = fleet.statuses_first(now);
     statuses(fleet, writer, first, now).await;
-    fleet.show_descents();
     // Each round writes what the one before made possible: subsets, routes, and then what leads nowhere any more.
     for _ in 0..3 {
         let writes = fleet.route_writes(now);

@@ -1,6 +1,7 @@
 //! The last tick's statuses, shared with the read-only endpoint.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ pub struct Snapshot {
 pub struct Board {
     snapshot: Arc<RwLock<Option<Arc<Snapshot>>>>,
     leader: Arc<RwLock<Option<String>>>,
+    beat: Arc<RwLock<Option<Instant>>>,
 }
 
 impl Board {
@@ -39,6 +41,18 @@ impl Board {
     /// Whoever reads it is not the one that knows any more.
     pub fn clear(&self) {
         *write(&self.snapshot) = None;
+        *write(&self.beat) = None;
+    }
+
+    /// The loop that decides goes round.
+    pub fn beat(&self) {
+        *write(&self.beat) = Some(Instant::now());
+    }
+
+    /// For how long it has not; nothing where none is meant to.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        read(&self.beat).map_or(Duration::ZERO, |beat| beat.elapsed())
     }
 
     /// Somebody else leads, there.

@@ -2,13 +2,17 @@
 //! itself. Every part is the real one. Exits 0 only if both went as they should.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::Parser;
 use serin_controller::rollout::Phase;
+use serin_tests::cluster::identity::ADMIN;
+use serin_tests::cluster::mesh::{HOST, MODELS, Mesh};
 use serin_tests::demo::fleet::Fleet;
+use serin_tests::demo::place::{CONTROLLER, Place};
 use serin_tests::demo::population::Population;
 use serin_tests::demo::screen::Screen;
 use serin_tests::demo::stop::Stop;
@@ -16,11 +20,13 @@ use serin_tests::demo::story::{self, Chapter, FILE};
 use serin_tests::demo::summary;
 use serin_tests::installation::Installation;
 use serin_tests::tools;
-use serin_tests::traffic::{Plan, Traffic};
+use serin_tests::traffic::{Call, Plan, Traffic};
 use serin_tests::world::World;
 
 /// Enough for a verdict in half a minute, and little enough for two cores.
 const RATE: f64 = 1_000.0;
+/// In a cluster the API server, istiod and a second proxy want their share.
+const CLUSTER_RATE: f64 = 600.0;
 const USERS: usize = 50_000;
 const SEED: u64 = 8;
 
@@ -30,6 +36,9 @@ struct Args {
     /// Leave everything running at the end, print the addresses, and wait for Ctrl-C
     #[arg(long, env = "KEEP", value_parser = clap::builder::FalseyValueParser::new())]
     keep: bool,
+    /// Show it in a cluster: API server, istiod, a gateway and a sidecar
+    #[arg(long)]
+    cluster: bool,
 }
 
 fn main() -> ExitCode {
@@ -48,11 +57,43 @@ fn main() -> ExitCode {
 
 /// Whatever ends the demo, its values are dropped, and with them processes and files.
 async fn run(args: &Args) -> Result<()> {
+    if args.cluster {
+        show(args, CLUSTER_RATE, in_a_cluster).await
+    } else {
+        show(args, RATE, in_a_folder).await
+    }
+}
+
+async fn in_a_folder(world: World, fleet: &Fleet, screen: &mut Screen) -> Result<Installation> {
+    screen.line("starting controller, Envoy and Prometheus")?;
+    let [old, good, _] = &fleet.versions;
+    let first = story::rollout::<Installation>(old.number, good.number);
+    let installation = Installation::start(world, 2, fleet.clusters(), &[(FILE, &first)]).await?;
+    story::first_status(&installation).await?;
+    Ok(installation)
+}
+
+async fn in_a_cluster(world: World, fleet: &Fleet, screen: &mut Screen) -> Result<Mesh> {
+    screen.line(
+        "starting API server, etcd, istiod, a gateway, the sidecar of a caller, Prometheus and controller",
+    )?;
+    let versions = fleet.ports().into_iter();
+    let versions = versions.map(|(number, port)| (number.to_string(), port));
+    let mut mesh = Mesh::around(world, versions.collect(), &[]).await?;
+    mesh.start_controller(CONTROLLER, &[]).await?;
+    Ok(mesh)
+}
+
+async fn show<P: Place + Kept>(
+    args: &Args,
+    rate: f64,
+    build: impl AsyncFnOnce(World, &Fleet, &mut Screen) -> Result<P>,
+) -> Result<()> {
     let mut stop = Stop::watch()?;
     let mut screen = Screen::default();
     let begun = Instant::now();
     let mut stage = tokio::select! {
-        stage = Stage::set(&mut screen) => stage?,
+        stage = Stage::set(&mut screen, rate, build) => stage?,
         signal = stop.asked() => return Err(cut_short(signal)),
     };
     let told = tokio::select! {
@@ -61,7 +102,7 @@ async fn run(args: &Args) -> Result<()> {
     };
     if args.keep {
         // A failure most of all: somebody may want to look at it.
-        keep(&mut screen, &stage.installation, told.as_ref().err())?;
+        keep(&mut screen, &stage.place, told.as_ref().err())?;
         stop.asked().await;
     }
     tokio::select! {
@@ -76,16 +117,20 @@ fn cut_short(signal: &str) -> Error {
 }
 
 /// Everything that runs, before the first release.
-struct Stage {
+struct Stage<P> {
     fleet: Fleet,
-    installation: Installation,
+    place: P,
     population: Population,
     plan: Plan,
     traffic: Traffic,
 }
 
-impl Stage {
-    async fn set(screen: &mut Screen) -> Result<Stage> {
+impl<P: Place> Stage<P> {
+    async fn set(
+        screen: &mut Screen,
+        rate: f64,
+        build: impl AsyncFnOnce(World, &Fleet, &mut Screen) -> Result<P>,
+    ) -> Result<Stage<P>> {
         let world = World::new("demo")?;
         screen.line("training three versions of a fraud model on generated transactions")?;
         let fleet = Fleet::start(&world).await?;
@@ -95,23 +140,19 @@ impl Stage {
                 version.number, version.auc
             ))?;
         }
-        screen.line("starting controller, Envoy and Prometheus")?;
-        let [old, good, bad] = &fleet.versions;
-        let first = story::rollout(old.number, good.number);
-        let installation =
-            Installation::start(world, 2, fleet.clusters(), &[(FILE, &first)]).await?;
-        story::first_status(&installation).await?;
+        let place = build(world, &fleet, screen).await?;
+        let [_, _, bad] = &fleet.versions;
         let population = Population::new(USERS, SEED);
-        let plan = Plan::open(installation.envoy.address(), RATE);
+        let plan = Plan::open(place.entrance(), rate);
         screen.line(&format!(
-            "{RATE} requests/s from {USERS} users, {:.0} % of them in countries that version {} has never seen",
+            "{rate} requests/s from {USERS} users, {:.0} % of them in countries that version {} has never seen",
             population.new_share() * 100.0,
             bad.number
         ))?;
-        let traffic = Traffic::start(plan, population.clone().calls(SEED))?;
+        let traffic = Traffic::start(plan, calls::<P>(&population, SEED))?;
         Ok(Stage {
             fleet,
-            installation,
+            place,
             population,
             plan,
             traffic,
@@ -132,11 +173,7 @@ impl Stage {
             begun.elapsed().as_secs_f64()
         ))?;
         if let Err(error) = told {
-            let log = self
-                .installation
-                .controller()
-                .map(|controller| controller.log_tail())
-                .unwrap_or_default();
+            let log = self.place.log();
             let why = format!("{error:#}");
             // When the controller died, its log is part of the reason.
             if why.contains(&log) {
@@ -155,47 +192,95 @@ impl Stage {
 
     async fn tell(&mut self, screen: &mut Screen, chapters: &mut Vec<Chapter>) -> Result<()> {
         let [old, good, bad] = self.fleet.versions.each_ref().map(|it| it.number);
-        let installation = &mut self.installation;
-        chapters.push(story::release(installation, &self.traffic, screen, old, good).await?);
+        let place = &mut self.place;
+        chapters.push(story::release(place, &self.traffic, screen, old, good).await?);
         // The next release has its own count of users.
-        let next = Traffic::start(self.plan, self.population.clone().calls(SEED + 1))?;
+        let next = Traffic::start(self.plan, calls::<P>(&self.population, SEED + 1))?;
         std::mem::replace(&mut self.traffic, next).stop().await?;
-        chapters.push(story::release(installation, &self.traffic, screen, good, bad).await?);
+        chapters.push(story::release(place, &self.traffic, screen, good, bad).await?);
         Ok(())
     }
 
     async fn end(self) -> Result<()> {
         self.traffic.stop().await?;
-        self.installation.stop().await
+        self.place.end().await
     }
 }
 
+fn calls<P: Place>(
+    population: &Population,
+    seed: u64,
+) -> impl Iterator<Item = Call> + Send + use<P> {
+    let calls = population.clone().calls(seed);
+    calls.map(|call| Call {
+        host: P::host(),
+        ..call
+    })
+}
+
 /// Says where everything is that is left running.
-fn keep(screen: &mut Screen, installation: &Installation, failure: Option<&Error>) -> Result<()> {
+fn keep(screen: &mut Screen, place: &impl Kept, failure: Option<&Error>) -> Result<()> {
     if let Some(error) = failure {
         screen.line(&format!("{error:#}"))?;
     }
-    let status = installation.state()?.state.name;
-    let serin = tools::programs()?.serin;
     screen.headline("left running; Ctrl-C ends it")?;
-    let folder = installation.folder().display();
-    for line in [
-        format!(
-            "requests    http://{}  (host fraud.ml)",
-            installation.envoy.address()
-        ),
-        format!(
-            "envoy       http://{}/stats/prometheus",
-            installation.envoy.admin_address()
-        ),
-        format!("prometheus  {}", installation.prometheus.url()),
-        format!("rollout     {folder}/{FILE}"),
-        format!(
-            "status      {} watch {status} --standalone {folder}",
-            serin.display()
-        ),
-    ] {
+    for line in place.addresses(&tools::programs()?.serin)? {
         screen.line(&line)?;
     }
     Ok(())
+}
+
+/// What a person may want to look at.
+trait Kept {
+    fn addresses(&self, serin: &Path) -> Result<Vec<String>>;
+}
+
+impl Kept for Installation {
+    fn addresses(&self, serin: &Path) -> Result<Vec<String>> {
+        let status = self.state()?.state.name;
+        let folder = self.folder().display();
+        Ok(vec![
+            format!(
+                "requests    http://{}  (host fraud.ml)",
+                self.envoy.address()
+            ),
+            format!(
+                "envoy       http://{}/stats/prometheus",
+                self.envoy.admin_address()
+            ),
+            format!("prometheus  {}", self.prometheus.url()),
+            format!("rollout     {folder}/{FILE}"),
+            format!(
+                "status      {} watch {status} --standalone {folder}",
+                serin.display()
+            ),
+        ])
+    }
+}
+
+impl Kept for Mesh {
+    fn addresses(&self, serin: &Path) -> Result<Vec<String>> {
+        let [gateway, sidecar] = self.entrances;
+        let config = self.control_plane.kubeconfig(ADMIN)?;
+        let config = config.display();
+        let kubectl = tools::kubectl()?;
+        Ok(vec![
+            format!(
+                "requests    http://{gateway} (gateway), http://{sidecar} (sidecar)  (host {HOST})"
+            ),
+            format!(
+                "envoy       http://{}/stats/prometheus",
+                self.gateway.admin_address()
+            ),
+            format!("prometheus  {}", self.prometheus.url()),
+            format!(
+                "cluster     {} --kubeconfig {config} -n {MODELS} get mro,vs,dr,events",
+                kubectl.display()
+            ),
+            format!(
+                "status      {} watch {MODELS}/fraud --kubeconfig {config}",
+                serin.display()
+            ),
+        ])
+    }
 }

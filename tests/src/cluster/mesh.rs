@@ -15,6 +15,7 @@ use serin_controller::api::status::RolloutStatus;
 use serin_controller::cluster::object::Kind;
 use serin_controller::cluster::plugin;
 use serin_controller::cluster::resource::ModelRollout;
+use serin_controller::endpoint::Snapshot;
 use serin_controller::report::Status;
 use serin_controller::rollout::RolloutState;
 
@@ -48,11 +49,11 @@ pub const CONTROLLER: &str = "serin-0";
 /// Host of the model.
 pub const HOST: &str = "fraud.ml.svc.cluster.local";
 
-/// A running controller, and where it listens.
+/// A running controller, and where it answers.
 #[derive(Debug)]
 struct Controller {
     process: Process,
-    port: u16,
+    endpoint: String,
 }
 
 /// Everything that runs. Dropped, it is gone, folder and all.
@@ -68,7 +69,7 @@ pub struct Mesh {
     pub sidecar: MeshProxy,
     /// What the controller reads.
     pub prometheus: Prometheus,
-    /// The versions, by name.
+    /// The versions, by name, where the mesh has started them.
     pub versions: BTreeMap<String, Upstream>,
     /// Where requests enter the gateway and the sidecar.
     pub entrances: [SocketAddr; 2],
@@ -119,11 +120,32 @@ impl Mesh {
         versions: &[&str],
         settings: &[&str],
     ) -> Result<Mesh> {
+        let mut upstreams = BTreeMap::new();
+        for version in versions {
+            upstreams.insert((*version).to_owned(), Upstream::start(version).await?);
+        }
+        let ports = upstreams
+            .iter()
+            .map(|(version, upstream)| (version.clone(), upstream.address().port()))
+            .collect();
+        let mut mesh = Mesh::around(World::new(name)?, ports, settings).await?;
+        mesh.versions = upstreams;
+        Ok(mesh)
+    }
+
+    /// The same around versions of the model that run already: their ports by name.
+    ///
+    /// # Errors
+    /// As [`Mesh::start`].
+    pub async fn around(
+        world: World,
+        versions: BTreeMap<String, u16>,
+        settings: &[&str],
+    ) -> Result<Mesh> {
         let (programs, filter) =
             tokio::task::spawn_blocking(|| anyhow::Ok((tools::programs()?, tools::filter()?)))
                 .await
                 .context("the build ended in a panic")??;
-        let world = World::new(name)?;
         let control_plane = ControlPlane::start(&world, Setup::default()).await?;
         control_plane.install_crds(&[Crds::Istio]).await?;
         let client = control_plane.client().await?;
@@ -136,17 +158,13 @@ impl Mesh {
         }
         control_plane.apply(DEV_MAY_OPERATE).await?;
 
-        let mut upstreams = BTreeMap::new();
-        for version in versions {
-            upstreams.insert((*version).to_owned(), Upstream::start(version).await?);
-        }
         let service = Service {
             namespace: MODELS.to_owned(),
             host: HOST.to_owned(),
             port: ports::free()?,
-            subsets: upstreams
-                .iter()
-                .map(|(version, upstream)| (format!("v{version}"), upstream.address().port()))
+            subsets: versions
+                .into_iter()
+                .map(|(version, port)| (format!("v{version}"), port))
                 .collect(),
         };
         let entry = ports::free()?;
@@ -182,7 +200,7 @@ impl Mesh {
             gateway,
             sidecar,
             prometheus,
-            versions: upstreams,
+            versions: BTreeMap::new(),
             entrances,
             port: service.port,
             controllers: BTreeMap::new(),
@@ -199,7 +217,7 @@ impl Mesh {
     /// When it cannot be started, or ends at once.
     pub async fn start_controller(&mut self, name: &str, variables: &[(&str, &str)]) -> Result<()> {
         self.spawn_controller(name, variables)?;
-        let url = format!("{}/healthz", self.controller_url(name)?);
+        let url = format!("{}/healthz", self.endpoint(name)?);
         let controller = self.controllers.get_mut(name).context("it is gone")?;
         wait::until(LIMIT, "the controller to answer", async || {
             controller.process.alive()?;
@@ -238,15 +256,16 @@ impl Mesh {
             variables,
         )
         .context("failed to start the controller")?;
-        let controller = Controller { process, port };
+        let endpoint = format!("http://127.0.0.1:{port}");
+        let controller = Controller { process, endpoint };
         self.controllers.insert(name.to_owned(), controller);
         Ok(())
     }
 
-    fn controller_url(&self, name: &str) -> Result<String> {
+    fn endpoint(&self, name: &str) -> Result<&str> {
         let controller = self.controllers.get(name);
-        let port = controller.context("there is no such controller")?.port;
-        Ok(format!("http://127.0.0.1:{port}"))
+        let controller = controller.context("there is no such controller")?;
+        Ok(&controller.endpoint)
     }
 
     /// The sum of a metric of a controller over the series with these labels.
@@ -259,28 +278,30 @@ impl Mesh {
         metric: &str,
         labels: &[(&str, &str)],
     ) -> Result<f64> {
-        let url = format!("{}/metrics", self.controller_url(name)?);
+        let url = format!("{}/metrics", self.endpoint(name)?);
         let text = reqwest::get(url).await?.error_for_status()?.text().await?;
         let samples = exposition::parse(&text)?;
         let of = samples.iter().filter(|it| it.is(metric, labels));
         Ok(of.map(|it| it.value).sum())
     }
 
-    /// What a controller shows of a rollout at this moment, beyond what it writes.
-    ///
-    /// # Errors
-    /// When there is no such controller, or it does not answer, or knows no such rollout.
-    pub async fn shown(&self, controller: &str, rollout: &str) -> Result<Status> {
-        let url = self.controller_url(controller)?;
-        let url = format!("{url}/v1/rollouts/{MODELS}/{rollout}");
-        let answer = reqwest::get(url).await?.error_for_status()?;
-        Ok(answer.json().await?)
-    }
-
     /// A running controller.
     pub fn controller(&mut self, name: &str) -> Option<&mut Process> {
-        let controller = self.controllers.get_mut(name)?;
-        Some(&mut controller.process)
+        Some(&mut self.controllers.get_mut(name)?.process)
+    }
+
+    /// What a controller's endpoint says of a rollout.
+    ///
+    /// # Errors
+    /// When it does not answer, or knows no such rollout.
+    pub async fn report(&self, controller: &str, rollout: &str) -> Result<Status> {
+        let url = format!("{}/v1/rollouts", self.endpoint(controller)?);
+        let answer = reqwest::get(url).await?.error_for_status()?;
+        let snapshot: Snapshot = answer.json().await?;
+        let mut found = snapshot.rollouts.into_iter();
+        found
+            .find(|it| it.name.namespace == MODELS && it.name.name == rollout)
+            .with_context(|| format!("unknown: {}", snapshot.problems.join("; ")))
     }
 
     /// Ends a controller as a crash would.

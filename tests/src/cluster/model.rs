@@ -70,7 +70,7 @@ impl Model {
     /// When they do not in time.
     pub async fn is_carried(&self, mesh: &Mesh, controller: &str) -> Result<()> {
         wait::until(LIMIT, "the proxies to run the rollout", async || {
-            let shown = mesh.shown(controller, &self.name).await?;
+            let shown = mesh.report(controller, &self.name).await?;
             let release = shown.release.context("there is no release yet")?;
             let all = mesh.entrances.len();
             ensure!(release.proxies == Some((all, all)), "{}", shown.message);

@@ -14,7 +14,7 @@ use crate::world::World;
 pub struct Fleet {
     /// The versions, oldest first.
     pub versions: [Version; 3],
-    servers: Vec<(String, Serve)>,
+    servers: Vec<(u32, Serve)>,
 }
 
 impl Fleet {
@@ -37,7 +37,7 @@ impl Fleet {
         for version in &versions {
             let name = cluster(version.number);
             let serve = Serve::start(world, &name, &programs.serve, &version.repository).await?;
-            servers.push((name, serve));
+            servers.push((version.number, serve));
         }
         Ok(Fleet { versions, servers })
     }
@@ -45,10 +45,18 @@ impl Fleet {
     /// Envoy's clusters: name and port.
     #[must_use]
     pub fn clusters(&self) -> BTreeMap<String, u16> {
-        self.servers
-            .iter()
-            .map(|(name, serve)| (name.clone(), serve.address.port()))
+        let ports = self.ports().into_iter();
+        ports
+            .map(|(number, port)| (cluster(number), port))
             .collect()
+    }
+
+    /// The ports of the versions.
+    #[must_use]
+    pub fn ports(&self) -> BTreeMap<u32, u16> {
+        let servers = self.servers.iter();
+        let port = |(number, serve): &(u32, Serve)| (*number, serve.address.port());
+        servers.map(port).collect()
     }
 }
 

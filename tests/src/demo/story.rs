@@ -6,10 +6,9 @@ use anyhow::{Context, Result, bail};
 use serin_controller::report::Status;
 use serin_controller::rollout::{Phase, Record};
 
-use super::fleet::cluster;
-use super::population::{HOST, PATH};
+use super::place::Place;
+use super::population::PATH;
 use super::screen::{Screen, verdicts};
-use crate::installation::Installation;
 use crate::tally::Tally;
 use crate::traffic::Traffic;
 
@@ -49,7 +48,9 @@ impl Chapter {
 
 /// The rollout file for a release.
 #[must_use]
-pub fn rollout(stable: u32, canary: u32) -> String {
+pub fn rollout<P: Place>(stable: u32, canary: u32) -> String {
+    let (host, more) = (P::host(), P::more());
+    let host = host.to_str().unwrap_or_default();
     let path = PATH.trim_end_matches("/infer");
     format!(
         "apiVersion: serin.dev/v1alpha1
@@ -57,11 +58,11 @@ kind: ModelRollout
 metadata: {{name: fraud, namespace: ml}}
 spec:
   match:
-    hosts: [{HOST}]
+    hosts: [{host}]
     pathPrefix: {path}
   variants:
-    - {{name: stable, role: stable, version: \"{stable}\", route: {{cluster: {}}}}}
-    - {{name: canary, version: \"{canary}\", route: {{cluster: {}}}}}
+    - {{name: stable, role: stable, version: \"{stable}\", route: {}}}
+    - {{name: canary, version: \"{canary}\", route: {}}}
   assignment:
     key:
       - {{header: x-user-id}}
@@ -79,9 +80,9 @@ spec:
     metrics:
       - {{name: errors, errorRate: {{}}, tolerance: {{ratio: 1.1, absolute: 0.05pp}}, weight: 0.7}}
       - {{name: slow, latency: {{above: 250ms}}, tolerance: {{ratio: 1.2, absolute: 0.5pp}}, weight: 0.3}}
-",
-        cluster(stable),
-        cluster(canary)
+{more}",
+        P::route(stable),
+        P::route(canary)
     )
 }
 
@@ -89,8 +90,8 @@ spec:
 ///
 /// # Errors
 /// When it has not ended in time, or a part of the installation broke.
-pub async fn release(
-    installation: &mut Installation,
+pub async fn release<P: Place>(
+    place: &mut P,
     traffic: &Traffic,
     screen: &mut Screen,
     stable: u32,
@@ -99,16 +100,13 @@ pub async fn release(
     screen.headline(&format!(
         "version {canary} is released beside version {stable}"
     ))?;
-    installation.write_rollout(FILE, &rollout(stable, canary))?;
+    place.release(&rollout::<P>(stable, canary)).await?;
     let begun = tokio::time::Instant::now();
     loop {
         tokio::time::sleep(LOOK).await;
-        installation.envoy.process().alive()?;
-        if let Some(controller) = installation.controller() {
-            controller.alive()?;
-        }
+        place.alive()?;
         // What keeps the release from its end, should this be the last look.
-        let (why, limit) = match installation.status("ml", "fraud").await {
+        let (why, limit) = match place.status().await {
             // A busy machine: the controller runs, so the next look may get its answer.
             Err(error) => (format!("{error:#}"), LIMIT),
             Ok(status) => match status
@@ -118,7 +116,7 @@ pub async fn release(
             {
                 None => (
                     format!(
-                        "the controller has not taken over the file: {}",
+                        "the controller has not taken over the rollout: {}",
                         status.message
                     ),
                     TAKE_OVER,
@@ -182,11 +180,9 @@ impl Glance {
 ///
 /// # Errors
 /// When there is none in time.
-pub async fn first_status(installation: &Installation) -> Result<Status> {
+pub async fn first_status(place: &impl Place) -> Result<Status> {
     let limit = Duration::from_secs(30);
-    crate::wait::until(limit, "the first status", async || {
-        installation.status("ml", "fraud").await
-    })
-    .await
-    .context("the controller did not take over the first file")
+    crate::wait::until(limit, "the first status", async || place.status().await)
+        .await
+        .context("the controller did not take over the first rollout")
 }

@@ -1,9 +1,11 @@
 mod claims;
 mod deleting;
 mod restart;
+mod room;
 mod writing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
@@ -16,7 +18,7 @@ use crate::cluster::object::Owned;
 use crate::cluster::resource::ModelRollout as Resource;
 use crate::fixtures::{grid, in_mesh, source};
 use crate::observation::Proxy;
-use crate::rollout::{Do, RolloutState};
+use crate::rollout::{Action, Do, RolloutState, Writes};
 
 fn settings(mode: Mode) -> Settings {
     Settings {
@@ -271,7 +273,22 @@ impl Bench {
         self.statuses(after);
         let removed = self.fleet.finalizers_to_remove(now);
         self.finalizers(removed, false);
+        self.overlooks_nothing();
         &self.log
+    }
+
+    /// What is kept up to date change by change is what a look at everything would find.
+    fn overlooks_nothing(&self) {
+        let found = |mut fleet: Fleet| {
+            let routes = fleet.route_writes(Timestamp::MAX);
+            let plugins = fleet.plugin_writes(Timestamp::MAX);
+            let all = routes.into_iter().chain(plugins);
+            all.map(|write| (write.object, write.resource_version))
+                .collect::<Vec<_>>()
+        };
+        let mut anew = self.fleet.clone();
+        anew.look_at_everything();
+        assert_eq!(found(self.fleet.clone()), found(anew));
     }
 
     /// Where a line begins like this in the log.
@@ -282,10 +299,8 @@ impl Bench {
     }
 
     fn managed(&self) -> &Managed {
-        self.fleet.rollouts[&name_of("fraud")]
-            .managed
-            .as_ref()
-            .unwrap()
+        let entry = self.fleet.rollouts.get(&name_of("fraud")).unwrap();
+        entry.managed.as_ref().unwrap()
     }
 
     fn state(&self) -> &RolloutState {
@@ -293,7 +308,8 @@ impl Bench {
     }
 
     fn problems(&self, name: &str) -> String {
-        self.fleet.rollouts[&name_of(name)].problems.join("\n")
+        let entry = self.fleet.rollouts.get(&name_of(name)).unwrap();
+        entry.problems.join("\n")
     }
 
     /// The plugin config that the proxies of a namespace get.

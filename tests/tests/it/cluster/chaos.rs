@@ -62,7 +62,7 @@ impl Chaos {
         let carried = self.model.is_carried(&self.mesh, FIRST).await;
         carried.unwrap();
         self.model.open(&self.mesh).unwrap();
-        let shown = async || Some(self.mesh.shown(FIRST, "good").await.ok()?.release?);
+        let shown = async || Some(self.mesh.report(FIRST, "good").await.ok()?.release?);
         wait::until_true(LIMIT, "users of the new version", async || {
             let release = shown().await;
             release.is_some_and(|it| it.canary().requests.total > 0)

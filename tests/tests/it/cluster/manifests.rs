@@ -489,7 +489,6 @@ async fn an_unknown_field_is_refused_by_name() {
         "/spec/anlysis",
         "/spec/variants/0/rolle",
         "/spec/assignment/rules/0/when/0/headers",
-        "/spec/analysis/metrics/0/errorRate/above",
     ] {
         let mut resource = example("canary.yaml");
         set(&mut resource, place, json!("x"));

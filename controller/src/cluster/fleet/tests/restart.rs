@@ -15,6 +15,17 @@ fn a_release_is_recognised_and_keeps_its_generation() {
 }
 
 #[test]
+fn nothing_is_written_because_of_a_restart() {
+    let mut bench = Bench::started();
+    bench.apply(&spam());
+    bench.perform();
+    bench.tick(1);
+    bench.perform();
+    bench.restart();
+    assert_eq!(bench.perform(), [""; 0]);
+}
+
+#[test]
 fn it_does_not_matter_which_list_comes_first() {
     let mut bench = Bench::started();
     let before = bench.managed().view.generation;

@@ -55,7 +55,7 @@ async fn without_istiod_no_step_is_left_because_no_proxy_has_its_weight() {
     let at_half = |status: &RolloutStatus| status.weight.as_deref() == Some("50%");
     chaos.until("the second step", at_half).await;
     let waiting = wait::until(LIMIT, "the proxies to be waited for", async || {
-        let shown = chaos.mesh.shown(FIRST, "good").await?;
+        let shown = chaos.mesh.report(FIRST, "good").await?;
         ensure!(
             shown.message.contains("proxies run generation"),
             "{}",

@@ -22,7 +22,7 @@ async fn without_prometheus_the_weight_holds_and_what_it_missed_is_counted_after
     let mut chaos = Chaos::start("chaos-prometheus").await;
     chaos.mesh.prometheus.down().await.unwrap();
     let error = wait::until(LIMIT, "the outage to be noticed", async || {
-        let shown = chaos.mesh.shown(FIRST, "good").await?;
+        let shown = chaos.mesh.report(FIRST, "good").await?;
         let verdict = shown.release.context("no release")?.verdict;
         ensure!(verdict == Verdict::Error, "{verdict:?}");
         Ok(shown.message)
@@ -31,7 +31,7 @@ async fn without_prometheus_the_weight_holds_and_what_it_missed_is_counted_after
     assert!(message.contains("Prometheus does not answer"), "{message}");
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(20) {
-        let shown = chaos.mesh.shown(FIRST, "good").await.unwrap();
+        let shown = chaos.mesh.report(FIRST, "good").await.unwrap();
         let weight = shown.release.unwrap().canary().weight;
         assert_eq!(weight, 20.0);
         chaos.serves_for(Duration::from_secs(2)).await;
@@ -130,7 +130,7 @@ async fn however_the_clock_jumps_each_cell_is_counted_in_its_time() {
     for ahead in [3_600, -3_600, 30, 0] {
         clock.jump(ahead).unwrap();
         let counted = async || -> Result<u64> {
-            let shown = chaos.mesh.shown(FIRST, "good").await?;
+            let shown = chaos.mesh.report(FIRST, "good").await?;
             Ok(shown.release.context("no release")?.canary().requests.total)
         };
         let before = counted().await.unwrap();

@@ -1,0 +1,183 @@
+//! What is remembered of one resource.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::plugins::Plugins;
+use super::rollouts::Seen;
+use crate::api::ModelRollout;
+use crate::api::status::RolloutStatus;
+use crate::cluster::foreign::Lacking;
+use crate::cluster::status::{self, Written};
+use crate::driver::Managed;
+use crate::rollout::{Action, RolloutState, Writes, retire};
+use crate::validate::RolloutName;
+
+/// Own statuses that the watch may still bring back.
+const REMEMBERED: usize = 16;
+
+/// A resource and the rollout in it.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub(super) uid: String,
+    /// As last seen or written.
+    pub(super) resource_version: String,
+    /// `metadata.generation` that was looked at last.
+    pub(super) spec_generation: i64,
+    /// Somebody has deleted it.
+    pub(super) deleting: bool,
+    pub(super) finalizer: bool,
+    /// The file in it, or what is wrong with it, as long as it is not taken over.
+    pub(super) file: Option<Result<ModelRollout, String>>,
+    /// `None`: its spec was never valid, or its checkpoint cannot be understood.
+    pub(super) managed: Option<Managed>,
+    /// Asked for and not answered yet.
+    pub(super) action: Option<Action>,
+    /// What the spec waits for.
+    pub(super) refused: Option<Obstacle>,
+    pub(super) problems: Vec<String>,
+    pub(super) lacking: Lacking,
+    /// The status as last written.
+    pub(super) written: Option<Written>,
+    /// Checkpoints that we have read or sent, the last ones: any other is somebody else's.
+    pub(super) known: VecDeque<u64>,
+    pub(super) status_due: bool,
+    pub(super) retry: Retry,
+    pub(super) seen: Seen,
+}
+
+/// What is in the way of a valid spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// Releases of others, as many as there may be.
+    Releases,
+    /// Sections of others, in these namespaces. Its own has so many bytes.
+    Room(Vec<String>, usize),
+    /// Anything else: with this number of changes to all rollouts it was still there.
+    Other(u64),
+}
+
+/// When a rollout's next write may be tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Retry {
+    after: Option<Timestamp>,
+    attempts: u32,
+}
+
+impl Retry {
+    pub(super) const FIRST: Duration = Duration::from_millis(200);
+    pub(super) const LONGEST: Duration = Duration::from_secs(30);
+
+    pub(super) fn failed(&mut self, now: Timestamp) {
+        let doubled = Self::FIRST.saturating_mul(1_u32 << self.attempts.min(10));
+        self.attempts = self.attempts.saturating_add(1);
+        self.after = Some(now + doubled.min(Self::LONGEST));
+    }
+
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        // A clock that was set back is no reason to wait longer.
+        self.after
+            .is_none_or(|after| now >= after || after > now + Self::LONGEST)
+    }
+}
+
+impl Entry {
+    pub(super) fn is_pending(&self) -> bool {
+        let managed = self.managed.as_ref();
+        managed.is_some_and(|managed| managed.pending != Writes::Nothing)
+    }
+
+    /// What its routes are made of; none: they are not ours, or somebody else routes the same host.
+    pub(super) fn routed(&self) -> Option<&Arc<RolloutState>> {
+        let managed = self.managed.as_ref()?;
+        let manages = |state: &RolloutState| state.mesh.as_ref().is_some_and(|mesh| mesh.manage);
+        let contested = manages(&managed.state) && self.lacking.header.is_some();
+        Some(&managed.shown).filter(|shown| manages(shown) && !contested)
+    }
+
+    /// A restored rollout finds its section among those that the proxies have.
+    pub(super) fn recognise(&mut self, name: &RolloutName, plugins: &Plugins) {
+        let (Some(managed), Some((section, generation))) =
+            (&mut self.managed, plugins.section(name))
+        else {
+            return;
+        };
+        managed.rendered = Some(Arc::clone(section));
+        managed.view.generation = Some(generation);
+        self.seen.section = None;
+    }
+
+    /// A status of ours goes out: when the watch brings it back, it is no news.
+    pub(super) fn knows(&mut self, status: Option<&RolloutStatus>) {
+        let mark = mark(status);
+        if !self.known.contains(&mark) {
+            self.known.push_back(mark);
+        }
+        if self.known.len() > REMEMBERED {
+            self.known.pop_front();
+        }
+    }
+
+    pub(super) fn ask(&mut self, action: Option<Action>) {
+        let Some(action) = action else { return };
+        let consumed = self.managed.as_ref().is_some_and(|managed| {
+            let mut ids = managed.state.consumed_actions.iter();
+            ids.any(|id| *id == action.id)
+        });
+        if !consumed {
+            self.action = Some(action);
+        }
+    }
+
+    pub(super) fn refuse(&mut self, problems: Vec<String>, obstacle: Option<Obstacle>) {
+        self.refused = obstacle;
+        if self.problems != problems {
+            self.status_due = true;
+            self.problems.clone_from(&problems);
+        }
+        if let Some(managed) = &mut self.managed {
+            managed.say_problems(problems);
+        }
+    }
+
+    /// Everybody to the live version; the resource goes when that is written.
+    pub(super) fn retire(&mut self, now: Timestamp) {
+        self.refused = None;
+        let Some(managed) = &mut self.managed else {
+            return;
+        };
+        let (state, writes) = retire(&managed.state, now);
+        managed.plan = None;
+        managed.change(state, writes.max(Writes::State));
+        // There is no status left to be written first.
+        managed.show();
+    }
+
+    /// What there is to be known of it is on the server.
+    pub(super) fn is_written(&mut self, now: Timestamp) {
+        self.status_due = false;
+        if let Some(managed) = &mut self.managed {
+            managed.saved(now);
+        }
+    }
+
+    /// What its status says.
+    pub(super) fn for_status(&self) -> status::Known<'_> {
+        status::Known {
+            managed: self.managed.as_ref(),
+            problems: &self.problems,
+            spec_generation: self.spec_generation,
+            written: self.written.as_ref(),
+        }
+    }
+}
+
+/// Stands for a status' checkpoint.
+pub(super) fn mark(status: Option<&RolloutStatus>) -> u64 {
+    let checkpoint = status.and_then(|status| status.checkpoint.as_deref());
+    checkpoint.map_or(0, |text| xxh3_64(text.as_bytes()))
+}
