@@ -51,6 +51,7 @@ pub fn advance(
         proxies: expected,
         routes,
     } = *surroundings;
+    let now = world.time(now);
     let plan = managed.plan.clone();
     let cells = world.cells_for(plan.as_deref(), &managed.state);
     let guards = plan

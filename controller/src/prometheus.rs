@@ -1,6 +1,7 @@
 //! Reads Prometheus: a constant number of queries per tick for all rollouts together.
 
 mod access;
+mod clock;
 mod query;
 mod sample;
 mod transport;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 
+use clock::Clock;
 use transport::Transport;
 
 /// How long one query may take; Prometheus itself is told a little less.
@@ -31,6 +33,7 @@ pub struct Client {
     transport: Transport,
     endpoint: String,
     access: Arc<Access>,
+    clock: Arc<Clock>,
 }
 
 /// Why a query gave no answer. No answer is never zero.
@@ -157,6 +160,7 @@ impl Client {
             transport: Transport::new(&endpoint, &access, TIMEOUT)?,
             endpoint,
             access: Arc::new(access),
+            clock: Arc::default(),
         })
     }
 
@@ -180,6 +184,13 @@ impl Client {
         })
     }
 
+    /// Prometheus' time at our own time `now`, by its last answer. Cells are cut out of its time: by a clock of ours that
+    /// is ahead they would be read before they have happened, as nothing, and never again.
+    #[must_use]
+    pub fn time(&self, now: Timestamp) -> Timestamp {
+        self.clock.time(now)
+    }
+
     /// The instant vector of `query` at `time`.
     ///
     /// # Errors
@@ -194,10 +205,14 @@ impl Client {
             .extend_pairs([("query", query), ("time", &time), ("timeout", "4s")])
             .finish();
         let asked = format!("/api/v1/query?{query}");
+        let sent = Timestamp::now();
         let response = self
             .transport
             .get(&self.endpoint, &asked, &self.access, TIMEOUT)
             .await?;
+        if let Some(date) = response.date {
+            self.clock.learn(sent, date, Timestamp::now());
+        }
         let (status, body) = (response.status, response.body);
         if matches!(status, 401 | 403) {
             let endpoint = self.endpoint.clone();

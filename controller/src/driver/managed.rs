@@ -181,7 +181,10 @@ impl Managed {
 
     pub fn checkpoint_due(&self, now: Timestamp) -> bool {
         match &self.saved {
-            Some((state, at)) => now >= *at + CHECKPOINT && *state != self.state,
+            Some((state, at)) => {
+                // A clock that went back must not make it wait.
+                (now >= *at + CHECKPOINT || now < *at) && *state != self.state
+            }
             None => true,
         }
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::chain;
 use super::managed::Managed;
@@ -63,6 +63,8 @@ pub struct World {
     ready: HashMap<String, u64>,
     /// All proxies.
     pub proxies: Proxies,
+    /// By how much our own clock was ahead of Prometheus'.
+    ahead: SignedDuration,
 }
 
 /// What was read of one cell.
@@ -148,9 +150,16 @@ impl World {
         let mut world = Self::default();
         if !active.is_empty() {
             let found = world.ask(client, sight, &active, now).await;
+            world.ahead = now.duration_since(client.time(now));
             world.proxies = Some(found.map(Arc::new).map_err(|error| chain(&error)));
         }
         world
+    }
+
+    /// Prometheus' time at our own time `now`: what a release lives by, so that a jump of our clock ends no soak.
+    #[must_use]
+    pub fn time(&self, now: Timestamp) -> Timestamp {
+        now.saturating_sub(self.ahead).unwrap_or(now)
     }
 
     /// Guards first: they are what must not wait. What was read before an error stays read.
@@ -162,21 +171,24 @@ impl World {
         now: Timestamp,
     ) -> Result<Vec<Proxy>, QueryError> {
         let selectors = sight.selectors;
+        let time = client.time(now);
         let guards = active.iter().flat_map(|ask| &ask.plan.guards);
         for window in guards.map(|guard| guard.over.0).collect::<BTreeSet<_>>() {
             let query = guard_query(selectors, window);
-            let rows = client.query_proxies(selectors, &query, now).await?;
+            let rows = client.query_proxies(selectors, &query, time).await?;
             self.windows.insert(window, counts(&rows));
         }
         let query = proxies_query(selectors);
-        let found = proxies(&client.query_proxies(selectors, &query, now).await?);
+        let found = proxies(&client.query_proxies(selectors, &query, time).await?);
         let mut needs = Needs::of(active);
         if needs.ready {
             let query = ready_query(selectors);
-            self.ready = ready(&client.query_proxies(selectors, &query, now).await?);
+            self.ready = ready(&client.query_proxies(selectors, &query, time).await?);
         }
         let begun = Instant::now();
-        for index in wanted(active, sight.grid.readable_until(now)) {
+        // By the answers to what was asked just now: our clock may have jumped since the tick before.
+        let readable_until = sight.grid.readable_until(client.time(now));
+        for index in wanted(active, readable_until) {
             if !active.iter().any(|ask| needs.can_read(ask, index)) {
                 continue;
             }

@@ -106,10 +106,10 @@ pub fn custom_query(
     )
 }
 
-/// Label of Envoy's metrics with the name of the cluster.
-pub(super) const CLUSTER: &str = "envoy_cluster_name";
-/// Label of Envoy's metrics with the first digit of the status.
-pub(super) const CLASS: &str = "envoy_response_code_class";
+/// Labels of Envoy's metrics with the name of the cluster: Envoy's own, and that of Istio's bootstrap.
+pub(super) const CLUSTER: [&str; 2] = ["envoy_cluster_name", "cluster_name"];
+/// Labels of Envoy's metrics with the class of the status, likewise: `5` and `5xx`.
+pub(super) const CLASS: [&str; 2] = ["envoy_response_code_class", "response_code_class"];
 
 /// The answers that clusters gave to the proxies over a cell, by class of the status: the only trace of copies, whose
 /// answers no filter sees.
@@ -123,9 +123,11 @@ pub fn answers_query(selectors: &Selectors, cell: Duration) -> String {
         up: format!("up{{{proxies}}}"),
         labels: target_labels,
     };
-    let series = format!("envoy_cluster_upstream_rq_xx{{{proxies}}}");
+    // Istio cuts the class out whole. Of Envoy's own, the same name counts each status by itself, without a class.
+    let series = format!(r#"{{__name__=~"envoy_cluster_upstream_rq(_xx)?", {proxies}}}"#);
+    let labels = [CLUSTER, CLASS].concat().join(", ");
     format!(
-        "sum by ({CLUSTER}, {CLASS}) ({})",
+        "sum by ({labels}) ({})",
         differences(&series, &targets, cell)
     )
 }
@@ -134,7 +136,8 @@ pub fn answers_query(selectors: &Selectors, cell: Duration) -> String {
 #[must_use]
 pub fn ready_query(selectors: &Selectors) -> String {
     format!(
-        "max by ({CLUSTER}) (envoy_cluster_membership_healthy{{{}}})",
+        "max by ({}) (envoy_cluster_membership_healthy{{{}}})",
+        CLUSTER.join(", "),
         selectors.proxies
     )
 }

@@ -133,15 +133,28 @@ pub fn custom(rows: &[Row], version_label: &str) -> Tallies {
     found
 }
 
+/// The label of Envoy's, under whichever of its names.
+fn of_envoy<'r>(row: &'r Row, names: [&str; 2]) -> &'r str {
+    let found = names.map(|name| row.label(name));
+    found
+        .into_iter()
+        .find(|value| !value.is_empty())
+        .unwrap_or("")
+}
+
 /// Reads the rows of the query for the answers that clusters gave: requests by cluster, bad are 5xx.
 #[must_use]
 pub fn answers(rows: &[Row]) -> Tallies {
     let mut found = Tallies::new();
     for row in rows {
-        let Some(count) = whole(row) else { continue };
-        let tally = found.entry(row.label(CLUSTER).to_owned()).or_default();
+        let (cluster, class) = (of_envoy(row, CLUSTER), of_envoy(row, CLASS));
+        // Without a class it is a status by itself, which its class counts already.
+        let Some(count) = whole(row).filter(|_| !class.is_empty()) else {
+            continue;
+        };
+        let tally = found.entry(cluster.to_owned()).or_default();
         tally.total += count;
-        tally.bad += if row.label(CLASS) == "5" { count } else { 0 };
+        tally.bad += if class.starts_with('5') { count } else { 0 };
     }
     found
 }
@@ -149,7 +162,7 @@ pub fn answers(rows: &[Row]) -> Tallies {
 /// Reads the rows of the query for ready endpoints, by cluster.
 #[must_use]
 pub fn ready(rows: &[Row]) -> HashMap<String, u64> {
-    let count = |row: &Row| Some((row.label(CLUSTER).to_owned(), whole(row)?));
+    let count = |row: &Row| Some((of_envoy(row, CLUSTER).to_owned(), whole(row)?));
     rows.iter().filter_map(count).collect()
 }
 
@@ -320,12 +333,29 @@ mod tests {
             );
             assert!(custom.values().all(|it| *it == Tally::default()), "{value}");
             assert!(
-                ready(&[row(&[(CLUSTER, "c")], value)])
+                ready(&[row(&[(CLUSTER[0], "c")], value)])
                     .values()
                     .all(|it| *it == 0),
                 "{value}"
             );
         }
+    }
+
+    #[test]
+    fn answers_of_clusters_are_read_as_envoy_and_as_istio_name_them() {
+        let rows = [
+            row(&[(CLUSTER[0], "a"), (CLASS[0], "2")], "5"),
+            row(&[(CLUSTER[0], "a"), (CLASS[0], "5")], "2"),
+            row(&[(CLUSTER[0], "a")], "7"),
+            row(&[(CLUSTER[1], "b"), (CLASS[1], "2xx")], "3"),
+            row(&[(CLUSTER[1], "b"), (CLASS[1], "5xx")], "1"),
+        ];
+        let found = answers(&rows);
+        assert_eq!(found["a"], Tally { total: 7, bad: 2 });
+        assert_eq!(found["b"], Tally { total: 4, bad: 1 });
+        assert_eq!(found.len(), 2);
+        let rows = [row(&[(CLUSTER[1], "b")], "3")];
+        assert_eq!(ready(&rows)["b"], 3);
     }
 
     #[test]

@@ -6,8 +6,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use axum::http::Uri;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, DATE};
+use axum::http::{HeaderMap, Uri};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
 use kube::client::Body;
 
 use super::access::Access;
@@ -24,6 +26,13 @@ pub(super) enum Transport {
 pub(super) struct Response {
     pub(super) status: u16,
     pub(super) body: Vec<u8>,
+    /// The answerer's own time, in whole seconds.
+    pub(super) date: Option<Timestamp>,
+}
+
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let text = headers.get(DATE)?.to_str().ok()?;
+    DateTimeParser::new().parse_timestamp(text).ok()
 }
 
 impl std::fmt::Debug for Transport {
@@ -96,6 +105,7 @@ impl Transport {
                     Ok(Response {
                         status: head.status.as_u16(),
                         body: body.to_vec(),
+                        date: date(&head.headers),
                     })
                 }
             }
@@ -118,9 +128,11 @@ async fn plain(request: reqwest::RequestBuilder) -> Result<Response, BoxError> {
     // An address in a message holds the whole query, which hides the reason from whoever reads it.
     let response = request.send().await.map_err(reqwest::Error::without_url)?;
     let status = response.status().as_u16();
+    let date = date(response.headers());
     let body = response.bytes().await;
     Ok(Response {
         status,
+        date,
         body: body.map_err(reqwest::Error::without_url)?.to_vec(),
     })
 }

@@ -6,14 +6,15 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use serin_filter_core::stat::{LABELS, tag_regex};
 
 use super::istiod::Istiod;
+use super::objects;
 use crate::proxy::{self, Proxy};
-use crate::wait;
 use crate::world::World;
+use crate::{tools, wait};
 
 /// How long a change may take from istiod to an Envoy on a busy machine.
 const LISTEN: Duration = Duration::from_secs(60);
@@ -96,7 +97,7 @@ impl MeshProxy {
     /// # Errors
     /// As [`Proxy::start`].
     pub async fn start(world: &World, istiod: &Istiod, node: Node) -> Result<MeshProxy> {
-        let bootstrap = bootstrap(&node.to_json(pod_address()), istiod.xds_port());
+        let bootstrap = bootstrap(&node.to_json(pod_address()), istiod.xds_port())?;
         let proxy = Proxy::start(world, &node.name, node.workers, bootstrap).await?;
         Ok(MeshProxy { proxy, node })
     }
@@ -162,7 +163,7 @@ fn pod_address() -> Ipv4Addr {
 }
 
 /// What Istio's own bootstrap says, as far as this Envoy needs it; the admin interface comes with [`Proxy::start`].
-fn bootstrap(node: &Value, xds_port: u16) -> Value {
+fn bootstrap(node: &Value, xds_port: u16) -> Result<Value> {
     let istiod = json!({
         "name": "xds-grpc",
         "type": "STATIC",
@@ -180,9 +181,13 @@ fn bootstrap(node: &Value, xds_port: u16) -> Value {
     });
     // Without a limit, as in Istio: until istiod has spoken, there is nothing to serve.
     let ads = json!({"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"});
-    json!({
+    Ok(json!({
         "node": node,
-        "stats_config": {"use_all_default_tags": false, "stats_tags": tags()},
+        "stats_config": {
+            "use_all_default_tags": false,
+            "stats_tags": tags(),
+            "stats_matcher": matcher()?,
+        },
         "dynamic_resources": {
             "lds_config": ads,
             "cds_config": ads,
@@ -194,23 +199,57 @@ fn bootstrap(node: &Value, xds_port: u16) -> Value {
             },
         },
         "static_resources": {"clusters": [istiod]},
-    })
+    }))
 }
 
-/// Our labels as `extraStatTags` puts them into Istio's bootstrap, and those of Istio's own tags that could cut
-/// something out of our metrics.
+/// Our labels as `extraStatTags` puts them into Istio's bootstrap, and those of Istio's own tags that name what is read
+/// of its clusters, or could cut something out of our metrics.
 fn tags() -> Vec<Value> {
-    let ours = LABELS.iter().map(|label| (*label, tag_regex(label)));
-    let istio = [
+    let before = [
+        ("cluster_name", r"^cluster(\.(.+);)"),
         ("response_code", r"_rq(_(\d{3}))$"),
         ("response_code_class", r"_rq(_(\dxx))$"),
+    ];
+    let after = [
         ("cache", r"(cache\.(.+?)\.)"),
         ("component", r"(component\.(.+?)\.)"),
         ("tag", r"(tag\.(.+?);\.)"),
         ("wasm_filter", r"(wasm_filter\.(.+?)\.)"),
     ];
-    let istio = istio.map(|(name, regex)| (name, regex.to_owned()));
-    ours.chain(istio)
-        .map(|(name, regex)| json!({"tag_name": name, "regex": regex}))
-        .collect()
+    let tag = |name: &str, regex: &str| json!({"tag_name": name, "regex": regex});
+    let ours = LABELS.iter().map(|label| tag(label, &tag_regex(label)));
+    let before = before.iter().map(|(name, regex)| tag(name, regex));
+    let after = after.iter().map(|(name, regex)| tag(name, regex));
+    before.chain(ours).chain(after).collect()
+}
+
+/// What Istio keeps of Envoy's statistics by itself, and what our manifests ask it to keep for the strategies that read
+/// statistics of clusters.
+fn matcher() -> Result<Value> {
+    const KEPT: [&str; 7] = [
+        "reporter=",
+        "cluster_manager",
+        "listener_manager",
+        "server",
+        "cluster.xds-grpc",
+        "wasm",
+        "component",
+    ];
+    let manifest =
+        objects::read_file(&tools::repository().join("manifests/istio/mesh-config.yaml"))?;
+    let asked = "/spec/meshConfig/defaultConfig/proxyStatsMatcher/inclusionRegexps";
+    let asked = manifest
+        .first()
+        .and_then(|it| it.pointer(asked)?.as_array());
+    let asked = asked.context("the mesh config asks for no statistics")?;
+    let patterns: Vec<Value> = KEPT
+        .iter()
+        .map(|prefix| json!({"prefix": prefix}))
+        .chain(
+            asked
+                .iter()
+                .map(|regex| json!({"safe_regex": {"regex": regex}})),
+        )
+        .collect();
+    Ok(json!({"inclusion_list": {"patterns": patterns}}))
 }
