@@ -88,6 +88,9 @@ pub fn advance(
         managed.view.proxies.clone_from(expected);
         managed.view.refusal = plan.as_deref().and_then(|plan| world.refusal_for(plan));
         managed.view.waiting_for = managed.view.refusal.clone().or(transition.waiting_for);
+    } else if !actions.is_empty() {
+        // It was about the state before, and the answer is news.
+        managed.view.waiting_for = None;
     }
     managed.change(transition.next, transition.writes);
 }

@@ -320,7 +320,7 @@ fn conditions(plan: Option<&Plan>, release: Option<&Release>, view: &View) -> Ve
         "Ready",
         Some(accepted),
         if accepted {
-            "the rollout file is in force".to_owned()
+            "the rollout is in force as it is written".to_owned()
         } else {
             view.file_problems.join("\n")
         },

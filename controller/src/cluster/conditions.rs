@@ -1,5 +1,7 @@
 //! Conditions of a `ModelRollout` and their reasons: words that programs wait for, so they stay what they are.
 
+use std::borrow::Cow;
+
 use crate::report::Condition;
 
 /// The resource is valid and in force.
@@ -18,18 +20,31 @@ pub const SPLIT_HONOURED: &str = "SplitHonoured";
 pub const DEFAULT_ROUTE_MOVED: &str = "DefaultRouteMoved";
 /// The routes that somebody else owns follow the variant header.
 pub const ROUTES_FOLLOW_HEADER: &str = "RoutesFollowHeader";
-/// The mesh's objects are as the controller wants them.
-pub const WRITTEN: &str = "Written";
-
 /// No other plugin counts the same requests.
 pub const SOLE_PLUGIN: &str = "SolePlugin";
+
+/// The same name without a copy of it.
+#[must_use]
+pub fn name(kind: &str) -> Cow<'static, str> {
+    let known = [
+        READY,
+        PROGRESSING,
+        HEALTHY,
+        DATA_FRESH,
+        ROUTES_HONOURED,
+        SPLIT_HONOURED,
+        DEFAULT_ROUTE_MOVED,
+        ROUTES_FOLLOW_HEADER,
+        SOLE_PLUGIN,
+    ];
+    let found = known.into_iter().find(|it| *it == kind);
+    found.map_or_else(|| Cow::Owned(kind.to_owned()), Cow::Borrowed)
+}
 
 /// Reasons where a condition's type and status do not say everything.
 pub mod reasons {
     /// `spec` is not valid, and not in force.
     pub const INVALID: &str = "Invalid";
-    /// `spec` names what another rollout has already.
-    pub const CLAIMED: &str = "Claimed";
     /// Somebody paused the release.
     pub const PAUSED: &str = "Paused";
     /// The step wants somebody's approval.
@@ -44,18 +59,8 @@ pub mod reasons {
     pub const ROLLED_BACK: &str = "RolledBack";
     /// What was to be found out is found out.
     pub const CONCLUDED: &str = "Concluded";
-    /// The release goes on by itself once something else has happened.
-    pub const WAITING: &str = "Waiting";
-    /// Somebody else changes the controller's objects.
-    pub const CONFLICT: &str = "Conflict";
-    /// The controller may not write an object.
-    pub const FORBIDDEN: &str = "Forbidden";
     /// Another plugin covers the same proxies.
     pub const OVERLAP: &str = "Overlap";
-    /// An object would be larger than the API server takes.
-    pub const TOO_LARGE: &str = "TooLarge";
-    /// The API server does not answer.
-    pub const API_SERVER_UNAVAILABLE: &str = "ApiServerUnavailable";
 }
 
 /// Reason of a condition that names none itself.
@@ -78,7 +83,6 @@ pub fn reason(condition: &Condition) -> &str {
         DEFAULT_ROUTE_MOVED => ("ServesLive", "ServesAnother", "NotChecked"),
         ROUTES_FOLLOW_HEADER => ("HeaderMatched", "HeaderNotMatched", "NotChecked"),
         SOLE_PLUGIN => ("Alone", reasons::OVERLAP, "NotChecked"),
-        WRITTEN => ("Applied", "NotApplied", "NotTried"),
         _ => ("Yes", "No", "Unknown"),
     };
     match condition.status {

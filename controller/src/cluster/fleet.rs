@@ -5,28 +5,35 @@
 //! The order of writes is what loses nothing. Going up: status, routes, plugin. Going down: plugin at once, then status.
 
 mod intake;
+mod plugins;
+mod rollouts;
+mod routing;
 mod writes;
 
 pub use writes::{Failure, ObjectWrite, StatusWrite};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use serin_filter_core::config::RolloutConfig;
 use serin_filter_core::stat::Encoding;
 
+use self::plugins::Plugins;
+use self::rollouts::{Rollouts, Seen};
+use self::routing::Routing;
 use super::conditions;
-use super::foreign::{self, Lacking};
-use super::object::{self, Kind, ObjectId};
+use super::foreign::{self, Lacking, Theirs};
+use super::object::{self, Kind, ObjectId, Present, Print};
 use super::plugin::{self, Module};
+use super::status::Written;
 use crate::api::ModelRollout;
-use crate::api::status::RolloutStatus;
 use crate::cells::Grid;
 use crate::driver::{Ask, Managed, Proxies, Surroundings, World, advance};
 use crate::report::{Condition, Status};
-use crate::rollout::{Action, Writes};
+use crate::rollout::{Action, RolloutState, Writes};
 use crate::validate::RolloutName;
 
 /// Which proxies run the filter (product.md, "Where the filter runs").
@@ -68,22 +75,34 @@ pub(super) struct Entry {
     /// Somebody has deleted it.
     deleting: bool,
     finalizer: bool,
-    /// The file in it, or what is wrong with it.
-    file: Result<ModelRollout, String>,
+    /// The file in it, or what is wrong with it, as long as it is not taken over.
+    file: Option<Result<ModelRollout, String>>,
     /// `None`: its spec was never valid, or its checkpoint cannot be understood.
     managed: Option<Managed>,
     /// Asked for and not answered yet.
     action: Option<Action>,
-    /// The spec waits for something else to change.
-    refused: bool,
+    /// What the spec waits for.
+    refused: Option<Obstacle>,
     problems: Vec<String>,
     lacking: Lacking,
     /// The status as last written.
-    written: Option<RolloutStatus>,
+    written: Option<Written>,
     /// Checkpoints that we have read or sent, the last ones: any other is somebody else's.
     known: VecDeque<u64>,
     status_due: bool,
     retry: Retry,
+    seen: Seen,
+}
+
+/// What is in the way of a valid spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Obstacle {
+    /// Releases of others, as many as there may be.
+    Releases,
+    /// Sections of others, in these namespaces. Its own has so many bytes.
+    Room(Vec<String>, usize),
+    /// Anything else: with this number of changes to all rollouts it was still there.
+    Other(u64),
 }
 
 /// When a rollout's next write may be tried.
@@ -108,31 +127,39 @@ impl Retry {
     }
 }
 
-/// Sections of one plugin object.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Sections {
-    rollouts: Vec<RolloutConfig>,
-    generation: u64,
-}
-
 /// All rollouts.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Fleet {
     settings: Settings,
-    rollouts: BTreeMap<RolloutName, Entry>,
+    rollouts: Rollouts,
     /// Objects of ours, as the server has them.
-    present: BTreeMap<ObjectId, Value>,
+    present: BTreeMap<ObjectId, Present>,
     /// VirtualServices of others.
-    theirs: BTreeMap<ObjectId, Value>,
+    theirs: Theirs,
     /// Plugins of others that hold a config of ours.
     rivals: BTreeSet<ObjectId>,
-    /// By namespace of the plugin object.
-    sections: BTreeMap<String, Sections>,
-    /// Sections of rollouts whose checkpoint cannot be understood: they stay as they are.
-    generation: u64,
+    routing: Routing,
+    plugins: Plugins,
+    /// Rollouts whose section is to be looked at.
+    unsettled: BTreeSet<RolloutName>,
     object_retry: BTreeMap<ObjectId, Retry>,
     /// What others changed of ours since the last time somebody asked.
     drifted: Vec<ObjectId>,
+}
+
+/// What decides, and not what follows from it: two fleets that read alike do alike.
+impl fmt::Debug for Fleet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fleet")
+            .field("rollouts", &self.rollouts)
+            .field("present", &self.present)
+            .field("theirs", &self.theirs)
+            .field("rivals", &self.rivals)
+            .field("plugins", &self.plugins)
+            .field("object_retry", &self.object_retry)
+            .field("drifted", &self.drifted)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Fleet {
@@ -141,12 +168,13 @@ impl Fleet {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            rollouts: BTreeMap::new(),
+            rollouts: Rollouts::default(),
             present: BTreeMap::new(),
-            theirs: BTreeMap::new(),
+            theirs: Theirs::default(),
             rivals: BTreeSet::new(),
-            sections: BTreeMap::new(),
-            generation: 0,
+            routing: Routing::default(),
+            plugins: Plugins::default(),
+            unsettled: BTreeSet::new(),
             object_retry: BTreeMap::new(),
             drifted: Vec::new(),
         }
@@ -154,39 +182,60 @@ impl Fleet {
 
     /// An object of Istio's, or that it is gone.
     pub fn object(&mut self, id: ObjectId, object: Option<Value>) {
-        let ours = object.as_ref().is_some_and(object::is_ours);
-        let known = self.present.get(&id);
-        if let (Some(known), Some(next)) = (known, &object)
-            && resource_version(known) != resource_version(next)
-            && known.get("spec") != next.get("spec")
-        {
-            self.drifted.push(id.clone());
-        } else if known.is_some() && object.is_none() {
-            self.drifted.push(id.clone());
+        if let Some(known) = self.present.get(&id) {
+            let edited = object.as_ref().is_none_or(|next| {
+                known.resource_version.as_deref() != resource_version(next)
+                    && !known.print.same_spec(&Print::of(next))
+            });
+            if edited {
+                self.drifted.push(id.clone());
+            }
         }
-        if let Some(object) = object.as_ref().filter(|_| ours) {
-            let before = self.present.insert(id.clone(), object.clone());
-            let echo = before.is_some_and(|it| resource_version(&it) == resource_version(object));
-            if !echo && matches!(id.kind, Kind::WasmPlugin | Kind::TrafficExtension) {
+        if id.kind == Kind::VirtualService {
+            // What is live may be for it to say.
+            self.rollouts.note();
+        }
+        if let Some(object) = object.as_ref().filter(|it| object::is_ours(it)) {
+            let before = self.present.get(&id);
+            let before = before.and_then(|it| it.resource_version.as_deref());
+            if before.is_some() && before == resource_version(object) {
+                return;
+            }
+            self.keep(&id, Some(object));
+            if matches!(id.kind, Kind::WasmPlugin | Kind::TrafficExtension) {
                 self.learn(&id, object);
             }
             return;
         }
-        self.present.remove(&id);
+        self.keep(&id, None);
         let Some(object) = object else {
             self.theirs.remove(&id);
             self.rivals.remove(&id);
             return;
         };
         match id.kind {
-            Kind::VirtualService => {
-                self.theirs.insert(id, object);
-            }
+            Kind::VirtualService => self.theirs.insert(id, &object),
             Kind::WasmPlugin | Kind::TrafficExtension if plugin::config_in(&object).is_some() => {
                 self.rivals.insert(id);
             }
             _ => {}
         }
+    }
+
+    /// Remembers what the server has of ours.
+    fn keep(&mut self, id: &ObjectId, object: Option<&Value>) {
+        let next = object.map(|object| Present::of(id.kind, object));
+        let before = self.present.get(id);
+        if before.is_none() && next.is_none() {
+            return;
+        }
+        if matches!(id.kind, Kind::VirtualService | Kind::DestinationRule) {
+            self.routing.object(id, before, next.as_ref());
+        }
+        match next {
+            Some(next) => self.present.insert(id.clone(), next),
+            None => self.present.remove(id),
+        };
     }
 
     /// Objects that are there after a watch began anew: all others of its kind and namespace are gone.
@@ -199,7 +248,7 @@ impl Fleet {
         let known = self
             .present
             .keys()
-            .chain(self.theirs.keys())
+            .chain(self.theirs.ids())
             .chain(&self.rivals);
         let gone: Vec<_> = known
             .filter(|id| id.kind == kind && namespace.is_none_or(|it| it == id.namespace))
@@ -217,134 +266,115 @@ impl Fleet {
             return;
         };
         // Never back: proxies would seem to be ahead of it.
-        self.generation = self.generation.max(config.generation);
-        let generation = config.generation;
-        let sections = Sections {
-            rollouts: config.rollouts,
-            generation,
+        self.plugins.generation = self.plugins.generation.max(config.generation);
+        let namespace = &id.namespace;
+        let names = match self.plugins.generation_of(namespace) {
+            None => self.plugins.learn(&self.settings, namespace, config),
+            Some(_) if id.kind != self.settings.kind || self.is_written(namespace) => return,
+            Some(known) if config.generation < known => return,
+            // Somebody else, such as a leader before us, gave out the same number for something else: which of the two
+            // a proxy runs that reports it, nobody can say.
+            Some(_) => self.plugins.renumber(&self.settings, namespace),
         };
-        let ours = id.kind != self.settings.kind || self.is_written(&id.namespace);
-        let Some(known) = self.sections.get_mut(&id.namespace) else {
-            for entry in self.rollouts.values_mut() {
-                if let Some(managed) = &mut entry.managed {
-                    recognise(managed, &sections);
-                }
-            }
-            self.sections.insert(id.namespace.clone(), sections);
-            return;
-        };
-        if ours || generation < known.generation {
-            return;
+        for name in names {
+            let plugins = &self.plugins;
+            self.rollouts
+                .change(&name, |entry| entry.recognise(&name, plugins));
+            self.unsettled.insert(name);
         }
-        // Somebody else, such as a leader before us, gave out the same number for something else: which of the two a
-        // proxy runs that reports it, nobody can say.
-        self.generation += 1;
-        known.generation = self.generation;
-        for entry in self.rollouts.values_mut() {
-            if let Some(managed) = &mut entry.managed {
-                recognise(managed, known);
-            }
+    }
+
+    /// Follows what has changed, as far as that does not make anything to be written.
+    fn settle(&mut self) {
+        for name in self.rollouts.take_touched() {
+            let state = self.rollouts.get(&name).and_then(Entry::routed);
+            self.routing.follow(&name, state);
+            self.unsettled.insert(name);
         }
+        let changed = self.routing.settle(&self.present);
+        self.unsettled.extend(changed);
+    }
+
+    /// Everything may have changed.
+    #[cfg(test)]
+    fn look_at_everything(&mut self) {
+        self.routing = Routing::default();
+        for (id, present) in &self.present {
+            self.routing.object(id, None, Some(present));
+        }
+        self.rollouts.forget();
     }
 
     /// What the releases in progress need to know of Prometheus.
     #[must_use]
     pub fn asks(&self) -> Vec<Ask> {
-        let managed = self.rollouts.values().filter_map(|it| it.managed.as_ref());
+        let names = self.rollouts.in_progress().iter();
+        let managed = names.filter_map(|it| self.rollouts.get(it)?.managed.as_ref());
         managed.filter_map(Ask::of).collect()
     }
 
     /// One tick of every release in progress.
     pub fn tick(&mut self, world: &World, now: Timestamp) {
         self.take_over_waiting(now);
-        self.look_at_routes();
-        self.look_at_plugins();
         let mut scoped: BTreeMap<Vec<String>, Proxies> = BTreeMap::new();
-        let grid = self.settings.grid;
-        let by_scope = self.settings.mode == Mode::Namespaces;
-        for entry in self.rollouts.values_mut() {
-            let Some(managed) = &mut entry.managed else {
-                continue;
-            };
-            if managed.state.in_progress().is_none() {
-                continue;
-            }
-            let scope = managed.state.mesh.as_ref().map(|mesh| &mesh.scope);
-            let proxies = match scope.filter(|_| by_scope) {
-                Some(scope) => &*scoped
-                    .entry(scope.clone())
-                    .or_insert_with(|| world.within(scope)),
-                None => &world.proxies,
-            };
-            let surroundings = Surroundings {
-                grid,
-                world,
-                proxies,
-                routes: entry.lacking.as_input(),
-            };
-            advance(managed, &surroundings, &[], now);
+        let mut unwritten: BTreeMap<String, bool> = BTreeMap::new();
+        let (settings, present) = (&self.settings, &self.present);
+        let (plugins, theirs, rivals) = (&self.plugins, &self.theirs, &self.rivals);
+        for name in self.rollouts.in_progress().clone() {
+            self.rollouts.change(&name, |entry| {
+                let Some(managed) = &mut entry.managed else {
+                    return;
+                };
+                entry.lacking = look_at_routes(managed, theirs, rivals);
+                // A generation that is not on the server may be there with something else in it.
+                managed.unwritten = settings.namespaces_of(&managed.shown).iter().any(|it| {
+                    *unwritten
+                        .entry(it.clone())
+                        .or_insert_with(|| !plugins.is_written(settings, it, present))
+                });
+                let scope = managed.state.mesh.as_ref().map(|mesh| &mesh.scope);
+                let proxies = match scope.filter(|_| settings.mode == Mode::Namespaces) {
+                    Some(scope) => &*scoped
+                        .entry(scope.clone())
+                        .or_insert_with(|| world.within(scope)),
+                    None => &world.proxies,
+                };
+                let surroundings = Surroundings {
+                    grid: settings.grid,
+                    world,
+                    proxies,
+                    routes: entry.lacking.as_input(),
+                };
+                advance(managed, &surroundings, &[], now);
+            });
         }
     }
 
     /// Consumes the actions that wait, without waiting for Prometheus.
     pub fn answer(&mut self, now: Timestamp) {
         let world = World::default();
-        for entry in self.rollouts.values_mut() {
-            let (Some(managed), Some(action)) = (&mut entry.managed, entry.action.take()) else {
-                continue;
-            };
-            let surroundings = Surroundings {
-                routes: entry.lacking.as_input(),
-                ..Surroundings::whole(self.settings.grid, &world)
-            };
-            advance(managed, &surroundings, &[action], now);
-            entry.status_due = true;
-        }
-    }
-
-    /// A generation that is not on the server may be there with something else in it.
-    fn look_at_plugins(&mut self) {
-        let namespaces = self.sections.keys();
-        let stale: BTreeSet<_> = namespaces
-            .filter(|namespace| !self.is_written(namespace))
-            .cloned()
-            .collect();
-        let root = &self.settings.root_namespace;
-        let by_scope = self.settings.mode == Mode::Namespaces;
-        for entry in self.rollouts.values_mut() {
-            if let Some(managed) = &mut entry.managed {
-                let scope = managed.shown.mesh.as_ref().map(|mesh| &mesh.scope);
-                managed.unwritten = match scope.filter(|_| by_scope) {
-                    Some(scope) => scope.iter().any(|it| stale.contains(it)),
-                    None => stale.contains(root),
+        let grid = self.settings.grid;
+        for name in self.rollouts.take_asked() {
+            self.rollouts.change(&name, |entry| {
+                let (Some(managed), Some(action)) = (&mut entry.managed, entry.action.take())
+                else {
+                    return;
                 };
-            }
-        }
-    }
-
-    fn look_at_routes(&mut self) {
-        let (theirs, rivals) = (&self.theirs, &self.rivals);
-        for entry in self.rollouts.values_mut() {
-            let Some(managed) = &mut entry.managed else {
-                continue;
-            };
-            let state = &managed.state;
-            let Some(mesh) = state
-                .mesh
-                .as_ref()
-                .filter(|_| state.in_progress().is_some())
-            else {
-                continue;
-            };
-            entry.lacking = foreign::lacking(state, mesh, theirs);
-            managed.view.conditions = more_conditions(mesh.manage, &entry.lacking, rivals);
+                let surroundings = Surroundings {
+                    routes: entry.lacking.as_input(),
+                    ..Surroundings::whole(grid, &world)
+                };
+                advance(managed, &surroundings, &[action], now);
+                entry.status_due = true;
+            });
         }
     }
 
     /// Every rollout as users see it.
     #[must_use]
     pub fn statuses(&self) -> Vec<Status> {
-        let managed = self.rollouts.values().filter_map(|it| it.managed.as_ref());
+        let managed = self.rollouts.iter();
+        let managed = managed.filter_map(|(_, it)| it.managed.as_ref());
         managed.map(Managed::status).collect()
     }
 
@@ -360,7 +390,7 @@ impl Fleet {
     /// The highest generation so far.
     #[must_use]
     pub fn generation(&self) -> u64 {
-        self.generation
+        self.plugins.generation
     }
 
     /// Rollouts with their resource's uid, for events and metrics.
@@ -378,7 +408,9 @@ impl Fleet {
     #[must_use]
     pub fn sizes(&self) -> (usize, usize) {
         let waiting = |it: &&Entry| it.status_due || it.is_pending();
-        let queue = self.rollouts.values().filter(waiting).count();
+        let busy = self.rollouts.busy().iter();
+        let busy = busy.filter_map(|name| self.rollouts.get(name));
+        let queue = busy.filter(waiting).count();
         (self.rollouts.len(), queue)
     }
 }
@@ -388,16 +420,47 @@ impl Entry {
         let managed = self.managed.as_ref();
         managed.is_some_and(|managed| managed.pending != Writes::Nothing)
     }
+
+    /// What its routes are made of; none: they are not ours, or somebody else routes the same host.
+    fn routed(&self) -> Option<&Arc<RolloutState>> {
+        let managed = self.managed.as_ref()?;
+        let manages = |state: &RolloutState| state.mesh.as_ref().is_some_and(|mesh| mesh.manage);
+        let contested = manages(&managed.state) && self.lacking.header.is_some();
+        Some(&managed.shown).filter(|shown| manages(shown) && !contested)
+    }
+
+    /// A restored rollout finds its section among those that the proxies have.
+    fn recognise(&mut self, name: &RolloutName, plugins: &Plugins) {
+        let (Some(managed), Some((section, generation))) =
+            (&mut self.managed, plugins.section(name))
+        else {
+            return;
+        };
+        managed.rendered = Some(Arc::clone(section));
+        managed.view.generation = Some(generation);
+        self.seen.section = None;
+    }
 }
 
-/// A restored rollout finds its section among those that the proxies have.
-fn recognise(managed: &mut Managed, sections: &Sections) {
-    let name = managed.state.name.to_string();
-    if let Some(section) = sections.rollouts.iter().find(|it| it.name == name) {
-        managed.rendered = Some(section.clone());
-        let generation = managed.view.generation.unwrap_or(0);
-        managed.view.generation = Some(generation.max(sections.generation));
+impl Settings {
+    /// Where a rollout's section belongs.
+    fn namespaces_of(&self, state: &RolloutState) -> Vec<String> {
+        match (self.mode, &state.mesh) {
+            (Mode::Namespaces, Some(mesh)) => mesh.scope.clone(),
+            _ => vec![self.root_namespace.clone()],
+        }
     }
+}
+
+/// What somebody else's routes lack for a release in progress, which then says so.
+fn look_at_routes(managed: &mut Managed, theirs: &Theirs, rivals: &BTreeSet<ObjectId>) -> Lacking {
+    let state = &managed.state;
+    let Some(mesh) = &state.mesh else {
+        return Lacking::default();
+    };
+    let lacking = foreign::lacking(state, mesh, theirs);
+    managed.view.conditions = more_conditions(mesh.manage, &lacking, rivals);
+    lacking
 }
 
 fn more_conditions(manage: bool, lacking: &Lacking, rivals: &BTreeSet<ObjectId>) -> Vec<Condition> {

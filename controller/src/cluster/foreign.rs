@@ -1,15 +1,63 @@
 //! Routes that somebody else owns: whether they follow the header, and where their default route leads. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use serin_filter_core::config::DEFAULT_ROUTE_HEADER;
 
-use super::object::ObjectId;
+use super::object::{Kind, ObjectId};
 use crate::driver::Routed;
 use crate::paths::Paths;
 use crate::rollout::{ForeignRoutes, RolloutState};
 use crate::validate::{Destination, Mesh, VariantRef};
+
+/// VirtualServices that are not ours, by the hosts that they route.
+#[derive(Clone, Debug, Default)]
+pub struct Theirs {
+    /// Of each no more than its hosts and routes.
+    objects: BTreeMap<ObjectId, (Vec<String>, Value)>,
+    by_host: BTreeSet<(String, ObjectId)>,
+}
+
+impl Theirs {
+    /// One is like this now.
+    pub fn insert(&mut self, id: ObjectId, object: &Value) {
+        self.remove(&id);
+        let hosts = hosts(&id, object);
+        for host in &hosts {
+            self.by_host.insert((host.clone(), id.clone()));
+        }
+        let routes = object.pointer("/spec/http").cloned();
+        self.objects.insert(id, (hosts, routes.unwrap_or_default()));
+    }
+
+    /// One is gone.
+    pub fn remove(&mut self, id: &ObjectId) {
+        if let Some((hosts, _)) = self.objects.remove(id) {
+            for host in hosts {
+                self.by_host.remove(&(host, id.clone()));
+            }
+        }
+    }
+
+    /// All of them.
+    pub fn ids(&self) -> impl Iterator<Item = &ObjectId> {
+        self.objects.keys()
+    }
+
+    /// The first that routes one of these hosts, and its routes.
+    fn of_hosts(&self, hosts: &[String]) -> Option<(&ObjectId, &Value)> {
+        let first = |host: &String| {
+            let host = host.to_ascii_lowercase();
+            let begin = (host.clone(), ObjectId::first(Kind::VirtualService));
+            let (found, id) = self.by_host.range(begin..).next()?;
+            (*found == host).then_some(id)
+        };
+        let id = hosts.iter().filter_map(first).min()?;
+        let (_, routes) = self.objects.get(id)?;
+        Some((id, routes))
+    }
+}
 
 /// What routes lack, each in one sentence that says what to change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,13 +81,10 @@ impl Lacking {
 
 /// What the VirtualServices that are not ours lack for a rollout.
 #[must_use]
-pub fn lacking(state: &RolloutState, mesh: &Mesh, theirs: &BTreeMap<ObjectId, Value>) -> Lacking {
-    let of_hosts: Vec<_> = theirs
-        .iter()
-        .filter(|(id, object)| state.hosts.iter().any(|host| routes_host(id, object, host)))
-        .collect();
+pub fn lacking(state: &RolloutState, mesh: &Mesh, theirs: &Theirs) -> Lacking {
+    let of_hosts = theirs.of_hosts(&state.hosts);
     if mesh.manage {
-        let other = of_hosts.first().map(|(id, _)| {
+        let other = of_hosts.map(|(id, _)| {
             format!(
                 "{id} routes the same host: delete it, or keep it and set spec.route.manage to false"
             )
@@ -49,7 +94,7 @@ pub fn lacking(state: &RolloutState, mesh: &Mesh, theirs: &BTreeMap<ObjectId, Va
             default: other,
         };
     }
-    let Some((id, object)) = of_hosts.first() else {
+    let Some((id, routes)) = of_hosts else {
         let missing = format!(
             "no VirtualService routes {}: write one that follows the header {DEFAULT_ROUTE_HEADER}, or set spec.route.manage to true",
             state.hosts.join(", ")
@@ -64,7 +109,7 @@ pub fn lacking(state: &RolloutState, mesh: &Mesh, theirs: &BTreeMap<ObjectId, Va
         .iter()
         .flat_map(|release| std::iter::once(&release.stable).chain(release.arms()));
     let mut wrong =
-        versions.filter(|version| !leads_to(object, &state.paths, Some(version), version));
+        versions.filter(|version| !leads_to(routes, &state.paths, Some(version), version));
     let header = wrong.next().map(|version| {
         format!(
             "{id} does not send {} with '{DEFAULT_ROUTE_HEADER}: {}' to {}: add such a route before the default one",
@@ -74,7 +119,7 @@ pub fn lacking(state: &RolloutState, mesh: &Mesh, theirs: &BTreeMap<ObjectId, Va
         )
     });
     let wanted = state.default_route();
-    let default = (!leads_to(object, &state.paths, None, wanted)).then(|| {
+    let default = (!leads_to(routes, &state.paths, None, wanted)).then(|| {
         format!(
             "the default route of {id} for {} does not lead to {}, which serves version {}: change it, and nothing else",
             state.paths,
@@ -87,15 +132,9 @@ pub fn lacking(state: &RolloutState, mesh: &Mesh, theirs: &BTreeMap<ObjectId, Va
 
 /// Where a request without the header goes by somebody's own routes: what is live when no status says so.
 #[must_use]
-pub fn default_route(
-    hosts: &[String],
-    paths: &Paths,
-    theirs: &BTreeMap<ObjectId, Value>,
-) -> Option<Routed> {
-    let (_, object) = theirs
-        .iter()
-        .find(|(id, object)| hosts.iter().any(|host| routes_host(id, object, host)))?;
-    let destination = first_route(object, paths, None)?;
+pub fn default_route(hosts: &[String], paths: &Paths, theirs: &Theirs) -> Option<Routed> {
+    let (_, routes) = theirs.of_hosts(hosts)?;
+    let destination = first_route(routes, paths, None)?;
     Some(Routed {
         route: destination
             .subset
@@ -117,32 +156,31 @@ fn place(version: &VariantRef) -> String {
     }
 }
 
-/// Whether an object routes a host; a name without dots is one of the object's namespace.
-fn routes_host(id: &ObjectId, object: &Value, host: &str) -> bool {
+/// The hosts that an object routes, in small letters; a name without dots is one of the object's namespace.
+fn hosts(id: &ObjectId, object: &Value) -> Vec<String> {
     let hosts = object.pointer("/spec/hosts").and_then(Value::as_array);
     let named = hosts.into_iter().flatten().filter_map(Value::as_str);
-    let mut named = named.map(|it| {
+    let whole = |it: &str| {
         if it.contains(['.', '*']) {
-            it.to_owned()
+            it.to_ascii_lowercase()
         } else {
-            format!("{it}.{}.svc.cluster.local", id.namespace)
+            format!("{it}.{}.svc.cluster.local", id.namespace).to_ascii_lowercase()
         }
-    });
-    named.any(|it| it.eq_ignore_ascii_case(host))
+    };
+    named.map(whole).collect()
 }
 
-fn leads_to(object: &Value, paths: &Paths, header: Option<&VariantRef>, to: &VariantRef) -> bool {
+fn leads_to(routes: &Value, paths: &Paths, header: Option<&VariantRef>, to: &VariantRef) -> bool {
     let header = header.map(|version| version.route.as_str());
-    let found = first_route(object, paths, header);
+    let found = first_route(routes, paths, header);
     found
         .zip(to.destination.as_ref())
         .is_some_and(|(found, wanted)| found.host == wanted.host && found.subset == wanted.subset)
 }
 
 /// The only destination of the first route that takes a request to these paths with this value of the header.
-fn first_route(object: &Value, paths: &Paths, header: Option<&str>) -> Option<Destination> {
-    let routes = object.pointer("/spec/http")?.as_array()?;
-    let taken = routes.iter().find(|route| {
+fn first_route(routes: &Value, paths: &Paths, header: Option<&str>) -> Option<Destination> {
+    let taken = routes.as_array()?.iter().find(|route| {
         let matches = route.get("match").and_then(Value::as_array);
         matches.is_none_or(|any| any.is_empty() || any.iter().any(|it| takes(it, paths, header)))
     })?;

@@ -1,5 +1,9 @@
 //! Objects of the API server that the controller owns whole. Pure.
 
+mod present;
+
+pub use present::{Memory, Present, Print};
+
 use std::fmt;
 
 use serde_json::{Value, json};
@@ -67,6 +71,18 @@ pub struct ObjectId {
     pub name: String,
 }
 
+impl ObjectId {
+    /// Before every other one of its kind.
+    #[must_use]
+    pub fn first(kind: Kind) -> Self {
+        Self {
+            kind,
+            namespace: String::new(),
+            name: String::new(),
+        }
+    }
+}
+
 impl fmt::Display for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}/{}", self.kind.name(), self.namespace, self.name)
@@ -107,33 +123,26 @@ impl Owned {
         self
     }
 
-    /// Whether the server has it like this: spec, our labels and our annotations.
+    /// Whether the server has it like this: spec, our label and our annotation.
     #[must_use]
-    pub fn is(&self, present: &Value) -> bool {
-        let spec = |object: &Value| object.get("spec").cloned();
-        let metadata = |field: &str| {
-            let wanted = self.object.pointer(&format!("/metadata/{field}"));
-            let Some(wanted) = wanted.and_then(Value::as_object) else {
-                return true;
-            };
-            let found = present.pointer(&format!("/metadata/{field}"));
-            wanted
-                .iter()
-                .all(|(name, value)| found.and_then(|found| found.get(name)) == Some(value))
-        };
-        spec(&self.object) == spec(present) && metadata("labels") && metadata("annotations")
+    pub fn is(&self, present: &Present) -> bool {
+        present.print.is(&Print::of(&self.object))
     }
 }
 
 /// Whether the controller wrote an object.
 #[must_use]
 pub fn is_ours(object: &Value) -> bool {
-    let (label, value) = names::MANAGED_BY;
-    let labels = object.pointer("/metadata/labels");
-    labels
-        .and_then(|labels| labels.get(label))
-        .and_then(Value::as_str)
-        == Some(value)
+    label(object).and_then(Value::as_str) == Some(names::MANAGED_BY.1)
+}
+
+/// The label by which our objects are known.
+fn label(object: &Value) -> Option<&Value> {
+    object.pointer("/metadata/labels")?.get(names::MANAGED_BY.0)
+}
+
+fn annotation<'a>(object: &'a Value, name: &str) -> Option<&'a str> {
+    object.pointer("/metadata/annotations")?.get(name)?.as_str()
 }
 
 /// The name of the object for a host: readable, and unique even where two hosts read alike.

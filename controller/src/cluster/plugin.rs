@@ -6,6 +6,7 @@ use serin_filter_core::stat::Encoding;
 
 use super::object::{Kind, ObjectId, Owned};
 use crate::render;
+use crate::validate::RolloutName;
 
 /// Name of the object, and of the plugin in the proxies.
 pub const NAME: &str = "serin";
@@ -51,6 +52,13 @@ pub fn object(kind: Kind, namespace: &str, module: &Module, config: &FilterConfi
     Owned::new(id(kind, namespace), spec)
 }
 
+/// Bytes of an object without any rollout.
+#[must_use]
+pub fn frame(kind: Kind, module: &Module, stats: Encoding) -> usize {
+    let config = config(Vec::new(), u64::MAX, stats);
+    object(kind, NAME, module, &config).object.to_string().len()
+}
+
 /// Which object that is.
 #[must_use]
 pub fn id(kind: Kind, namespace: &str) -> ObjectId {
@@ -68,6 +76,27 @@ pub fn config_in(object: &Value) -> Option<FilterConfig> {
     let wasm = spec.get("wasm").unwrap_or(spec);
     let text = wasm.get("pluginConfig")?.to_string();
     FilterConfig::parse(text.as_bytes()).ok()
+}
+
+/// The rollouts in an object, as far as they can be read.
+#[must_use]
+pub fn rollouts_in(object: &Value) -> Vec<RolloutName> {
+    let wasm = object.pointer("/spec/wasm").or(object.get("spec"));
+    let rollouts = wasm.and_then(|wasm| wasm.pointer("/pluginConfig/rollouts")?.as_array());
+    let names = rollouts.into_iter().flatten();
+    names
+        .filter_map(|rollout| name(rollout.get("name")?.as_str()?))
+        .collect()
+}
+
+/// The rollout that a section is about.
+#[must_use]
+pub fn name(section: &str) -> Option<RolloutName> {
+    let (namespace, name) = section.split_once('/')?;
+    Some(RolloutName {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    })
 }
 
 /// A config of these sections.

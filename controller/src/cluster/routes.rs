@@ -12,7 +12,7 @@ use serin_filter_core::config::DEFAULT_ROUTE_HEADER;
 use serin_filter_core::split::BUCKETS;
 
 use super::names;
-use super::object::{self, Kind, ObjectId, Owned};
+use super::object::{self, Kind, Memory, ObjectId, Owned, Present};
 use crate::paths::{Paths, Specificity};
 use crate::rollout::RolloutState;
 use crate::validate::{Destination, Mesh, VariantRef};
@@ -35,51 +35,48 @@ pub type DefaultRoutes = BTreeMap<String, DefaultRoute>;
 
 /// The default routes that an object of ours remembers.
 #[must_use]
-pub fn default_routes(virtual_service: &Value) -> DefaultRoutes {
-    let text = virtual_service
-        .pointer("/metadata/annotations")
-        .and_then(|annotations| annotations.get(LIVE))
-        .and_then(Value::as_str);
-    text.and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or_default()
-}
-
-/// Everything that routes the rollouts, DestinationRules first. `present` are the objects of ours that are there.
-#[must_use]
-pub fn objects<'a>(
-    states: impl Iterator<Item = &'a RolloutState> + Clone,
-    present: &BTreeMap<ObjectId, Value>,
-) -> Vec<Owned> {
-    let ours = states.filter_map(|state| {
-        let mesh = state.mesh.as_ref().filter(|mesh| mesh.manage)?;
-        Some((state, mesh))
-    });
-    let mut found = destination_rules(ours.clone());
-    found.extend(virtual_services(ours, present));
-    found
-}
-
-fn virtual_services<'a>(
-    states: impl Iterator<Item = (&'a RolloutState, &'a Mesh)>,
-    present: &BTreeMap<ObjectId, Value>,
-) -> Vec<Owned> {
-    let mut hosts: BTreeMap<&str, BTreeMap<Specificity, (&RolloutState, &Mesh)>> = BTreeMap::new();
-    for (state, mesh) in states {
-        for host in state.hosts.iter().filter(|host| !is_alias(host, state)) {
-            let owner = hosts
-                .entry(host)
-                .or_default()
-                .entry(state.paths.specificity())
-                .or_insert((state, mesh));
-            if owner.0.release.is_none() {
-                *owner = (state, mesh);
-            }
-        }
+pub fn default_routes(virtual_service: &Present) -> DefaultRoutes {
+    match &virtual_service.memory {
+        Memory::DefaultRoutes(text) => serde_json::from_str(text).unwrap_or_default(),
+        _ => DefaultRoutes::new(),
     }
-    let hosts = hosts.into_iter();
-    hosts
-        .filter_map(|(host, owners)| virtual_service(host, &owners, present))
-        .collect()
+}
+
+/// A rollout whose routes are ours.
+fn managed(state: &RolloutState) -> Option<&Mesh> {
+    state.mesh.as_ref().filter(|mesh| mesh.manage)
+}
+
+/// Hosts for which a rollout needs a VirtualService.
+pub fn hosts(state: &RolloutState) -> impl Iterator<Item = &String> {
+    let hosts = state.hosts.iter().filter(|_| managed(state).is_some());
+    hosts.filter(|host| !is_alias(host, state))
+}
+
+/// Services for which a rollout needs a DestinationRule.
+#[must_use]
+pub fn services(state: &RolloutState) -> BTreeSet<&str> {
+    let Some(mesh) = managed(state) else {
+        return BTreeSet::new();
+    };
+    let subsets = versions(state).filter_map(|variant| Some(subset(variant)?.0));
+    let policy = mesh.traffic_policy.as_ref().map(|_| mesh.host.as_str());
+    subsets.chain(policy).collect()
+}
+
+/// Versions that a rollout leads to.
+fn versions(state: &RolloutState) -> impl Iterator<Item = &VariantRef> {
+    let release = state.release.iter();
+    let variants =
+        release.flat_map(|release| std::iter::once(&release.stable).chain(release.arms()));
+    variants.chain([&state.live])
+}
+
+/// The service of a version, and its subset and labels there.
+pub fn subset(variant: &VariantRef) -> Option<(&str, &str, &BTreeMap<String, String>)> {
+    let destination = variant.destination.as_ref()?;
+    let subset = destination.subset.as_deref()?;
+    Some((&destination.host, subset, &destination.labels))
 }
 
 /// Whether a host is only another name of a service that the rollout names in full: Istio knows the short names itself,
@@ -100,25 +97,41 @@ fn is_alias(host: &str, state: &RolloutState) -> bool {
     state.hosts.iter().any(longer)
 }
 
-fn virtual_service(
+/// Which object has the subsets of a service, or the routes of a host.
+#[must_use]
+pub fn id(kind: Kind, namespace: &str, host: &str) -> ObjectId {
+    ObjectId {
+        kind,
+        namespace: namespace.to_owned(),
+        name: object::name(host),
+    }
+}
+
+/// What routes a host to its rollouts, in the order of their names; `there` is what routes it now, with its namespace.
+#[must_use]
+pub fn virtual_service<'a>(
     host: &str,
-    owners: &BTreeMap<Specificity, (&RolloutState, &Mesh)>,
-    present: &BTreeMap<ObjectId, Value>,
+    states: impl Iterator<Item = &'a RolloutState>,
+    there: Option<(&str, &Present)>,
 ) -> Option<Owned> {
+    let mut owners: BTreeMap<Specificity, (&RolloutState, &Mesh)> = BTreeMap::new();
+    for state in states {
+        let Some(mesh) = managed(state) else { continue };
+        let owner = owners
+            .entry(state.paths.specificity())
+            .or_insert((state, mesh));
+        if owner.0.release.is_none() {
+            *owner = (state, mesh);
+        }
+    }
     let names = owners.values().map(|(state, _)| &state.name);
     let first = names.min()?;
-    let name = object::name(host);
     // Where it is already: two of them for one host would be worse than one in an odd namespace.
-    let there = present
-        .keys()
-        .find(|id| id.kind == Kind::VirtualService && id.name == name);
-    let namespace = there.map_or(&first.namespace, |id| &id.namespace).clone();
-    let id = ObjectId {
-        kind: Kind::VirtualService,
-        namespace,
-        name,
-    };
-    let mut remembered: DefaultRoutes = present.get(&id).map(default_routes).unwrap_or_default();
+    let namespace = there.map_or(first.namespace.as_str(), |(namespace, _)| namespace);
+    let id = id(Kind::VirtualService, namespace, host);
+    let mut remembered = there
+        .map(|(_, there)| default_routes(there))
+        .unwrap_or_default();
     let known: BTreeSet<_> = owners
         .values()
         .map(|(state, _)| state.name.to_string())
@@ -128,7 +141,7 @@ fn virtual_service(
     });
 
     let mut routes: BTreeMap<Specificity, Vec<Value>> = BTreeMap::new();
-    for (place, (state, _)) in owners {
+    for (place, (state, _)) in &owners {
         routes.insert(place.clone(), rollout_routes(state));
     }
     for (name, gone) in &remembered {
@@ -232,68 +245,62 @@ fn destination(variant: &VariantRef) -> Value {
     }
 }
 
-fn destination_rules<'a>(states: impl Iterator<Item = (&'a RolloutState, &'a Mesh)>) -> Vec<Owned> {
-    #[derive(Default)]
-    struct Rule<'a> {
-        namespace: &'a str,
-        subsets: BTreeMap<&'a str, &'a BTreeMap<String, String>>,
-        policy: Option<&'a serde_json::Map<String, Value>>,
+/// The subsets of a service: what its rollouts lead to, and what default routes still lead to whose rollouts are gone.
+#[must_use]
+pub fn destination_rule<'a>(
+    service: &str,
+    states: impl Iterator<Item = &'a RolloutState>,
+    gone: &[VariantRef],
+) -> Option<Owned> {
+    let mut namespace = None;
+    let mut policy = None;
+    let mut subsets: BTreeMap<&str, &BTreeMap<String, String>> = BTreeMap::new();
+    let kept = gone.iter().filter_map(subset);
+    subsets.extend(
+        kept.filter(|(host, ..)| *host == service)
+            .map(|(_, name, labels)| (name, labels)),
+    );
+    for state in states {
+        let Some(mesh) = managed(state) else { continue };
+        let own = versions(state).filter_map(subset);
+        for (_, name, labels) in own.filter(|(host, ..)| *host == service) {
+            namespace = Some(&state.name.namespace);
+            subsets.insert(name, labels);
+        }
+        if let Some(wanted) = mesh
+            .traffic_policy
+            .as_ref()
+            .filter(|_| mesh.host == service)
+        {
+            namespace = Some(&state.name.namespace);
+            policy = Some(wanted);
+        }
     }
-    let mut rules: BTreeMap<&str, Rule> = BTreeMap::new();
-    for (state, mesh) in states {
-        let release = state.release.iter();
-        let variants =
-            release.flat_map(|release| std::iter::once(&release.stable).chain(release.arms()));
-        for variant in variants.chain([&state.live]) {
-            let Some(Destination {
-                host,
-                subset: Some(subset),
-                labels,
-            }) = &variant.destination
-            else {
-                continue;
-            };
-            let rule = rules.entry(host).or_default();
-            rule.namespace = &state.name.namespace;
-            rule.subsets.insert(subset, labels);
-        }
-        if let Some(policy) = &mesh.traffic_policy {
-            let rule = rules.entry(&mesh.host).or_default();
-            rule.namespace = &state.name.namespace;
-            rule.policy = Some(policy);
-        }
+    let subsets: Vec<_> = subsets
+        .into_iter()
+        .map(|(name, labels)| json!({"name": name, "labels": labels}))
+        .collect();
+    let mut spec = json!({"host": service, "subsets": subsets});
+    if let Some(policy) = policy {
+        spec["trafficPolicy"] = json!(policy);
     }
-    let rule = |(host, rule): (&str, Rule)| {
-        let subsets = rule.subsets.into_iter();
-        let subsets: Vec<_> = subsets
-            .map(|(name, labels)| json!({"name": name, "labels": labels}))
-            .collect();
-        let mut spec = json!({"host": host, "subsets": subsets});
-        if let Some(policy) = rule.policy {
-            spec["trafficPolicy"] = json!(policy);
-        }
-        let id = ObjectId {
-            kind: Kind::DestinationRule,
-            namespace: rule.namespace.to_owned(),
-            name: object::name(host),
-        };
-        Owned::new(id, spec)
-    };
-    rules.into_iter().map(rule).collect()
+    Some(Owned::new(
+        id(Kind::DestinationRule, namespace?, service),
+        spec,
+    ))
 }
 
 /// Subsets that the present rule has and the next one has not: nothing may lead there any more when they go.
 #[must_use]
-pub fn keeping_subsets(next: &Owned, present: &Value) -> Option<Owned> {
-    let subsets = |object: &Value| {
-        object
-            .pointer("/spec/subsets")
-            .and_then(Value::as_array)
-            .cloned()
+pub fn keeping_subsets(next: &Owned, present: &Present) -> Option<Owned> {
+    let Memory::Subsets(before) = &present.memory else {
+        return None;
     };
-    let mut all = subsets(&next.object)?;
+    let subsets = next.object.pointer("/spec/subsets");
+    let mut all = subsets.and_then(Value::as_array).cloned()?;
     let names: BTreeSet<_> = all.iter().map(|it| it["name"].to_string()).collect();
-    let dropped: Vec<_> = subsets(present)?
+    let before: Vec<Value> = serde_json::from_str(before).ok()?;
+    let dropped: Vec<_> = before
         .into_iter()
         .filter(|it| !names.contains(&it["name"].to_string()))
         .collect();
@@ -301,6 +308,8 @@ pub fn keeping_subsets(next: &Owned, present: &Value) -> Option<Owned> {
         return None;
     }
     all.extend(dropped);
+    // As they are there: else it would have to be written for the order's sake.
+    all.sort_by_key(|it| it["name"].to_string());
     let mut both = next.clone();
     both.object["spec"]["subsets"] = Value::Array(all);
     Some(both)

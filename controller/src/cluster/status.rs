@@ -1,6 +1,9 @@
 //! `status` of the resource from what the report says. Pure.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::conditions::{self, reasons};
 use crate::api::status::{
@@ -22,7 +25,52 @@ pub struct Known<'a> {
     /// `metadata.generation` of the spec.
     pub spec_generation: i64,
     /// The status as last written.
-    pub written: Option<&'a RolloutStatus>,
+    pub written: Option<&'a Written>,
+}
+
+/// What is remembered of a status that is written: not the status itself, which is large, and mostly made of the state.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Written {
+    print: u64,
+    since: Vec<Since>,
+    /// Of a checkpoint that nobody understands: it stays what it is.
+    pub checkpoint: Option<String>,
+}
+
+/// Since when a condition is what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Since {
+    kind: Cow<'static, str>,
+    status: Truth,
+    time: Timestamp,
+}
+
+impl Written {
+    /// Of a status. `corrupt`: its checkpoint is not understood.
+    #[must_use]
+    pub fn of(status: &RolloutStatus, corrupt: bool) -> Self {
+        let since = status.conditions.iter().map(|condition| Since {
+            kind: conditions::name(&condition.kind),
+            status: condition.status,
+            time: condition.last_transition_time,
+        });
+        Self {
+            print: print(status),
+            since: since.collect(),
+            checkpoint: status.checkpoint.clone().filter(|_| corrupt),
+        }
+    }
+
+    /// Whether this is what is written.
+    #[must_use]
+    pub fn is(&self, status: &RolloutStatus) -> bool {
+        self.print == print(status)
+    }
+}
+
+fn print(status: &RolloutStatus) -> u64 {
+    // A status of numbers, texts and lists is always JSON.
+    xxh3_64(&serde_json::to_vec(status).unwrap_or_default())
 }
 
 /// The status to be written.
@@ -47,7 +95,7 @@ fn never_accepted(known: Known<'_>, generation: Option<i64>, now: Timestamp) -> 
         reason: None,
         message: known.problems.join("\n"),
     };
-    let before = known.written.map_or(&[][..], |it| it.conditions.as_slice());
+    let before = known.written.map_or(&[][..], |it| &it.since);
     let reason = conditions::reason(&ready);
     RolloutStatus {
         observed_generation: generation,
@@ -64,12 +112,12 @@ fn never_accepted(known: Known<'_>, generation: Option<i64>, now: Timestamp) -> 
 pub fn status(
     report: &report::Status,
     state: &RolloutState,
-    previous: Option<&RolloutStatus>,
+    previous: Option<&Written>,
     observed_generation: Option<i64>,
     checkpoint: String,
     now: Timestamp,
 ) -> RolloutStatus {
-    let before = previous.map_or(&[][..], |status| status.conditions.as_slice());
+    let before = previous.map_or(&[][..], |it| &it.since);
     let conditions = report.conditions.iter().map(|found| {
         let reason = reason(found, state);
         condition(found, reason, before, observed_generation, now)
@@ -209,7 +257,7 @@ fn transition(record: &Record) -> TransitionStatus {
 fn condition(
     found: &report::Condition,
     reason: &str,
-    before: &[Condition],
+    before: &[Since],
     observed_generation: Option<i64>,
     now: Timestamp,
 ) -> Condition {
@@ -218,14 +266,14 @@ fn condition(
         Some(false) => Truth::False,
         None => Truth::Unknown,
     };
-    let same = |old: &&Condition| old.kind == found.kind && old.status == status;
+    let same = |old: &&Since| old.kind == found.kind && old.status == status;
     let since = before.iter().find(same);
     Condition {
         kind: found.kind.clone(),
         status,
         reason: reason.to_owned(),
         message: found.message.clone(),
-        last_transition_time: since.map_or_else(|| seconds(now), |old| old.last_transition_time),
+        last_transition_time: since.map_or_else(|| seconds(now), |old| old.time),
         observed_generation,
     }
 }

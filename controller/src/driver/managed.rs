@@ -60,7 +60,7 @@ pub struct Managed {
     /// What is still to be written of the last changes.
     pub pending: Writes,
     /// The rollout's section as last rendered.
-    pub rendered: Option<RolloutConfig>,
+    pub rendered: Option<Arc<RolloutConfig>>,
     /// The proxies cannot have that yet: its object is not written (cluster).
     pub unwritten: bool,
     /// What is shown beside the state.
@@ -138,10 +138,18 @@ impl Managed {
         for record in records.filter(|record| record.number > told) {
             tracing::info!(rollout = %state.name, phase = ?record.phase, weight = record.weight, "{}", record.message);
         }
+        if self.pending == Writes::Down {
+            // That way down is to be seen by the proxies, whatever follows it.
+            self.show();
+        }
         if *self.state != state {
             self.state = Arc::new(state);
         }
         self.pending = self.pending.max(writes);
+        if self.pending == Writes::Down && self.state.live_share() < self.shown.live_share() {
+            // Down from what was never written, and yet up from what the proxies have.
+            self.pending = Writes::Up;
+        }
     }
 
     /// The first generation that carries the present section; none while it is not written, for what the proxies
@@ -149,7 +157,7 @@ impl Managed {
     pub fn written_generation(&self) -> Option<u64> {
         let written = self.pending == Writes::Nothing
             && !self.unwritten
-            && section(&self.state) == self.rendered;
+            && section(&self.state).as_ref() == self.rendered.as_deref();
         self.view.generation.filter(|_| written)
     }
 
@@ -163,6 +171,12 @@ impl Managed {
         self.saved = Some((Arc::clone(&self.state), now));
         self.pending = Writes::Nothing;
         self.show();
+    }
+
+    /// Whether everything of the state is written, the newest evidence included.
+    pub fn is_saved(&self) -> bool {
+        let saved = self.saved.as_ref();
+        saved.is_some_and(|(state, _)| Arc::ptr_eq(state, &self.state))
     }
 
     pub fn checkpoint_due(&self, now: Timestamp) -> bool {

@@ -82,14 +82,9 @@ pub fn accept(
     next.hosts.clone_from(&plan.hosts);
     next.paths.clone_from(&plan.paths);
     next.mesh.clone_from(&plan.mesh);
-    // By stable's share: a test has several versions that may lose users.
-    let live = |state: &RolloutState| {
-        let serving = state.in_progress().filter(|release| release.switched_on());
-        serving.map_or(BUCKETS, |release| release.table.share(STABLE))
-    };
     let writes = if next == *state {
         Writes::Nothing
-    } else if live(&next) > live(state) {
+    } else if next.live_share() > state.live_share() {
         Writes::Down
     } else {
         Writes::Up
@@ -353,10 +348,7 @@ fn edit(plan: &Plan, rollout: &ModelRollout, release: &mut Release, now: Timesta
         (false, true) => "; switched on again",
         _ => "",
     };
-    release.record(
-        now,
-        format!("the rollout file was edited{switched}{recounted}"),
-    );
+    release.record(now, format!("the rollout was edited{switched}{recounted}"));
 }
 
 /// Whether two plans draw the same conclusions from the same counts.
@@ -425,7 +417,7 @@ pub fn retire(state: &RolloutState, now: Timestamp) -> (RolloutState, Writes) {
     if release.outcome.is_none() {
         // No outcome: a file that comes back may begin anew, for nothing was held against the version.
         set_weight(release, 0);
-        release.record(now, "the rollout file was removed");
+        release.record(now, "the rollout was removed");
     }
     next.archive(now);
     (next, Writes::Down)

@@ -23,7 +23,7 @@ const NAMED: usize = 10;
 
 /// What a release waits for whose file has switched it off.
 pub(super) const SWITCHED_OFF: &str =
-    "switched off (enabled: false in the rollout file): everybody is on the live version";
+    "switched off (enabled: false): everybody is on the live version";
 
 /// Consumes every cell that was read, exactly once and in order. Whether a verdict is due: with every cell, or with
 /// one that ends an interval of the analysis.

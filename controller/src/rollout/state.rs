@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serin_filter_core::config::Attribute;
-use serin_filter_core::split::BucketTable;
+use serin_filter_core::split::{BUCKETS, BucketTable};
 
 use super::act::Do;
 use super::split::SplitWatch;
@@ -415,6 +415,14 @@ impl RolloutState {
     pub fn claims(&self, hosts: &[String], paths: &Paths) -> bool {
         self.paths.specificity() == paths.specificity()
             && self.hosts.iter().any(|host| hosts.contains(host))
+    }
+
+    /// Share of the buckets that have no version but the live one. By stable's share, for a test has several versions
+    /// that may lose users.
+    #[must_use]
+    pub fn live_share(&self) -> u16 {
+        let serving = self.in_progress().filter(|release| release.switched_on());
+        serving.map_or(BUCKETS, |release| release.table.share(STABLE))
     }
 
     /// What the default route is to serve right now.

@@ -4,6 +4,7 @@ mod files;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -148,7 +149,8 @@ impl Driver {
                 .sections
                 .iter()
                 .find(|section| section.name == name)
-                .cloned();
+                .cloned()
+                .map(Arc::new);
             managed.view.generation = managed.rendered.as_ref().map(|_| driver.generation);
         }
         driver.announce().map_err(LoadError::Store)?;
@@ -282,7 +284,7 @@ impl Driver {
             self.generation += 1;
             self.sections = sections;
             for managed in self.rollouts.values_mut() {
-                let section = render::section(&managed.shown);
+                let section = render::section(&managed.shown).map(Arc::new);
                 if section != managed.rendered {
                     managed.view.generation = section.as_ref().map(|_| self.generation);
                     managed.rendered = section;

@@ -201,7 +201,7 @@ fn finalizers(fleet: &mut Fleet, wire: &mut impl Wire, wanted: bool, now: Timest
         fleet.finalizers_to_remove(now)
     };
     for (name, version) in writes {
-        let became = wire.send(Write::Finalizer(version, wanted));
+        let became = wire.send(Write::Finalizer(name.clone(), version, wanted));
         if wire.is_dead() {
             return;
         }

@@ -37,18 +37,19 @@ pub(crate) fn seen(controller: &Controller, world: &World, bad: bool, rules: Rul
     let cells = cells.map(|(index, (canary, stable))| {
         let counted = bad && !rules.unseen_failures;
         let bad = if counted { *canary } else { 0 };
-        let mut found = rows("8", *canary, bad);
-        found.extend(rows("7", *stable, 0));
+        let mut found = rows("ml/fraud", "8", *canary, bad);
+        found.extend(rows("ml/fraud", "7", *stable, 0));
         (index, counts(&found))
     });
     Seen::of(cells, Some(Ok(Arc::new(proxies.collect()))))
 }
 
-fn rows(version: &str, total: u64, bad: u64) -> Vec<Row> {
+/// What the proxies have counted of a version in a cell.
+pub(crate) fn rows(rollout: &str, version: &str, total: u64, bad: u64) -> Vec<Row> {
     let row = |counter: &str, group: &str, count: u64| {
         let labels = [
             ("counter", counter),
-            (stat::ROLLOUT, "ml/fraud"),
+            (stat::ROLLOUT, rollout),
             (stat::VERSION, version),
             (stat::GROUP, group),
         ];

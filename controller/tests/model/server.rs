@@ -12,6 +12,7 @@ use serin_controller::cluster::names;
 use serin_controller::cluster::object::ObjectId;
 use serin_controller::cluster::resource::ModelRollout;
 use serin_controller::rollout::RolloutState;
+use serin_controller::validate::RolloutName;
 
 /// Versions of a thing that a watch may still tell.
 const KEPT: usize = 4;
@@ -93,8 +94,8 @@ pub(crate) enum Write {
     Object(ObjectWrite),
     /// An object's deletion.
     Delete(ObjectId, String),
-    /// The finalizer: version, and whether it is to be there.
-    Finalizer(String, bool),
+    /// A rollout's finalizer: version, and whether it is to be there.
+    Finalizer(RolloutName, String, bool),
 }
 
 impl Write {
@@ -112,7 +113,7 @@ impl Write {
         match self {
             Self::Status(write) => Some(&write.resource_version),
             Self::Object(write) => write.resource_version.as_deref(),
-            Self::Delete(_, version) | Self::Finalizer(version, _) => Some(version),
+            Self::Delete(_, version) | Self::Finalizer(_, version, _) => Some(version),
         }
     }
 }
@@ -245,7 +246,7 @@ impl Server {
                     self.edit(|resource| resource.status = Some(write.status.clone()));
                 }
             }
-            Write::Finalizer(_, wanted) => {
+            Write::Finalizer(_, _, wanted) => {
                 self.edit(|resource| {
                     let named = [names::FINALIZER.to_owned()];
                     let kept = named.into_iter().filter(|_| *wanted);

@@ -89,15 +89,15 @@ impl State {
         self.release()?.outcome
     }
 
-    /// Whether the resource is there no more, and how its release had ended.
-    pub(crate) fn gone(&self) -> Option<Option<Outcome>> {
+    /// Whether the resource is there no more, and where its release was when that was written last.
+    pub(crate) fn gone(&self) -> Option<Option<&Release>> {
         let resource = &self.world.server.resource;
         if resource.now().is_some() {
             return None;
         }
         let before = resource.before().and_then(|(_, before)| before);
         let state = before.and_then(|before| before.state.as_ref());
-        Some(state.and_then(|state| state.release.as_ref()?.outcome))
+        Some(state.and_then(|state| state.release.as_ref()))
     }
 
     /// What the watch has not told a controller yet.

@@ -6,14 +6,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Entry, Fleet, Retry, recognise};
+use super::plugins::{Section, TooLarge};
+use super::rollouts::Seen;
+use super::{Entry, Fleet, Mode, Obstacle, Retry};
 use crate::api::status::RolloutStatus;
 use crate::cluster::foreign::{self, Lacking};
-use crate::cluster::names;
-use crate::cluster::object::Kind;
 use crate::cluster::resource::ModelRollout;
-use crate::cluster::routes;
+use crate::cluster::status::Written;
+use crate::cluster::{names, plugin, routes};
 use crate::driver::{Managed, Routed};
+use crate::render;
 use crate::rollout::{Action, RolloutState, Writes, accept, begins, retire};
 use crate::validate::{Plan, RolloutName, validate};
 
@@ -36,37 +38,34 @@ impl Fleet {
         let remembers = |entry: &Entry| entry.known.contains(&mark(resource.status.as_ref()));
         let known = self.rollouts.get(&name);
         if known.is_some_and(|entry| entry.uid != uid || !remembers(entry)) {
-            self.rollouts.remove(&name);
+            self.resource_gone(&name);
         }
         let spec_generation = metadata.generation.unwrap_or(0);
         let known = self.rollouts.get(&name);
         let edited = known.is_none_or(|entry| entry.spec_generation != spec_generation);
         let deleted = metadata.deletion_timestamp.is_some();
-        if !self.rollouts.contains_key(&name) {
-            let entry = self.first_seen(resource, uid);
+        if known.is_none() {
+            let entry = self.first_seen(resource, &name, uid);
             self.rollouts.insert(name.clone(), entry);
         }
-        let Some(entry) = self.rollouts.get_mut(&name) else {
-            return;
-        };
-        entry.resource_version = resource_version;
-        entry.finalizer = finalizer;
-        entry.spec_generation = spec_generation;
-        // Whatever stood in the way of a write, the object is another one now.
-        entry.retry = Retry::default();
-        entry.ask(action_of(resource));
-        if deleted {
-            if !entry.deleting {
+        self.rollouts.change(&name, |entry| {
+            entry.resource_version = resource_version;
+            entry.finalizer = finalizer;
+            entry.spec_generation = spec_generation;
+            // Whatever stood in the way of a write, the object is another one now.
+            entry.retry = Retry::default();
+            entry.ask(action_of(resource));
+            if deleted && !entry.deleting {
                 entry.deleting = true;
                 entry.retire(now);
             }
-            return;
-        }
-        if edited {
-            entry.file = resource
-                .file()
-                .map_err(|(path, reason)| format!("{path}: {reason}"));
-            entry.status_due = true;
+            if edited && !deleted {
+                let file = resource.file();
+                entry.file = Some(file.map_err(|(path, reason)| format!("{path}: {reason}")));
+                entry.status_due = true;
+            }
+        });
+        if edited && !deleted {
             self.take_over(&name, now);
         }
     }
@@ -74,17 +73,15 @@ impl Fleet {
     /// A resource that is not there any more, finalizer or not.
     pub fn resource_gone(&mut self, name: &RolloutName) {
         self.rollouts.remove(name);
-        for entry in self.rollouts.values_mut() {
-            // It may have been in the way.
-            entry.refused |= !entry.problems.is_empty();
-        }
+        self.plugins.arrived(name);
     }
 
     /// Resources that are there after a watch began anew: all others of its namespace are gone.
     pub fn only(&mut self, namespace: Option<&str>, there: &BTreeSet<RolloutName>) {
         let gone: Vec<_> = self
             .rollouts
-            .keys()
+            .iter()
+            .map(|(name, _)| name)
             .filter(|name| namespace.is_none_or(|it| it == name.namespace))
             .filter(|name| !there.contains(name))
             .cloned()
@@ -94,51 +91,66 @@ impl Fleet {
         }
     }
 
-    fn first_seen(&self, resource: &ModelRollout, uid: String) -> Entry {
+    fn first_seen(&self, resource: &ModelRollout, name: &RolloutName, uid: String) -> Entry {
         let mut entry = Entry {
             uid,
             resource_version: String::new(),
             spec_generation: -1,
             deleting: false,
             finalizer: false,
-            file: Err(String::new()),
+            file: None,
             managed: None,
             action: None,
-            refused: false,
+            refused: None,
             problems: Vec::new(),
             lacking: Lacking::default(),
-            written: resource.status.clone(),
+            written: None,
             known: VecDeque::from([mark(resource.status.as_ref())]),
             status_due: false,
             retry: Retry::default(),
+            seen: Seen::default(),
         };
         let status = resource.status.as_ref();
-        let Some(checkpoint) = status.and_then(|status| status.checkpoint.as_ref()) else {
-            return entry;
-        };
-        match serde_json::from_str::<RolloutState>(checkpoint) {
-            Ok(state) => {
-                let mut managed = Managed::restore(state, None);
-                for sections in self.sections.values() {
-                    recognise(&mut managed, sections);
-                }
-                entry.managed = Some(managed);
+        let checkpoint = status.and_then(|status| status.checkpoint.as_ref());
+        match checkpoint.map(|text| serde_json::from_str::<RolloutState>(text)) {
+            None => {}
+            Some(Ok(state)) => {
+                entry.managed = Some(Managed::restore(state, None));
+                entry.recognise(name, &self.plugins);
             }
-            Err(error) => {
-                // To begin anew would move weights on half a memory.
+            // To begin anew would move weights on half a memory.
+            Some(Err(error)) => {
                 entry.problems = vec![format!(
                     "status.checkpoint: cannot be understood ({error}): restore it, or remove it; the rollout then begins anew from what its default route serves"
                 )];
             }
         }
+        let corrupt = entry.managed.is_none();
+        entry.written = status.map(|status| Written::of(status, corrupt));
         entry
     }
 
+    /// Looks again at specs that wait, if what is in their way may be gone.
     pub(super) fn take_over_waiting(&mut self, now: Timestamp) {
-        let waiting = self.rollouts.iter().filter(|(_, entry)| entry.refused);
-        let waiting: Vec<_> = waiting.map(|(name, _)| name.clone()).collect();
-        for name in waiting {
-            self.take_over(&name, now);
+        for name in self.rollouts.refused().clone() {
+            let entry = self.rollouts.get(&name);
+            let Some(obstacle) = entry.and_then(|entry| entry.refused.as_ref()) else {
+                continue;
+            };
+            let is_there = match obstacle {
+                Obstacle::Releases => {
+                    let most = self.settings.max_releases;
+                    most.is_some_and(|most| self.rollouts.in_progress().len() >= most)
+                }
+                Obstacle::Room(namespaces, bytes) => {
+                    let room = self.plugins.room(&self.settings, &name, *bytes, namespaces);
+                    room.is_err()
+                }
+                Obstacle::Other(seen) => *seen == self.rollouts.changes(),
+            };
+            if !is_there {
+                self.take_over(&name, now);
+            }
         }
     }
 
@@ -152,110 +164,151 @@ impl Fleet {
                 .written
                 .as_ref()
                 .is_some_and(|it| it.checkpoint.is_some());
-        if corrupt {
+        let Some(file) = entry.file.as_ref().filter(|_| !corrupt) else {
             return;
-        }
-        let found = match &entry.file {
-            Err(reason) => Err((vec![reason.clone()], false)),
+        };
+        let found = match file {
+            Err(reason) => Err((vec![reason.clone()], None)),
             Ok(file) => match validate(file) {
                 Err(problems) => {
                     let lines = problems
                         .iter()
                         .map(|it| format!("{}: {}", it.path, it.reason));
-                    Err((lines.collect(), false))
+                    Err((lines.collect(), None))
                 }
-                Ok(plan) => self
-                    .objection(name, &plan)
-                    .map_or_else(|| Ok((plan, file.clone())), |why| Err((vec![why], true))),
+                Ok(plan) => match self.objection(name, &plan) {
+                    None => self.accept(name, plan, now),
+                    Some((why, obstacle)) => Err((vec![why], Some(obstacle))),
+                },
             },
         };
-        let (plan, file) = match found {
-            Ok(found) => found,
-            Err((problems, waits)) => {
-                if let Some(entry) = self.rollouts.get_mut(name) {
-                    entry.refuse(problems, waits);
-                }
-                return;
+        let (problems, obstacle) = match found {
+            Ok(()) => Default::default(),
+            Err(refused) => refused,
+        };
+        self.rollouts.change(name, |entry| {
+            if obstacle.is_none() {
+                // Nobody will look at it again; what is in force is in the state.
+                entry.file = None;
+            }
+            entry.refuse(problems, obstacle);
+        });
+    }
+
+    /// Takes over a valid spec that nobody else objects to.
+    fn accept(&mut self, name: &RolloutName, plan: Plan, now: Timestamp) -> Result<(), Refused> {
+        let entry = self.rollouts.get(name);
+        let Some((entry, Some(Ok(file)))) = entry.map(|entry| (entry, &entry.file)) else {
+            return Ok(());
+        };
+        let known = entry.managed.as_ref().map(|managed| &*managed.state);
+        let never = |state: &RolloutState| state.release.is_none() && state.history.is_empty();
+        // Until there was a release, what is live is for the routes to say.
+        let first = known
+            .is_none_or(never)
+            .then(|| Managed::first(&plan, self.routed(name, &plan)));
+        let Some(state) = known.or(first.as_ref().map(|managed| &*managed.state)) else {
+            return Ok(());
+        };
+        let accepted = match accept(&plan, file, state, now, self.settings.grid) {
+            Ok((state, writes)) => self
+                .make_room(name, &state, writes)
+                .map(|()| (state, writes)),
+            Err(refusal) => {
+                let changes = self.rollouts.changes();
+                Err((vec![refusal.to_string()], Some(Obstacle::Other(changes))))
             }
         };
-        let routed = self.routed(name, &plan);
-        let grid = self.settings.grid;
         let theirs = &self.theirs;
-        let Some(entry) = self.rollouts.get_mut(name) else {
-            return;
-        };
-        let managed = entry
-            .managed
-            .get_or_insert_with(|| Managed::first(&plan, routed.clone()));
-        match accept(&plan, &file, &managed.state, now, grid) {
-            Ok((state, writes)) => {
+        let done = self.rollouts.change(name, |entry| {
+            let (state, writes) = match accepted {
+                Ok(accepted) => accepted,
+                Err(refused) => {
+                    entry.managed = first.or(entry.managed.take());
+                    return Err(refused);
+                }
+            };
+            entry.managed = entry.managed.take().or(first);
+            if let Some(managed) = &mut entry.managed {
                 managed.plan = Some(Arc::new(plan));
                 managed.change(state, writes);
                 if let Some(mesh) = &managed.state.mesh {
                     // The first writes do not wait for a tick.
                     entry.lacking = foreign::lacking(&managed.state, mesh, theirs);
                 }
-                entry.refuse(Vec::new(), false);
             }
-            Err(refusal) => {
-                let never = managed.state.release.is_none() && managed.state.history.is_empty();
-                if never {
-                    // What is live is still for the routes to say.
-                    *managed = Managed::first(&plan, routed);
-                }
-                entry.refuse(vec![refusal.to_string()], true);
-            }
+            Ok(())
+        });
+        done.unwrap_or(Ok(()))
+    }
+
+    /// Keeps room in the plugins for what has been accepted.
+    fn make_room(
+        &mut self,
+        name: &RolloutName,
+        state: &RolloutState,
+        writes: Writes,
+    ) -> Result<(), Refused> {
+        let section = render::section(state).filter(|_| writes != Writes::Nothing);
+        let Some(section) = section else {
+            return Ok(());
+        };
+        let bytes = Section::of(Arc::new(section)).bytes;
+        let namespaces = self.settings.namespaces_of(state);
+        let room = self.plugins.room(&self.settings, name, bytes, &namespaces);
+        if let Err(why) = room {
+            let by_scope = self.settings.mode == Mode::Namespaces;
+            return Err((
+                vec![too_large(&why, bytes, by_scope)],
+                Some(Obstacle::Room(namespaces, bytes)),
+            ));
         }
+        self.plugins.expect(name, bytes, namespaces);
+        Ok(())
     }
 
     /// Why a valid spec cannot be in force beside the others.
-    fn objection(&self, name: &RolloutName, plan: &Plan) -> Option<String> {
+    fn objection(&self, name: &RolloutName, plan: &Plan) -> Option<(String, Obstacle)> {
+        let other = |why: String| Some((why, Obstacle::Other(self.rollouts.changes())));
         let Some(mesh) = &plan.mesh else {
-            return Some(
+            return other(
                 "spec.variants: routes with 'cluster' are for standalone: say 'subset' or 'host'"
                     .to_owned(),
             );
         };
-        if self.settings.mode == super::Mode::Namespaces && mesh.scope.is_empty() {
-            return Some(
+        if self.settings.mode == Mode::Namespaces && mesh.scope.is_empty() {
+            return other(
                 "spec.scope: must name the namespaces of the callers and gateways, because this installation gives the filter to namespaces (--mode namespaces)"
                     .to_owned(),
             );
         }
-        let others = || self.rollouts.iter().filter(|(other, _)| *other != name);
         let own = self.rollouts.get(name).and_then(|it| it.managed.as_ref());
         let first_come = own.is_none_or(|managed| managed.plan.is_none());
-        let taken = others().find(|(_, entry)| {
-            entry.managed.as_ref().is_some_and(|managed| {
-                let state = &managed.state;
-                let has = state.release.is_some() || (first_come && managed.plan.is_some());
-                has && state.claims(&plan.hosts, &plan.paths)
-            })
+        let mut claiming = self.rollouts.claiming(&plan.hosts, &plan.paths);
+        let taken = claiming.find(|(other, entry)| {
+            let managed = entry.managed.as_ref().filter(|_| *other != name);
+            managed
+                .is_some_and(|it| it.state.release.is_some() || (first_come && it.plan.is_some()))
         });
-        if let Some((other, _)) = taken {
-            return Some(format!(
-                "spec.match: these requests belong to rollout '{other}': give this one another host or path"
+        if let Some((taker, _)) = taken {
+            return other(format!(
+                "spec.match: these requests belong to rollout '{taker}': give this one another host or path"
             ));
         }
         let most = self.settings.max_releases?;
-        let state = own.map(|managed| &managed.state);
-        let going = others().filter(|(_, entry)| {
-            let managed = entry.managed.as_ref();
-            managed.is_some_and(|managed| managed.state.in_progress().is_some())
-        });
-        let going = going.count();
-        let would_begin = state.is_none_or(|state| begins(plan, state));
+        let going = self.rollouts.in_progress();
+        let going = going.len() - usize::from(going.contains(name));
+        let would_begin = own.is_none_or(|managed| begins(plan, &managed.state));
         (would_begin && going >= most).then(|| {
-            format!("waiting: {going} releases are in progress, as many as --max-releases allows; this one begins when one of them has ended")
+            (format!("waiting: {going} releases are in progress, as many as --max-releases allows; this one begins when one of them has ended"), Obstacle::Releases)
         })
     }
 
     /// What the default route serves for a rollout without a status.
     fn routed(&self, name: &RolloutName, plan: &Plan) -> Option<Routed> {
-        let ours = self.present.iter();
-        let mut ours = ours.filter(|(id, _)| id.kind == Kind::VirtualService);
-        let remembered = ours.find_map(|(_, object)| {
-            routes::default_routes(object)
+        let mut ours = self.routing.remembering(name);
+        let remembered = ours.find_map(|id| {
+            routes::default_routes(self.present.get(id)?)
                 .remove(&name.to_string())
                 .filter(|it| it.paths == plan.paths)
         });
@@ -267,6 +320,22 @@ impl Fleet {
         }
         foreign::default_route(&plan.hosts, &plan.paths, &self.theirs)
     }
+}
+
+/// Problems, and what they wait for.
+type Refused = (Vec<String>, Option<Obstacle>);
+
+fn too_large(why: &TooLarge, section: usize, by_scope: bool) -> String {
+    let TooLarge { namespace, object } = why;
+    let remedy = if by_scope {
+        "name fewer namespaces in spec.scope, or have fewer rollouts for the callers in this one"
+    } else {
+        "install with --mode namespaces, where every rollout names its callers, or have fewer rollouts"
+    };
+    format!(
+        "spec: its part of the filter's config has {section} bytes, with which the plugin of namespace {namespace} would have {object} of at most {}: {remedy}",
+        plugin::LIMIT
+    )
 }
 
 impl Entry {
@@ -292,8 +361,8 @@ impl Entry {
         }
     }
 
-    fn refuse(&mut self, problems: Vec<String>, waits: bool) {
-        self.refused = waits;
+    fn refuse(&mut self, problems: Vec<String>, obstacle: Option<Obstacle>) {
+        self.refused = obstacle;
         if self.problems != problems {
             self.status_due = true;
             self.problems.clone_from(&problems);
@@ -305,7 +374,7 @@ impl Entry {
 
     /// Everybody to the live version; the resource goes when that is written.
     fn retire(&mut self, now: Timestamp) {
-        self.refused = false;
+        self.refused = None;
         let Some(managed) = &mut self.managed else {
             return;
         };

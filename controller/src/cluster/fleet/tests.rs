@@ -1,6 +1,7 @@
 mod claims;
 mod deleting;
 mod restart;
+mod room;
 mod writing;
 
 use std::sync::Arc;
@@ -271,7 +272,22 @@ impl Bench {
         self.statuses(after);
         let removed = self.fleet.finalizers_to_remove(now);
         self.finalizers(removed, false);
+        self.overlooks_nothing();
         &self.log
+    }
+
+    /// What is kept up to date change by change is what a look at everything would find.
+    fn overlooks_nothing(&self) {
+        let found = |mut fleet: Fleet| {
+            let routes = fleet.route_writes(Timestamp::MAX);
+            let plugins = fleet.plugin_writes(Timestamp::MAX);
+            let all = routes.into_iter().chain(plugins);
+            all.map(|write| (write.object, write.resource_version))
+                .collect::<Vec<_>>()
+        };
+        let mut anew = self.fleet.clone();
+        anew.look_at_everything();
+        assert_eq!(found(self.fleet.clone()), found(anew));
     }
 
     /// Where a line begins like this in the log.
@@ -282,10 +298,8 @@ impl Bench {
     }
 
     fn managed(&self) -> &Managed {
-        self.fleet.rollouts[&name_of("fraud")]
-            .managed
-            .as_ref()
-            .unwrap()
+        let entry = self.fleet.rollouts.get(&name_of("fraud")).unwrap();
+        entry.managed.as_ref().unwrap()
     }
 
     fn state(&self) -> &RolloutState {
@@ -293,7 +307,8 @@ impl Bench {
     }
 
     fn problems(&self, name: &str) -> String {
-        self.fleet.rollouts[&name_of(name)].problems.join("\n")
+        let entry = self.fleet.rollouts.get(&name_of(name)).unwrap();
+        entry.problems.join("\n")
     }
 
     /// The plugin config that the proxies of a namespace get.

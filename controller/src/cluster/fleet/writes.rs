@@ -1,17 +1,20 @@
 //! What has to be written, and what became of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
-use serin_filter_core::config::RolloutConfig;
 
-use super::{Entry, Fleet, Mode, Retry, Sections, resource_version};
+use super::plugins::Section;
+use super::{Entry, Fleet, Retry};
 use crate::api::status::RolloutStatus;
 use crate::cluster::object::{Kind, ObjectId, Owned};
-use crate::cluster::{plugin, routes, status};
+use crate::cluster::plugin;
+use crate::cluster::status::{self, Written};
+use crate::driver::Managed;
 use crate::render;
-use crate::rollout::{RolloutState, Writes};
+use crate::rollout::Writes;
 use crate::validate::RolloutName;
 
 /// A status to be written.
@@ -46,7 +49,8 @@ pub enum Failure {
 impl Fleet {
     /// Statuses that must be written before the proxies hear of anything: going up, and what only changes the memory.
     pub fn statuses_first(&mut self, now: Timestamp) -> Vec<StatusWrite> {
-        self.statuses_to_write(now, |entry| {
+        let busy = self.rollouts.busy().clone();
+        self.statuses_to_write(&busy, now, |entry| {
             let managed = entry.managed.as_ref();
             managed.is_some_and(|it| matches!(it.pending, Writes::State | Writes::Up))
         })
@@ -54,7 +58,9 @@ impl Fleet {
 
     /// Statuses that follow: going down, checkpoints, and what only people read.
     pub fn statuses_after(&mut self, now: Timestamp) -> Vec<StatusWrite> {
-        self.statuses_to_write(now, |entry| {
+        let mut names = self.rollouts.busy().clone();
+        names.extend(self.rollouts.unsaved().iter().cloned());
+        self.statuses_to_write(&names, now, |entry| {
             let managed = entry.managed.as_ref();
             let due = managed.is_some_and(|it| {
                 it.pending == Writes::Down
@@ -66,26 +72,31 @@ impl Fleet {
 
     fn statuses_to_write(
         &mut self,
+        names: &BTreeSet<RolloutName>,
         now: Timestamp,
         wanted: impl Fn(&Entry) -> bool,
     ) -> Vec<StatusWrite> {
         let mut found = Vec::new();
-        for (name, entry) in &mut self.rollouts {
-            if entry.deleting || !entry.retry.is_due(now) || !wanted(entry) {
+        for name in names {
+            let due = |it: &&Entry| !it.deleting && it.retry.is_due(now) && wanted(it);
+            let Some(entry) = self.rollouts.get(name).filter(due) else {
                 continue;
-            }
+            };
             let next = status::next(entry_view(entry), now);
-            let pending = entry.is_pending();
-            if !pending && entry.written.as_ref() == Some(&next) {
-                entry.status_due = false;
+            let written = entry.written.as_ref().is_some_and(|it| it.is(&next));
+            if written && !entry.is_pending() {
+                self.rollouts.change(name, |entry| entry.is_written(now));
                 continue;
             }
-            entry.knows(Some(&next));
             found.push(StatusWrite {
                 name: name.clone(),
                 resource_version: entry.resource_version.clone(),
                 status: next,
             });
+        }
+        for write in &found {
+            let known = |entry: &mut Entry| entry.knows(Some(&write.status));
+            self.rollouts.change(&write.name, known);
         }
         found
     }
@@ -97,86 +108,49 @@ impl Fleet {
         became: Result<String, Failure>,
         now: Timestamp,
     ) {
-        let Some(entry) = self.rollouts.get_mut(&write.name) else {
-            return;
-        };
-        match became {
+        self.rollouts.change(&write.name, |entry| match became {
             Ok(resource_version) => {
                 entry.resource_version = resource_version;
-                entry.written = Some(write.status);
-                entry.status_due = false;
+                entry.written = Some(Written::of(&write.status, entry.managed.is_none()));
                 entry.retry = Retry::default();
-                if let Some(managed) = &mut entry.managed {
-                    managed.saved(now);
-                }
+                entry.is_written(now);
             }
             // A conflict resets itself when the watch brings the object; until then there is nothing to hurry for.
             Err(_) => entry.retry.failed(now),
-        }
+        });
     }
 
     /// Lets the proxies' config follow those states that go down, before anything of them is written.
     pub fn show_descents(&mut self) {
-        for entry in self.rollouts.values_mut() {
-            if let Some(managed) = &mut entry.managed
-                && managed.pending == Writes::Down
-            {
-                managed.show();
+        for name in self.rollouts.busy().clone() {
+            let goes_down = |it: &Entry| {
+                it.managed
+                    .as_ref()
+                    .is_some_and(|it| it.pending == Writes::Down)
+            };
+            if self.rollouts.get(&name).is_some_and(goes_down) {
+                self.rollouts.change(&name, |entry| {
+                    if let Some(managed) = &mut entry.managed {
+                        managed.show();
+                    }
+                });
             }
         }
-    }
-
-    fn shown(&self) -> impl Iterator<Item = &RolloutState> + Clone {
-        let entries = self.rollouts.values();
-        entries.filter_map(|entry| entry.managed.as_ref().map(|managed| &*managed.shown))
     }
 
     /// Routes that are not as they should be, in the order in which they may be written. Routes of a host that somebody
     /// else routes as well are left alone.
-    pub fn route_writes(&self, now: Timestamp) -> Vec<ObjectWrite> {
-        let mut subsets_first = Vec::new();
-        let mut routes = Vec::new();
-        let mut subsets_last = Vec::new();
-        let contested: BTreeSet<_> = self
-            .rollouts
-            .iter()
-            .filter(|(_, entry)| {
-                let mesh = entry.managed.as_ref().and_then(|it| it.state.mesh.as_ref());
-                mesh.is_some_and(|mesh| mesh.manage) && entry.lacking.header.is_some()
-            })
-            .map(|(name, _)| name.clone())
-            .collect();
-        let free = self
-            .shown()
-            .filter(|state| !contested.contains(&state.name));
-        for owned in routes::objects(free, &self.present) {
-            let present = self.present.get(&owned.id);
-            if present.is_some_and(|present| owned.is(present)) || !self.is_due(&owned.id, now) {
-                continue;
-            }
-            match (owned.id.kind, present) {
-                (Kind::DestinationRule, Some(present)) => {
-                    match routes::keeping_subsets(&owned, present) {
-                        Some(both) if both.is(present) => subsets_last.push(owned),
-                        Some(both) => subsets_first.push(both),
-                        None => subsets_first.push(owned),
-                    }
-                }
-                (Kind::DestinationRule, None) => subsets_first.push(owned),
-                _ => routes.push(owned),
-            }
-        }
-        if !routes.is_empty() {
-            // Subsets go only when no route leads to them any more.
-            subsets_last.clear();
-        }
-        let all = subsets_first.into_iter().chain(routes).chain(subsets_last);
-        all.map(|owned| self.object_write(owned)).collect()
+    pub fn route_writes(&mut self, now: Timestamp) -> Vec<ObjectWrite> {
+        self.settle();
+        let writes = self
+            .routing
+            .writes(&self.present, |id| self.is_due(id, now));
+        writes.into_iter().map(|it| self.object_write(it)).collect()
     }
 
     fn object_write(&self, object: Owned) -> ObjectWrite {
         let present = self.present.get(&object.id);
-        let resource_version = present.and_then(resource_version).map(str::to_owned);
+        let resource_version = present.and_then(|it| it.resource_version.clone());
         ObjectWrite {
             object,
             resource_version,
@@ -199,7 +173,7 @@ impl Fleet {
         match became {
             Ok(object) => {
                 self.object_retry.remove(id);
-                self.present.insert(id.clone(), object);
+                self.keep(id, Some(&object));
             }
             Err(_) => self.object_retry.entry(id.clone()).or_default().failed(now),
         }
@@ -208,12 +182,9 @@ impl Fleet {
     /// Plugin objects of ours of the other kind, and in namespaces that no rollout names any more.
     #[must_use]
     pub fn plugins_to_delete(&self, now: Timestamp) -> Vec<(ObjectId, String)> {
-        let plugins = self
-            .present
-            .iter()
-            .filter(|(id, _)| matches!(id.kind, Kind::WasmPlugin | Kind::TrafficExtension));
+        let plugins = self.present.range(ObjectId::first(Kind::WasmPlugin)..);
         let left = plugins.filter(|(id, _)| id.kind != self.settings.kind && self.is_due(id, now));
-        left.filter_map(|(id, object)| Some((id.clone(), resource_version(object)?.to_owned())))
+        left.filter_map(|(id, there)| Some((id.clone(), there.resource_version.clone()?)))
             .collect()
     }
 
@@ -222,7 +193,7 @@ impl Fleet {
         match became {
             Ok(()) => {
                 self.object_retry.remove(id);
-                self.present.remove(id);
+                self.keep(id, None);
             }
             Err(_) => self.object_retry.entry(id.clone()).or_default().failed(now),
         }
@@ -231,172 +202,111 @@ impl Fleet {
     /// Plugin objects that are not as they should be. A rollout whose routes are not written keeps what it has, unless
     /// it goes down.
     pub fn plugin_writes(&mut self, now: Timestamp) -> Vec<ObjectWrite> {
-        self.render(now);
-        let plugins = self.sections.iter();
-        let missing = plugins.filter_map(|(namespace, sections)| self.missing(namespace, sections));
-        missing
-            .filter(|owned| self.is_due(&owned.id, now))
+        self.settle();
+        self.render();
+        let missing = self.plugins.missing(&self.settings, &self.present);
+        let due = missing.filter(|it| self.is_due(&plugin::id(self.settings.kind, it), now));
+        due.filter_map(|namespace| self.plugins.object(&self.settings, namespace))
             .map(|owned| self.object_write(owned))
             .collect()
     }
 
     /// Whether the plugin object of a namespace is as it should be.
     pub(super) fn is_written(&self, namespace: &str) -> bool {
-        let sections = self.sections.get(namespace);
-        sections.is_none_or(|sections| self.missing(namespace, sections).is_none())
+        self.plugins
+            .is_written(&self.settings, namespace, &self.present)
     }
 
-    /// The plugin object of a namespace, if it is not as it should be.
-    fn missing(&self, namespace: &str, sections: &Sections) -> Option<Owned> {
-        let kind = self.settings.kind;
-        let present = self.present.get(&plugin::id(kind, namespace));
-        if sections.rollouts.is_empty() && present.is_none() {
-            return None;
-        }
-        let config = plugin::config(
-            sections.rollouts.clone(),
-            sections.generation,
-            self.settings.encoding,
-        );
-        let owned = plugin::object(kind, namespace, &self.settings.module, &config);
-        let right = present.is_some_and(|present| owned.is(present));
-        (!right).then_some(owned)
-    }
-
-    fn render(&mut self, now: Timestamp) {
-        let unrouted = self.unrouted(now);
-        let mut wanted: BTreeMap<String, Vec<RolloutConfig>> = BTreeMap::new();
-        for namespace in self.sections.keys() {
-            wanted.insert(namespace.clone(), Vec::new());
-        }
-        for (name, entry) in &self.rollouts {
+    /// Lets the sections follow what the proxies may be shown.
+    fn render(&mut self) {
+        let mut changed = BTreeSet::new();
+        let mut rendered = Vec::new();
+        for name in std::mem::take(&mut self.unsettled) {
+            let Some(entry) = self.rollouts.get(&name) else {
+                self.plugins.arrived(&name);
+                changed.extend(self.plugins.put(&name, None, &[]).0);
+                continue;
+            };
+            // Nobody knows what it should be: it stays as it is.
             let Some(managed) = &entry.managed else {
-                // Nobody knows what it should be: it stays as it is.
-                let text = name.to_string();
-                for (namespace, sections) in &self.sections {
-                    let kept = sections.rollouts.iter().filter(|it| it.name == text);
-                    wanted
-                        .entry(namespace.clone())
-                        .or_default()
-                        .extend(kept.cloned());
-                }
                 continue;
             };
             let waits =
-                unrouted.contains(name) && managed.pending != Writes::Down && !entry.deleting;
-            let section = if waits {
+                self.routing.lacks(&name) && managed.pending != Writes::Down && !entry.deleting;
+            let same = entry.seen.section.as_ref().is_some_and(|(state, waited)| {
+                Arc::ptr_eq(state, &managed.shown) && *waited == waits
+            });
+            if same {
+                continue;
+            }
+            let next = if waits {
                 managed.rendered.clone()
             } else {
-                render::section(&managed.shown)
+                self.plugins.arrived(&name);
+                let next = render::section(&managed.shown);
+                let kept = managed
+                    .rendered
+                    .as_ref()
+                    .filter(|it| Some(&***it) == next.as_ref());
+                kept.cloned().or(next.map(Arc::new))
             };
-            let Some(section) = section else { continue };
-            for namespace in self.namespaces_of(&managed.shown) {
-                wanted.entry(namespace).or_default().push(section.clone());
-            }
+            let next = next.map(Section::of);
+            let namespaces = self.settings.namespaces_of(&managed.shown);
+            let (numbered, news) = self.plugins.put(&name, next.as_ref(), &namespaces);
+            changed.extend(numbered);
+            rendered.push((name, next, waits, news));
         }
-        let changed: Vec<_> = wanted
-            .iter()
-            .filter(|(namespace, rollouts)| {
-                let known = self.sections.get(*namespace).map(|it| &it.rollouts);
-                known.is_none_or(|known| known != *rollouts)
-            })
-            .map(|(namespace, _)| namespace.clone())
-            .collect();
-        if changed.is_empty() {
-            return;
-        }
-        self.generation += 1;
-        for namespace in changed {
-            let rollouts = wanted.remove(&namespace).unwrap_or_default();
-            let generation = self.generation;
-            self.sections.insert(
-                namespace,
-                Sections {
-                    rollouts,
-                    generation,
-                },
-            );
-        }
-        for (name, entry) in &mut self.rollouts {
-            let Some(managed) = &mut entry.managed else {
-                continue;
-            };
-            if unrouted.contains(name) && managed.pending != Writes::Down {
-                continue;
-            }
-            let section = render::section(&managed.shown);
-            if section != managed.rendered {
-                managed.view.generation = section.as_ref().map(|_| self.generation);
-                managed.rendered = section;
-            }
-        }
-    }
-
-    /// Rollouts whose routes are still to be written.
-    fn unrouted(&self, now: Timestamp) -> BTreeSet<RolloutName> {
-        let missing: BTreeSet<_> = self
-            .route_writes_ignoring_backoff(now)
-            .into_iter()
-            .filter(|id| id.kind == Kind::VirtualService)
-            .map(|id| id.name)
-            .collect();
-        if missing.is_empty() {
-            return BTreeSet::new();
-        }
-        let of = |state: &&RolloutState| {
-            let mut hosts = state.hosts.iter();
-            hosts.any(|host| missing.contains(&crate::cluster::object::name(host)))
-        };
-        self.shown()
-            .filter(of)
-            .map(|state| state.name.clone())
-            .collect()
-    }
-
-    fn route_writes_ignoring_backoff(&self, _now: Timestamp) -> Vec<ObjectId> {
-        self.route_writes(Timestamp::MAX)
-            .into_iter()
-            .map(|write| write.object.id)
-            .collect()
-    }
-
-    fn namespaces_of(&self, state: &RolloutState) -> Vec<String> {
-        match (self.settings.mode, &state.mesh) {
-            (Mode::Namespaces, Some(mesh)) => mesh.scope.clone(),
-            _ => vec![self.settings.root_namespace.clone()],
+        self.plugins.number(&self.settings, &changed);
+        for (name, next, waits, news) in rendered {
+            let plugins = &self.plugins;
+            self.rollouts.change(&name, |entry| {
+                let Some(managed) = &mut entry.managed else {
+                    return;
+                };
+                entry.seen.section = Some((Arc::clone(&managed.shown), waits));
+                let next = next.map(|it| it.config);
+                if news || next != managed.rendered {
+                    let known = plugins.section(&name).map(|(_, generation)| generation);
+                    managed.view.generation = known;
+                }
+                managed.rendered = next;
+            });
         }
     }
 
     /// Resources without the finalizer that should have it, so that nobody can delete them from under the proxies.
     #[must_use]
     pub fn finalizers_to_add(&self, now: Timestamp) -> Vec<(RolloutName, String)> {
-        let bare = |entry: &Entry| !entry.finalizer && !entry.deleting && entry.managed.is_some();
-        self.finalizers(now, bare)
+        self.finalizers(now, |_, entry| {
+            !entry.finalizer && !entry.deleting && entry.managed.is_some()
+        })
     }
 
     /// Deleted resources of which nothing is left to be written.
     #[must_use]
-    pub fn finalizers_to_remove(&self, now: Timestamp) -> Vec<(RolloutName, String)> {
-        let routes = self.unrouted(now);
-        self.finalizers(now, |entry| {
-            let Some(managed) = &entry.managed else {
-                return entry.deleting && entry.finalizer;
+    pub fn finalizers_to_remove(&mut self, now: Timestamp) -> Vec<(RolloutName, String)> {
+        self.settle();
+        self.finalizers(now, |name, entry| {
+            if !entry.deleting || !entry.finalizer {
+                return false;
+            }
+            let gone = |managed: &Managed| {
+                render::section(&managed.shown).is_none()
+                    && !self.in_plugins(name)
+                    && !self.routing.lacks(name)
             };
-            let name = &managed.state.name;
-            let gone = render::section(&managed.shown).is_none() && !self.in_plugins(name);
-            entry.deleting && entry.finalizer && gone && !routes.contains(name)
+            entry.managed.as_ref().is_none_or(gone)
         })
     }
 
     fn finalizers(
         &self,
         now: Timestamp,
-        wanted: impl Fn(&Entry) -> bool,
+        wanted: impl Fn(&RolloutName, &Entry) -> bool,
     ) -> Vec<(RolloutName, String)> {
-        let found = self
-            .rollouts
-            .iter()
-            .filter(|(_, entry)| entry.retry.is_due(now) && wanted(entry));
+        let busy = self.rollouts.busy().iter();
+        let busy = busy.filter_map(|name| Some((name, self.rollouts.get(name)?)));
+        let found = busy.filter(|(name, entry)| entry.retry.is_due(now) && wanted(name, entry));
         found
             .map(|(name, entry)| (name.clone(), entry.resource_version.clone()))
             .collect()
@@ -404,14 +314,10 @@ impl Fleet {
 
     /// Whether a plugin object on the server still holds the rollout.
     fn in_plugins(&self, name: &RolloutName) -> bool {
-        let text = name.to_string();
-        let plugins = self
-            .present
-            .iter()
-            .filter(|(id, _)| id.kind == self.settings.kind);
+        let plugins = self.present.range(ObjectId::first(self.settings.kind)..);
         plugins
-            .filter_map(|(_, object)| plugin::config_in(object))
-            .any(|config| config.rollouts.iter().any(|it| it.name == text))
+            .take_while(|(id, _)| id.kind == self.settings.kind)
+            .any(|(_, there)| there.holds(name))
     }
 
     /// What became of a finalizer.
@@ -421,15 +327,22 @@ impl Fleet {
         became: Result<(String, bool), Failure>,
         now: Timestamp,
     ) {
-        let Some(entry) = self.rollouts.get_mut(name) else {
-            return;
-        };
-        match became {
+        self.rollouts.change(name, |entry| match became {
             Ok((resource_version, there)) => {
                 entry.resource_version = resource_version;
                 entry.finalizer = there;
             }
             Err(_) => entry.retry.failed(now),
+        });
+    }
+}
+
+impl Entry {
+    /// What there is to be known of it is on the server.
+    fn is_written(&mut self, now: Timestamp) {
+        self.status_due = false;
+        if let Some(managed) = &mut self.managed {
+            managed.saved(now);
         }
     }
 }

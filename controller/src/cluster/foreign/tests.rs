@@ -25,11 +25,13 @@ fn by_header(subset: &str) -> Value {
     })
 }
 
-fn theirs(hosts: &[&str], http: &Value) -> BTreeMap<ObjectId, Value> {
-    BTreeMap::from([(id(), json!({"spec": {"hosts": hosts, "http": http}}))])
+fn theirs(hosts: &[&str], http: &Value) -> Theirs {
+    let mut theirs = Theirs::default();
+    theirs.insert(id(), &json!({"spec": {"hosts": hosts, "http": http}}));
+    theirs
 }
 
-fn seen(theirs: &BTreeMap<ObjectId, Value>) -> Lacking {
+fn seen(theirs: &Theirs) -> Lacking {
     let text = in_mesh().replace("  variants:", "  route: {manage: false}\n  variants:");
     let (plan, state) = started_with(&text);
     lacking(&state, plan.mesh.as_ref().unwrap(), theirs)
@@ -97,4 +99,22 @@ fn live_is_read_from_their_default_route() {
     let (plan, _) = started_with(&in_mesh());
     let found = default_route(&plan.hosts, &plan.paths, &theirs).unwrap();
     assert_eq!(found.route, "v7");
+}
+
+#[test]
+fn a_route_of_theirs_that_is_gone_or_has_another_host_now_is_no_route() {
+    let http = json!([by_header("v7"), by_header("v8"), {"route": to("v7")}]);
+    let mut found = theirs(&[HOST, "other.ml"], &http);
+    found.insert(
+        id(),
+        &json!({"spec": {"hosts": ["other.ml"], "http": http}}),
+    );
+    assert!(seen(&found).header.is_some());
+    found.insert(
+        id(),
+        &json!({"spec": {"hosts": [HOST.to_uppercase()], "http": http}}),
+    );
+    assert_eq!(seen(&found), Lacking::default());
+    found.remove(&id());
+    assert!(seen(&found).header.is_some());
 }

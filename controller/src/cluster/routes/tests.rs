@@ -15,8 +15,35 @@ fn present(objects: &[Owned]) -> BTreeMap<ObjectId, Value> {
         .collect()
 }
 
+/// Everything that routes these rollouts, subsets first.
+fn objects<'a>(
+    states: impl Iterator<Item = &'a RolloutState>,
+    there: &BTreeMap<ObjectId, Value>,
+) -> Vec<Owned> {
+    let states: Vec<_> = states.collect();
+    let rules: BTreeSet<_> = states.iter().flat_map(|state| services(state)).collect();
+    let rules = rules
+        .into_iter()
+        .filter_map(|service| destination_rule(service, states.iter().copied(), &[]));
+    let named: BTreeSet<_> = states.iter().flat_map(|state| hosts(state)).collect();
+    let routes = named.into_iter().filter_map(|host| {
+        let of_host = |state: &&RolloutState| hosts(state).any(|it| it == host);
+        let mut present = there.iter();
+        let found = present
+            .find(|(id, _)| id.kind == Kind::VirtualService && id.name == object::name(host));
+        let found = found.map(|(id, it)| (id.namespace.as_str(), Present::of(id.kind, it)));
+        let found = found.as_ref().map(|(namespace, it)| (*namespace, it));
+        virtual_service(host, states.iter().copied().filter(of_host), found)
+    });
+    rules.chain(routes).collect()
+}
+
 fn of_kind(objects: &[Owned], kind: Kind) -> Vec<&Owned> {
     objects.iter().filter(|it| it.id.kind == kind).collect()
+}
+
+fn kept(owned: &Owned) -> Present {
+    Present::of(owned.id.kind, &owned.object)
 }
 
 fn routes_of(states: &[&RolloutState], there: &BTreeMap<ObjectId, Value>) -> Value {
@@ -137,12 +164,10 @@ fn the_default_route_of_a_rollout_that_is_gone_stays() {
 #[test]
 fn what_is_remembered_reads_back() {
     let objects = objects([&state(&in_mesh())].into_iter(), &BTreeMap::new());
-    let remembered = default_routes(&of_kind(&objects, Kind::VirtualService)[0].object);
+    let remembered = default_routes(&kept(of_kind(&objects, Kind::VirtualService)[0]));
     assert_eq!(remembered["ml/fraud"].live.route, "v7");
-    assert_eq!(
-        default_routes(&json!({"metadata": {}})),
-        DefaultRoutes::new()
-    );
+    let nothing = Present::of(Kind::VirtualService, &json!({"metadata": {}}));
+    assert_eq!(default_routes(&nothing), DefaultRoutes::new());
 }
 
 #[test]
@@ -153,7 +178,7 @@ fn an_object_stays_in_the_namespace_where_it_is() {
         .position(|it| it.id.kind == Kind::VirtualService);
     objects[at.unwrap()].id.namespace = "odd".to_owned();
     let there = present(&objects);
-    let again = super::objects([&state(&in_mesh())].into_iter(), &there);
+    let again = tests::objects([&state(&in_mesh())].into_iter(), &there);
     assert_eq!(of_kind(&again, Kind::VirtualService)[0].id.namespace, "odd");
 }
 
@@ -199,7 +224,26 @@ fn a_rule_that_loses_a_subset_keeps_it_first() {
         .as_array_mut()
         .unwrap()
         .remove(1);
-    let both = keeping_subsets(&one, &two.object).unwrap();
+    let both = keeping_subsets(&one, &kept(&two)).unwrap();
     assert_eq!(both.object["spec"]["subsets"].as_array().unwrap().len(), 2);
-    assert_eq!(keeping_subsets(&two, &one.object), None);
+    assert!(both.is(&kept(&two)), "that is what is there");
+    assert_eq!(keeping_subsets(&two, &kept(&one)), None);
+}
+
+#[test]
+fn subsets_of_rollouts_that_are_gone_stay_as_long_as_a_default_route_leads_there() {
+    let state = state(&in_mesh());
+    let mut gone = state.live.clone();
+    gone.destination.as_mut().unwrap().subset = Some("v3".to_owned());
+    let other = VariantRef {
+        destination: Some(Destination {
+            host: "other.ml".to_owned(),
+            ..gone.destination.clone().unwrap()
+        }),
+        ..gone.clone()
+    };
+    let rule = destination_rule(HOST, [&state].into_iter(), &[gone, other]).unwrap();
+    let subsets = rule.object["spec"]["subsets"].as_array().unwrap();
+    let names: Vec<_> = subsets.iter().map(|it| it["name"].clone()).collect();
+    assert_eq!(names, ["v3", "v7", "v8"]);
 }

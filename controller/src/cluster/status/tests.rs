@@ -22,7 +22,15 @@ fn after(
 ) -> RolloutStatus {
     let now = Timestamp::from_millisecond(now * 1000 + 700).unwrap();
     let report = report(Some(plan), state, view);
-    status(&report, state, previous, Some(3), "{}".to_owned(), now)
+    let previous = previous.map(|it| Written::of(it, false));
+    status(
+        &report,
+        state,
+        previous.as_ref(),
+        Some(3),
+        "{}".to_owned(),
+        now,
+    )
 }
 
 fn condition<'a>(status: &'a RolloutStatus, kind: &str) -> &'a Condition {
@@ -157,16 +165,16 @@ fn a_reason_that_is_given_is_kept() {
     let (plan, state) = started();
     let mut report = report(Some(&plan), &state, &View::default());
     report.conditions.push(report::Condition {
-        kind: conditions::WRITTEN.to_owned(),
+        kind: conditions::SOLE_PLUGIN.to_owned(),
         status: Some(false),
-        reason: Some(reasons::FORBIDDEN.to_owned()),
+        reason: Some("Forbidden".to_owned()),
         message: "may not patch".to_owned(),
     });
     let now = Timestamp::UNIX_EPOCH;
     let status = status(&report, &state, None, None, String::new(), now);
     assert_eq!(
-        condition(&status, conditions::WRITTEN).reason,
-        reasons::FORBIDDEN
+        condition(&status, conditions::SOLE_PLUGIN).reason,
+        "Forbidden"
     );
 }
 

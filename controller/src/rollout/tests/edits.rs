@@ -45,7 +45,7 @@ fn rules_override_fuse_shadow_and_the_cookies_age_are_taken_over_with_the_eviden
     );
     assert_eq!(release.choice, bench.source.plan.choice);
     assert_eq!(release.choice.rules.len(), 1);
-    assert_eq!(bench.last(), "the rollout file was edited");
+    assert_eq!(bench.last(), "the rollout was edited");
 }
 
 #[test]

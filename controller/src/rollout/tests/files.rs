@@ -89,7 +89,7 @@ fn a_removed_file_leaves_the_live_version_serving() {
     assert_eq!(writes, Writes::Down);
     assert_eq!(state.release, None);
     assert_eq!(state.default_route().route, "fraud-v7");
-    assert_eq!(state.history[0].message, "the rollout file was removed");
+    assert_eq!(state.history[0].message, "the rollout was removed");
     assert_eq!(retire(&state, bench.now).1, Writes::Nothing);
 }
 
@@ -132,7 +132,7 @@ fn an_edit_that_judges_alike_keeps_the_evidence() {
     ));
     bench.accept().unwrap();
     assert_eq!(bench.release().evidence, before);
-    assert_eq!(bench.last(), "the rollout file was edited");
+    assert_eq!(bench.last(), "the rollout was edited");
 }
 
 #[test]

@@ -96,3 +96,25 @@ fn a_rollout_that_is_gone_without_us_leaves_the_plugin() {
     bench.perform();
     assert!(bench.sections().is_empty());
 }
+
+#[test]
+fn a_service_keeps_the_subset_that_the_default_route_of_a_rollout_leads_to_that_is_gone() {
+    let mut bench = Bench::started();
+    let other = in_mesh()
+        .replace("name: fraud,", "name: other,")
+        .replace("/v2/models/fraud", "/v2/models/other")
+        .replace("subset: v7", "subset: w1")
+        .replace("subset: v8", "subset: w2");
+    bench.apply(&other);
+    bench.perform();
+    bench.delete("fraud");
+    bench.perform();
+    bench.resources.remove(&name_of("fraud"));
+    bench.fleet.resource_gone(&name_of("fraud"));
+    bench.perform();
+    let mut objects = bench.objects.iter();
+    let rule = objects.find(|(id, _)| id.kind == Kind::DestinationRule);
+    let subsets = rule.unwrap().1["spec"]["subsets"].as_array().unwrap();
+    let names: Vec<_> = subsets.iter().map(|it| it["name"].clone()).collect();
+    assert_eq!(names, ["v7", "w1", "w2"]);
+}

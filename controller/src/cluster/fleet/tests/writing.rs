@@ -45,6 +45,34 @@ fn going_down_writes_the_plugin_first() {
 }
 
 #[test]
+fn a_way_up_after_a_way_down_that_is_not_written_yet_waits_for_its_status() {
+    let mut bench = Bench::started();
+    bench.refusing = Some(("status", Failure::Other));
+    bench.ask("1", Do::Abort);
+    bench.perform();
+    bench.now += Retry::FIRST;
+    bench.ask("2", Do::Retry);
+    bench.perform();
+    assert!(bench.state().in_progress().is_some());
+    assert_eq!(bench.weight(), 0, "nobody would remember it");
+    bench.refusing = None;
+    bench.now += Retry::LONGEST;
+    bench.perform();
+    assert_eq!(bench.weight(), 1_000);
+}
+
+#[test]
+fn a_way_down_from_a_weight_that_was_never_written_is_none() {
+    let mut bench = Bench::started();
+    bench.refusing = Some(("status", Failure::Other));
+    bench.apply(&in_mesh().replace("weight: 10,", "weight: 22,"));
+    bench.perform();
+    bench.apply(&in_mesh().replace("weight: 10,", "weight: 20,"));
+    bench.perform();
+    assert_eq!(bench.weight(), 1_000, "20 % is more than was ever written");
+}
+
+#[test]
 fn a_plugin_that_is_refused_on_the_way_down_is_tried_again() {
     let mut bench = Bench::started();
     bench.refusing = Some(("WasmPlugin", Failure::Other));
@@ -175,6 +203,18 @@ fn an_action_is_consumed_once() {
 }
 
 #[test]
+fn an_answer_takes_the_place_of_what_was_waited_for() {
+    let mut bench = Bench::started();
+    bench.tick(0);
+    let before = bench.managed().view.waiting_for.clone();
+    bench.ask("1", Do::Pause);
+    bench.perform();
+    let status = bench.resources[&name_of("fraud")].status.as_ref().unwrap();
+    assert!(before.is_some() && status.message != before);
+    assert!(status.message.as_ref().unwrap().contains("by ann"));
+}
+
+#[test]
 fn an_action_that_cannot_be_understood_is_nobodys_wish() {
     let mut bench = Bench::started();
     bench.edit("fraud", |resource| {
@@ -204,6 +244,7 @@ fn a_plugin_of_the_other_kind_is_deleted_before_ours_is_written() {
     let mut bench = Bench::started();
     let before = plugin::id(Kind::WasmPlugin, "istio-system");
     bench.fleet.settings.kind = Kind::TrafficExtension;
+    bench.restart();
     bench.perform();
     assert!(bench.place("delete WasmPlugin") < bench.place("TrafficExtension"));
     assert!(!bench.objects.contains_key(&before));
