@@ -62,6 +62,12 @@ bench-filter: setup wasm ## CPU time of a request with the filter, beside other 
 bench-updates: setup wasm ## Time until a new configuration is in use, and what requests wait meanwhile (QUICK=1: a rough look)
 	@cargo run --quiet --bin serin-bench-updates
 
+# What is measured is the controller as it is shipped. Without Go there is no Flagger, and the bench says so.
+.PHONY: bench-controller
+bench-controller: setup wasm setup-cluster ## What the operator costs with 10 000 rollouts, how fast it acts, Flagger beside (QUICK=1: a tenth)
+	@tests/setup/cluster.sh flagger || [ $$? = 3 ]
+	@cargo run --quiet --release --bin serin-bench-controller
+
 .PHONY: bench-decide
 bench-decide: ## Time of a decision at one rollout and at 10 000, outside the proxy
 	@cargo bench --quiet -p serin-filter-core --bench decide

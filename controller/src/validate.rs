@@ -18,6 +18,7 @@ use crate::stats::poisson::Line;
 use checker::Checker;
 pub use choice::{Choice, slow_label};
 pub(crate) use course::buckets;
+pub(crate) use mesh::namespace_of;
 pub use mesh::{Destination, Mesh};
 pub use plan::{Contest, Course, Ends, HALF, Plan, PlannedMetric, PlannedStep, Source, VariantRef};
 
@@ -54,7 +55,7 @@ pub fn validate(rollout: &ModelRollout) -> Result<Plan, Vec<Problem>> {
     check.head(rollout);
     let spec = &rollout.spec;
     check.matches(&spec.matches);
-    let mesh = check.mesh(spec);
+    let mesh = check.mesh(&rollout.metadata.namespace, spec);
     if !(0.0..=1.0).contains(&spec.quorum.0) || spec.quorum.0 == 0.0 {
         check.add(
             "spec.quorum",

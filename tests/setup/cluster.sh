@@ -3,7 +3,7 @@
 # the user's own where there is one (KUBEBUILDER_ASSETS, ISTIOD, CLUSTER_CRDS, PATH), else built here from its Go module,
 # once, into the cache. Idempotent and silent where all is there.
 # Usage: cluster.sh [all|tests|flagger]. Ends with 3 where Go is missing; tests: without a word. flagger: only that,
-# into .deps/flagger, for a benchmark.
+# into .deps/flagger, and its resource definitions, for a benchmark.
 source "$(dirname "${BASH_SOURCE[0]}")/cache.sh"
 mode="${1:-all}"
 
@@ -98,6 +98,12 @@ make_flagger() {
   build github.com/fluxcd/flagger/cmd/flagger flagger -ldflags "-s -w"
 }
 
+make_flagger_crds() {
+  local sources
+  sources="$(download "github.com/fluxcd/flagger@v$flagger_version" Dir)"
+  install -m 644 "$sources/artifacts/flagger/crd.yaml" "$work/out/flagger-crds.yaml"
+}
+
 make_crds() {
   local line module file folder
   for line in "${crds[@]}"; do
@@ -170,6 +176,8 @@ flagger() {
   local folder="flagger-$flagger_version"
   fetch_by_go "$folder" flagger "Flagger $flagger_version (compiled here, about 3 min)" make_flagger
   point flagger "$cache/$folder/flagger"
+  fetch_by_go "flagger-crds-$flagger_version" flagger-crds.yaml "resource definitions of Flagger" make_flagger_crds
+  point flagger-crds.yaml "$cache/flagger-crds-$flagger_version/flagger-crds.yaml"
 }
 
 case "$mode" in

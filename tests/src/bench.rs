@@ -1,5 +1,6 @@
 //! What all benches share: rounds that take turns, CPU time, and the table and the file that every bench leaves.
 
+pub mod controller;
 pub mod cpu;
 pub mod filter;
 pub mod program;

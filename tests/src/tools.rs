@@ -90,6 +90,23 @@ pub fn crds() -> Result<PathBuf> {
     find_tool("crds", &CLUSTER, "CLUSTER_CRDS", named)
 }
 
+/// Flagger: the program that `$FLAGGER` names, else the one that `tests/setup/cluster.sh flagger` linked.
+///
+/// # Errors
+/// When it is not there.
+pub fn flagger() -> Result<PathBuf> {
+    find_tool("flagger", &FLAGGER, "FLAGGER", std::env::var_os("FLAGGER"))
+}
+
+/// Its resource definitions: the file that `$FLAGGER_CRDS` names, else that of `tests/setup/cluster.sh flagger`.
+///
+/// # Errors
+/// When it is not there.
+pub fn flagger_crds() -> Result<PathBuf> {
+    let named = std::env::var_os("FLAGGER_CRDS");
+    find_tool("flagger-crds.yaml", &FLAGGER, "FLAGGER_CRDS", named)
+}
+
 fn asset(name: &str) -> Result<PathBuf> {
     let assets = std::env::var_os("KUBEBUILDER_ASSETS").filter(|folder| !folder.is_empty());
     let named = assets.map(|folder| Path::new(&folder).join(name).into_os_string());
@@ -109,6 +126,10 @@ const BASIC: Part = Part {
 const CLUSTER: Part = Part {
     folder: ".deps/cluster",
     target: "make setup-cluster",
+};
+const FLAGGER: Part = Part {
+    folder: ".deps",
+    target: "tests/setup/cluster.sh flagger",
 };
 
 fn tool(name: &str, variable: &str, named: Option<OsString>) -> Result<PathBuf> {

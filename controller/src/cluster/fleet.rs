@@ -226,8 +226,10 @@ impl Fleet {
     /// Follows what has changed, as far as that does not make anything to be written.
     fn settle(&mut self) {
         for name in self.rollouts.take_touched() {
-            let state = self.rollouts.get(&name).and_then(Entry::routed);
-            self.routing.follow(&name, state);
+            let entry = self.rollouts.get(&name);
+            self.routing
+                .leave(&name, entry.is_some_and(|it| it.deleting));
+            self.routing.follow(&name, entry.and_then(Entry::routed));
             self.unsettled.insert(name);
         }
         let changed = self.routing.settle(&self.present);

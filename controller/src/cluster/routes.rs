@@ -15,7 +15,7 @@ use super::names;
 use super::object::{self, Kind, Memory, ObjectId, Owned, Present};
 use crate::paths::{Paths, Specificity};
 use crate::rollout::RolloutState;
-use crate::validate::{Destination, Mesh, VariantRef};
+use crate::validate::{Destination, Mesh, VariantRef, namespace_of};
 
 /// Annotation with the default routes of a VirtualService, by rollout.
 pub const LIVE: &str = "serin.dev/live";
@@ -284,8 +284,11 @@ pub fn destination_rule<'a>(
     if let Some(policy) = policy {
         spec["trafficPolicy"] = json!(policy);
     }
+    // Istio looks for it in the namespaces of the caller and of the service, and in its root namespace.
+    let namespace = namespace?;
+    let namespace = namespace_of(service).unwrap_or(namespace);
     Some(Owned::new(
-        id(Kind::DestinationRule, namespace?, service),
+        id(Kind::DestinationRule, namespace, service),
         spec,
     ))
 }

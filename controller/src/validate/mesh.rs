@@ -62,11 +62,21 @@ pub(super) fn is_meant(spec: &Spec) -> bool {
     spec.variants.iter().any(in_mesh)
 }
 
-/// Host of the service whose subsets the versions are.
+/// Host of the service whose subsets the versions are: a full name before its short ones, which Istio does not know as
+/// destinations once they have a dot.
 pub(super) fn service(spec: &Spec) -> Option<&str> {
-    let mut hosts = spec.matches.hosts.iter().map(String::as_str);
+    let hosts = spec.matches.hosts.iter().map(String::as_str);
+    let mut hosts = hosts.filter(|host| !host.starts_with('*'));
     let named = spec.route.host.as_deref();
-    named.or_else(|| hosts.find(|host| !host.starts_with('*')))
+    let full = || hosts.clone().find(|host| namespace_of(host).is_some());
+    named.or_else(full).or_else(|| hosts.next())
+}
+
+/// Namespace of a service by its full name, `NAME.NAMESPACE.svc.DOMAIN`.
+pub(crate) fn namespace_of(service: &str) -> Option<&str> {
+    let mut labels = service.split('.').skip(1);
+    let namespace = labels.next()?;
+    (labels.next() == Some("svc") && labels.next().is_some()).then_some(namespace)
 }
 
 /// Where a variant is served, and its value of the route header.
@@ -94,7 +104,7 @@ pub(super) fn destination(route: &api::Route, service: &str) -> (String, Destina
 
 impl Checker {
     /// The mesh part of a file that is about the mesh; else refuses by name what only the mesh can do.
-    pub(super) fn mesh(&mut self, spec: &Spec) -> Option<Mesh> {
+    pub(super) fn mesh(&mut self, namespace: &str, spec: &Spec) -> Option<Mesh> {
         if !is_meant(spec) {
             self.standalone(spec);
             return None;
@@ -133,6 +143,16 @@ impl Checker {
             return None;
         };
         self.label("spec.route.host", host);
+        let short = host.split_once('.').map(|(_, rest)| rest);
+        if short.is_some_and(|it| it == namespace || it.strip_suffix(".svc") == Some(namespace)) {
+            let name = host.split('.').next().unwrap_or_default();
+            self.add(
+                "spec.route.host",
+                format!(
+                    "'{host}' is a short name, at which Istio finds no service: say '{name}.{namespace}.svc.cluster.local', here or in spec.match.hosts"
+                ),
+            );
+        }
         if !spec.route.manage && spec.route.traffic_policy.is_some() {
             self.add(
                 "spec.route.trafficPolicy",

@@ -145,11 +145,13 @@ pub(crate) trait Wire {
 
 /// What `run.rs` does with a fleet after every change and tick, in its order.
 pub(crate) fn perform(fleet: &mut Fleet, wire: &mut impl Wire, now: Timestamp, plugin_first: bool) {
+    fleet.show_descents();
+    let down = fleet.plugin_writes(now);
+    objects(fleet, wire, down, now);
     finalizers(fleet, wire, true, now);
     wire.hold_statuses(plugin_first);
     let first = fleet.statuses_first(now);
     statuses(fleet, wire, first, now);
-    fleet.show_descents();
     for _ in 0..3 {
         let writes = fleet.route_writes(now);
         if writes.is_empty() || wire.is_dead() {

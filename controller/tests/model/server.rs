@@ -90,7 +90,7 @@ impl<T> Hash for Versions<T> {
 pub(crate) enum Write {
     /// A status, whole.
     Status(StatusWrite),
-    /// An object, applied whole and by force.
+    /// An object: created, or applied whole and by force.
     Object(ObjectWrite),
     /// An object's deletion.
     Delete(ObjectId, String),
@@ -230,7 +230,8 @@ impl Server {
             Thing::Object(id) => (self.version(&thing), self.object(id).is_some()),
         };
         match write.version() {
-            // Server-side apply makes what is not there, and without a version overwrites what is.
+            // What is thought not to be there is created, not applied.
+            None if present && !blind => return Err(Failure::Conflict),
             None => {}
             Some(_) if !present => return Err(Failure::Conflict),
             Some(version) if version != there.to_string() && !blind => {

@@ -254,6 +254,12 @@ impl Plugins {
         missing.map(|(namespace, _)| namespace)
     }
 
+    /// Whether nothing is to be in the object of a namespace.
+    pub(super) fn is_empty(&self, namespace: &str) -> bool {
+        let plugin = self.by_namespace.get(namespace);
+        plugin.is_none_or(|it| it.sections.is_empty())
+    }
+
     /// Whether the object of a namespace is as it should be.
     pub(super) fn is_written(
         &self,

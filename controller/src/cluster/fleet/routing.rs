@@ -29,6 +29,8 @@ pub(super) struct Routing {
     dirty: BTreeSet<(Kind, ObjectName)>,
     /// Objects that are not as they should be.
     wrong: BTreeMap<(Kind, ObjectName), ObjectId>,
+    /// Rollouts that are being deleted.
+    leaving: BTreeSet<RolloutName>,
     /// Rollouts whose routes are still to be written.
     unrouted: BTreeSet<RolloutName>,
 }
@@ -68,6 +70,28 @@ impl Routing {
             Some(state) => self.states.insert(name.clone(), Arc::clone(state)),
             None => self.states.remove(name),
         };
+    }
+
+    /// A rollout is being deleted: what is there of its routes still leads to the live version, but nothing is made for
+    /// it any more. In a namespace that is being deleted nothing can be.
+    pub(super) fn leave(&mut self, name: &RolloutName, leaves: bool) {
+        let changed = if leaves {
+            self.leaving.insert(name.clone())
+        } else {
+            self.leaving.remove(name)
+        };
+        if let Some(state) = self.states.get(name).filter(|_| changed) {
+            let hosts = routes::hosts(state).map(|it| (Kind::VirtualService, object::name(it)));
+            let services = routes::services(state).into_iter();
+            let services = services.map(|it| (Kind::DestinationRule, object::name(it)));
+            self.dirty.extend(hosts.chain(services));
+        }
+    }
+
+    /// Whether nobody needs an object but rollouts that are being deleted.
+    fn is_left(&self, kind: Kind, name: &str) -> bool {
+        self.users_of(kind, name)
+            .all(|(_, rollout)| self.leaving.contains(rollout))
     }
 
     /// An object of ours is there, has changed, or is gone.
@@ -132,7 +156,10 @@ impl Routing {
         let mut changed = Vec::new();
         for (kind, name) in std::mem::take(&mut self.dirty) {
             let wanted = self.wanted(kind, &name, present);
-            let wrong = wanted.filter(|it| !present.get(&it.id).is_some_and(|there| it.is(there)));
+            let wrong = wanted.filter(|it| match present.get(&it.id) {
+                Some(there) => !it.is(there),
+                None => !self.is_left(kind, &name),
+            });
             let key = (kind, name);
             match wrong {
                 Some(wrong) => self.wrong.insert(key.clone(), wrong.id),

@@ -247,11 +247,13 @@ impl Bench {
     fn perform(&mut self) -> &[String] {
         self.log.clear();
         let now = self.now;
+        self.fleet.show_descents();
+        let down = self.fleet.plugin_writes(now);
+        self.applied(down);
         let added = self.fleet.finalizers_to_add(now);
         self.finalizers(added, true);
         let first = self.fleet.statuses_first(now);
         self.statuses(first);
-        self.fleet.show_descents();
         for _ in 0..3 {
             let (rules, routes): (Vec<_>, Vec<_>) = self
                 .fleet

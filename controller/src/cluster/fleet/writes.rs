@@ -6,9 +6,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::Fleet;
 use super::entry::{Entry, Retry};
 use super::plugins::Section;
+use super::{Fleet, Mode};
 use crate::api::status::RolloutStatus;
 use crate::cluster::object::{Kind, ObjectId, Owned};
 use crate::cluster::plugin;
@@ -184,9 +184,27 @@ impl Fleet {
     #[must_use]
     pub fn plugins_to_delete(&self, now: Timestamp) -> Vec<(ObjectId, String)> {
         let plugins = self.present.range(ObjectId::first(Kind::WasmPlugin)..);
-        let left = plugins.filter(|(id, _)| id.kind != self.settings.kind && self.is_due(id, now));
+        let left = plugins.filter(|(id, _)| {
+            (id.kind != self.settings.kind || self.is_left(&id.namespace)) && self.is_due(id, now)
+        });
         left.filter_map(|(id, there)| Some((id.clone(), there.resource_version.clone()?)))
             .collect()
+    }
+
+    /// Whether a plugin object has nothing in it, and never will: the installation was told of another mode, or no scope
+    /// names the namespace any more. Even an empty one would take the route header away from those who set it.
+    fn is_left(&self, namespace: &str) -> bool {
+        let meant = match self.settings.mode {
+            Mode::Mesh => namespace == self.settings.root_namespace,
+            Mode::Namespaces => self.rollouts.iter().any(|(_, entry)| {
+                let managed = entry.managed.as_ref();
+                managed.is_some_and(|it| {
+                    let namespaces = self.settings.namespaces_of(&it.state);
+                    namespaces.iter().any(|it| it == namespace)
+                })
+            }),
+        };
+        !meant && self.plugins.is_empty(namespace)
     }
 
     /// What became of a deletion.

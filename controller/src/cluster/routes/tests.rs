@@ -247,3 +247,13 @@ fn subsets_of_rollouts_that_are_gone_stay_as_long_as_a_default_route_leads_there
     let names: Vec<_> = subsets.iter().map(|it| it["name"].clone()).collect();
     assert_eq!(names, ["v3", "v7", "v8"]);
 }
+
+#[test]
+fn the_rule_of_a_service_is_in_the_namespace_where_istio_looks_for_it() {
+    let text = in_mesh().replacen("namespace: ml", "namespace: shop", 1);
+    let objects = objects([&state(&text)].into_iter(), &BTreeMap::new());
+    let rules = of_kind(&objects, Kind::DestinationRule);
+    assert_eq!(rules[0].id.namespace, "ml", "the service's");
+    let routes = of_kind(&objects, Kind::VirtualService);
+    assert_eq!(routes[0].id.namespace, "shop", "the rollout's");
+}

@@ -23,6 +23,25 @@ fn a_subset_of_the_first_host_is_a_route() {
 }
 
 #[test]
+fn the_service_is_the_host_with_its_full_name_wherever_it_stands() {
+    let full = "hosts: [fraud.ml.svc.cluster.local]";
+    let both = "hosts: [fraud, fraud.ml, fraud.ml.svc.cluster.local]";
+    let plan = source(&in_mesh().replacen(full, both, 1)).plan;
+    assert_eq!(plan.mesh.unwrap().host, "fraud.ml.svc.cluster.local");
+    for short in ["fraud.ml", "fraud.ml.svc"] {
+        let hosts = format!("hosts: [{short}]");
+        refused(
+            full,
+            &hosts,
+            "spec.route.host",
+            "fraud.ml.svc.cluster.local",
+        );
+    }
+    let other = in_mesh().replacen(full, "hosts: [models.example.com]", 1);
+    assert_eq!(source(&other).plan.mesh.unwrap().host, "models.example.com");
+}
+
+#[test]
 fn a_service_of_its_own_is_a_route() {
     let text = in_mesh().replacen("{subset: v8}", "{host: Fraud-8.ml}", 1);
     let canary = source(&text).plan.canary;

@@ -118,3 +118,41 @@ fn a_service_keeps_the_subset_that_the_default_route_of_a_rollout_leads_to_that_
     let names: Vec<_> = subsets.iter().map(|it| it["name"].clone()).collect();
     assert_eq!(names, ["v7", "w1", "w2"]);
 }
+
+#[test]
+fn in_a_namespace_that_is_being_deleted_nothing_is_made_and_the_finalizer_goes() {
+    let mut bench = Bench::started();
+    bench.delete("fraud");
+    let routes: Vec<_> = bench.objects.keys().cloned().collect();
+    for id in routes.iter().filter(|id| id.namespace == "ml") {
+        bench.objects.remove(id);
+        bench.fleet.object(id.clone(), None);
+    }
+    bench.refusing = Some(("VirtualService", Failure::Other));
+    bench.perform();
+    assert!(
+        !bench
+            .log
+            .iter()
+            .any(|line| line.starts_with("VirtualService"))
+    );
+    assert_eq!(bench.resources[&name_of("fraud")].metadata.finalizers, None);
+}
+
+#[test]
+fn a_plugin_object_that_the_mode_does_not_mean_goes_when_it_is_empty() {
+    let scoped = in_mesh().replace("  variants:", "  scope: [shop]\n  variants:");
+    let mut bench = Bench::with(settings(Mode::Namespaces));
+    bench.apply(&scoped);
+    bench.perform();
+    let left = plugin::id(Kind::WasmPlugin, "shop");
+    assert!(bench.objects.contains_key(&left));
+    bench.fleet = Fleet::new(settings(Mode::Mesh));
+    bench.restart();
+    for _ in 0..2 {
+        bench.perform();
+        bench.now += Retry::FIRST;
+    }
+    assert!(!bench.objects.contains_key(&left), "{:?}", bench.log);
+    assert!(bench.sections().contains("ml/fraud"));
+}

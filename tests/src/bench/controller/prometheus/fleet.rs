@@ -1,0 +1,285 @@
+//! What Prometheus says of a fleet of proxies that serve thousands of rollouts: all are well but those that a bench has
+//! turned bad.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serin_controller::prometheus::{Selectors, cell_query, guard_query, proxies_query};
+use serin_controller::validate::slow_label;
+use serin_filter_core::split::GROUPS;
+use serin_filter_core::stat;
+
+use crate::bench::controller::population::{CANARY, GUARD, Member, SLOW, STABLE, WEIGHT};
+use crate::bench::controller::seen::Seen;
+
+/// Stands for the rollout in rows that all have alike.
+const ROLLOUT: &str = "@";
+/// Requests of each hash group: of the new version in a guard's window. All others follow from the weight and the time.
+const REQUESTS: u64 = 2;
+/// Proxies of each namespace.
+const PROXIES: usize = 4;
+
+/// Which rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Interval {
+    /// A guard's window.
+    Window,
+    /// A cell, twice as long.
+    Cell,
+}
+
+/// Rows of one rollout in an interval, well and turned bad.
+#[derive(Debug)]
+struct Rows {
+    well: String,
+    bad: String,
+}
+
+impl Rows {
+    fn of(interval: Interval) -> Rows {
+        Rows {
+            well: rows(interval, false).join(","),
+            bad: rows(interval, true).join(","),
+        }
+    }
+}
+
+/// A release that was turned bad.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    /// Since when Prometheus would have said so.
+    pub turned: Instant,
+    /// When it first did.
+    pub told: Option<Instant>,
+}
+
+/// Answers to Serin's queries.
+#[derive(Debug)]
+pub struct Fleet {
+    queries: [String; 3],
+    window: Rows,
+    cell: Rows,
+    progressing: Vec<String>,
+    namespaces: Vec<String>,
+    seen: Seen,
+    faults: Mutex<HashMap<String, Fault>>,
+}
+
+impl Fleet {
+    /// Of these rollouts, whose proxies run what the plugin objects say.
+    #[must_use]
+    pub fn new(members: &[Member], cell: Duration, seen: &Seen) -> Fleet {
+        let selectors = Selectors::default();
+        let mut namespaces: Vec<_> = members.iter().map(|it| it.namespace.clone()).collect();
+        namespaces.sort();
+        namespaces.dedup();
+        let progressing = members.iter().filter(|it| it.progressing);
+        Fleet {
+            queries: [
+                guard_query(&selectors, GUARD),
+                cell_query(&selectors, cell),
+                proxies_query(&selectors),
+            ],
+            window: Rows::of(Interval::Window),
+            cell: Rows::of(Interval::Cell),
+            progressing: progressing.map(Member::id).collect(),
+            namespaces,
+            seen: seen.clone(),
+            faults: Mutex::default(),
+        }
+    }
+
+    fn faults(&self) -> MutexGuard<'_, HashMap<String, Fault>> {
+        self.faults.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on every request of the new version fails.
+    pub fn turn_bad(&self, rollouts: &[String]) {
+        let fault = Fault {
+            turned: Instant::now(),
+            told: None,
+        };
+        let mut faults = self.faults();
+        for rollout in rollouts {
+            faults.insert(rollout.clone(), fault);
+        }
+    }
+
+    /// What became of a release that was turned bad.
+    #[must_use]
+    pub fn fault(&self, rollout: &str) -> Option<Fault> {
+        self.faults().get(rollout).copied()
+    }
+
+    /// The rows of a query's answer.
+    #[must_use]
+    pub fn answer(&self, query: &str) -> Option<String> {
+        let [guard, cell, proxies] = &self.queries;
+        if query == guard {
+            let answer = self.counters(&self.window);
+            let now = Instant::now();
+            for fault in self.faults().values_mut() {
+                fault.told.get_or_insert(now);
+            }
+            return Some(answer);
+        }
+        if query == cell {
+            return Some(self.counters(&self.cell));
+        }
+        (query == proxies).then(|| self.proxies())
+    }
+
+    /// How many rows the answers have: a guard's window, a cell, the proxies.
+    #[must_use]
+    pub fn sizes(&self) -> [usize; 3] {
+        let rollouts = self.progressing.len();
+        [
+            rollouts * rows(Interval::Window, false).len(),
+            rollouts * rows(Interval::Cell, false).len(),
+            self.namespaces.len() * PROXIES * 3,
+        ]
+    }
+
+    fn counters(&self, rows: &Rows) -> String {
+        let faults = self.faults();
+        let of = |rollout: &String| {
+            let rows = if faults.contains_key(rollout) {
+                &rows.bad
+            } else {
+                &rows.well
+            };
+            rows.replace(ROLLOUT, rollout)
+        };
+        let rollouts: Vec<_> = self.progressing.iter().map(of).collect();
+        rollouts.join(",")
+    }
+
+    fn proxies(&self) -> String {
+        let mut rows = Vec::new();
+        for namespace in &self.namespaces {
+            let generation = self.seen.generation(namespace).unwrap_or(0);
+            for number in 0..PROXIES {
+                let instance = format!("{namespace}-{number}:15020");
+                let values = [
+                    ("up", 1),
+                    (stat::CONFIG_GENERATION, generation),
+                    (stat::CONFIG_INVALID, 0),
+                ];
+                for (name, value) in values {
+                    let labels = [
+                        ("__name__", name),
+                        ("job", "envoy"),
+                        ("instance", &instance),
+                        ("namespace", namespace),
+                    ];
+                    rows.push(row(&labels, value));
+                }
+            }
+        }
+        rows.join(",")
+    }
+}
+
+/// All rows of one rollout in an interval. Counters of bad and slow requests are there for every group, as they are after
+/// hours; that nothing was bad is a row as well.
+fn rows(interval: Interval, bad: bool) -> Vec<String> {
+    let mut found = Vec::new();
+    let slow = slow_label(SLOW.0, SLOW.1);
+    for group in 0..GROUPS {
+        for (variant, version) in [STABLE, CANARY] {
+            let is_canary = version == CANARY.1;
+            let times = if interval == Interval::Cell { 2 } else { 1 };
+            let canary = REQUESTS * times;
+            let total = if is_canary {
+                canary
+            } else {
+                canary * u64::from(100 - WEIGHT) / u64::from(WEIGHT)
+            };
+            let failed = match (is_canary, group) {
+                (true, _) if bad => total,
+                (false, 0 | 8) => 1,
+                _ => 0,
+            };
+            let group = group.to_string();
+            let labels = |counter| counter_labels(counter, variant, version, &group);
+            found.push(row(&labels(stat::SPLIT_TOTAL), total));
+            found.push(row(&labels(stat::SPLIT_BAD_TOTAL), failed));
+            if interval == Interval::Cell {
+                let mut labels = labels(stat::SPLIT_SLOW_TOTAL).to_vec();
+                labels.push((stat::METRIC, &slow));
+                found.push(row(&labels, u64::from(!is_canary)));
+            }
+        }
+    }
+    if interval == Interval::Cell {
+        for (variant, version) in [STABLE, CANARY] {
+            let labels = counter_labels(stat::SAMPLED_TOTAL, variant, version, "");
+            // One request in 64; a label without a value is no label.
+            found.push(row(&labels[..4], 1));
+        }
+    }
+    found
+}
+
+fn counter_labels<'a>(
+    counter: &'a str,
+    variant: &'a str,
+    version: &'a str,
+    group: &'a str,
+) -> [(&'a str, &'a str); 5] {
+    [
+        ("counter", counter),
+        (stat::ROLLOUT, ROLLOUT),
+        (stat::VARIANT, variant),
+        (stat::VERSION, version),
+        (stat::GROUP, group),
+    ]
+}
+
+fn row(labels: &[(&str, &str)], value: u64) -> String {
+    let labels: Vec<_> = labels
+        .iter()
+        .map(|(name, value)| format!(r#""{name}":"{value}""#))
+        .collect();
+    let labels = labels.join(",");
+    format!(r#"{{"metric":{{{labels}}},"value":[1700000000.123,"{value}"]}}"#)
+}
+
+#[cfg(test)]
+mod tests {
+    use serin_controller::prometheus::{Row, counts};
+
+    use super::*;
+
+    fn read(answer: Option<String>) -> Vec<Row> {
+        serde_json::from_str(&format!("[{}]", answer.unwrap())).unwrap()
+    }
+
+    #[test]
+    fn a_release_turned_bad_is_bad_to_the_engine_and_the_others_are_well() {
+        let members = [Member::new(0, 2, 2), Member::new(1, 2, 2)];
+        let cell = Duration::from_secs(30);
+        let fleet = Fleet::new(&members, cell, &Seen::default());
+        let [first, second] = [members[0].id(), members[1].id()];
+        let window = guard_query(&Selectors::default(), GUARD);
+        fleet.turn_bad(std::slice::from_ref(&first));
+        assert!(fleet.fault(&first).unwrap().told.is_none());
+        let counted = counts(&read(fleet.answer(&window)));
+        let bad = counted.of(&first, CANARY.1).tally();
+        assert!(bad.total >= 20 && bad.bad == bad.total, "{bad:?}");
+        let well = counted.of(&second, CANARY.1).tally();
+        assert_eq!((well.total, well.bad), (bad.total, 0));
+        assert!(fleet.fault(&first).unwrap().told.is_some());
+        // The split is what the weight says, so that nobody suspects it.
+        let stable = counted.of(&second, STABLE.1).tally();
+        let all = stable.total + well.total;
+        assert_eq!(well.total * 100, all * u64::from(WEIGHT));
+        let counted = counts(&read(
+            fleet.answer(&cell_query(&Selectors::default(), cell)),
+        ));
+        let slow = &counted.of(&second, STABLE.1).slow;
+        assert_eq!(slow.values().flatten().sum::<u64>(), 16);
+        assert_eq!(fleet.answer("vector(1)"), None);
+    }
+}
