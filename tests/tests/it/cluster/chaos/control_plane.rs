@@ -6,13 +6,12 @@ use anyhow::ensure;
 use kube::api::{ListParams, Patch, PatchParams};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use serin_controller::api::status::{RolloutStatus, Truth};
-use serin_controller::cluster::conditions::READY;
+use serin_controller::api::status::RolloutStatus;
 use serin_controller::rollout::Stage;
 use serin_tests::cluster::objects;
 use serin_tests::{tools, wait};
 
-use super::super::{LIMIT, condition};
+use super::super::LIMIT;
 use super::{Chaos, FIRST};
 
 const LEADS: &str = "serin_controller_leader";
@@ -141,7 +140,8 @@ async fn a_newer_schema_changes_nothing_for_a_release_on_its_way() {
     schema["status"]["properties"]["weather"] = text;
     objects::define(&client, vec![definition]).await.unwrap();
 
-    // Whoever uses the new field is told that this controller does not know it, and the release goes on as it was.
+    // Somebody uses the new field, which this controller does not know: whether it sees it or not (the API server leaves
+    // it out of watches that began before), what runs is untouched.
     let rollout = chaos.model.rollout(super::STEPS, "  team: fraud");
     wait::until(LIMIT, "the API server to keep the field", async || {
         chaos.mesh.apply(&rollout).await?;
@@ -151,11 +151,5 @@ async fn a_newer_schema_changes_nothing_for_a_release_on_its_way() {
     })
     .await
     .unwrap();
-    let refused = |status: &RolloutStatus| {
-        condition(status, READY).is_some_and(|it| it.status == Truth::False)
-    };
-    let status = chaos.until("the field to be refused", refused).await;
-    let why = &condition(&status, READY).unwrap().message;
-    assert!(why.contains("team"), "{why}");
     chaos.finish().await;
 }
