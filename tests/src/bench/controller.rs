@@ -56,7 +56,8 @@ pub const QUICK: Size = Size {
     changes: 8,
     rollouts: 1_000,
     progressing: 100,
-    steady: Duration::from_secs(30),
+    // Long enough for every release to write one checkpoint.
+    steady: Duration::from_secs(75),
     faults: 10,
     canaries: 50,
     steady_beside: Duration::from_secs(20),
@@ -81,7 +82,16 @@ pub struct Finding {
     value: f64,
     unit: &'static str,
     bound: Option<f64>,
+    /// Of Flagger's: as a multiple of Serin's.
+    ratio: Option<f64>,
 }
+
+/// What compares: the end of a name of Flagger's, and the number of Serin's.
+const ALIKE: [(&str, &str); 3] = [
+    (flagger::CPU, scale::CPU),
+    (flagger::MEMORY, scale::MEMORY),
+    (flagger::REVERTED, scale::REVERTED),
+];
 
 impl Finding {
     /// A number that is only told.
@@ -92,6 +102,7 @@ impl Finding {
             value,
             unit,
             bound: None,
+            ratio: None,
         }
     }
 
@@ -145,15 +156,29 @@ pub async fn run(size: Size, parts: &[Part], told: impl Fn(&str)) -> Result<Resu
             Part::Flagger => flagger::measure(size, &told).await?,
         });
     }
+    results.compare();
     Ok(results)
 }
 
 impl Results {
+    fn compare(&mut self) {
+        for (theirs, ours) in ALIKE {
+            let Some(ours) = self.0.iter().find(|it| it.name == ours) else {
+                continue;
+            };
+            let ours = ours.value;
+            let theirs = |it: &&mut Finding| it.name.ends_with(&format!(": {theirs}"));
+            for theirs in self.0.iter_mut().filter(theirs) {
+                theirs.ratio = Some(theirs.value / ours).filter(|ratio| ratio.is_finite());
+            }
+        }
+    }
+
     /// The rows of the bench's file.
     #[must_use]
     pub fn rows(&self) -> Vec<Row> {
         let rows = self.0.iter();
-        rows.map(|it| Row::new(&it.name, it.value, it.unit, None))
+        rows.map(|it| Row::new(&it.name, it.value, it.unit, it.ratio))
             .collect()
     }
 
@@ -161,9 +186,14 @@ impl Results {
     #[must_use]
     pub fn table(&self) -> String {
         let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_header(["", "measured", "unit", "at most", "holds"]);
+        table.load_style(presets::NOTHING).set_header([
+            "",
+            "measured",
+            "unit",
+            "at most",
+            "holds",
+            "of Serin's",
+        ]);
         for it in &self.0 {
             let holds = it.holds().map(|holds| if holds { "yes" } else { "NO" });
             table.add_row([
@@ -172,6 +202,9 @@ impl Results {
                 it.unit.to_owned(),
                 it.bound.map(number).unwrap_or_default(),
                 holds.unwrap_or_default().to_owned(),
+                it.ratio
+                    .map(|ratio| format!("{}x", number(ratio)))
+                    .unwrap_or_default(),
             ]);
         }
         for column in table.column_iter_mut().skip(1) {
@@ -209,6 +242,16 @@ mod tests {
         };
         assert_eq!(words("p50"), ["late,", "p50", "51.0", "ms", "60.0", "yes"]);
         assert_eq!(words("p99"), ["late,", "p99", "99.0", "ms", "60.0", "NO"]);
+    }
+
+    #[test]
+    fn numbers_of_flagger_are_compared_with_those_of_serin() {
+        let theirs = |value| Finding::told(&format!("Flagger: {}", flagger::CPU), value, "%");
+        let ours = Finding::told(scale::CPU, 2.0, "%");
+        let mut results = Results(vec![ours, theirs(50.0), theirs(f64::NAN)]);
+        results.compare();
+        let ratios: Vec<_> = results.rows().iter().map(|row| row.ratio).collect();
+        assert_eq!(ratios, [None, Some(25.0), None]);
     }
 
     #[test]

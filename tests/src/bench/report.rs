@@ -17,7 +17,8 @@ pub struct Row {
     pub value: f64,
     /// The unit of the number, such as `us/request`.
     pub unit: String,
-    /// The number as a multiple of that of the bench's first row; none where they do not compare.
+    /// The number as a multiple of that of the bench's first row, or of another one that the bench names; none where
+    /// they do not compare.
     pub ratio: Option<f64>,
 }
 

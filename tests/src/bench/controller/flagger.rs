@@ -1,5 +1,8 @@
 //! Flagger with as many canaries as Serin has releases in progress: what it uses, and how long a canary that turns bad
 //! keeps its weight. With the limits of its client as they are, and with none to speak of.
+//!
+//! All canaries turn bad at once, and so do all but some of Serin's releases ([`scale`](super::scale)): these compare.
+//! Flagger rolls back in the look after the one that saw the fault, so two of its intervals are the least it needs.
 
 pub mod canaries;
 
@@ -54,14 +57,21 @@ impl Limits {
     }
 }
 
+/// Name of what is compared with Serin's.
+pub const CPU: &str = "CPU";
+/// Likewise.
+pub const MEMORY: &str = "resident memory";
+/// Likewise.
+pub const REVERTED: &str = "fault to weight 0 written, p50 of those";
+
 /// What is measured of each.
 const MEASURED: [(&str, &str); 7] = [
-    ("CPU", "% of a core"),
-    ("resident memory", "MiB"),
+    (CPU, "% of a core"),
+    (MEMORY, "MiB"),
     ("Prometheus queries in 10 s", "queries"),
     ("canaries with traffic that turn bad at once", "canaries"),
     ("of them taken back in the window", "canaries"),
-    ("fault to weight 0 written, p50 of those", "ms"),
+    (REVERTED, "ms"),
     ("fault to weight 0 written, p99 of those", "ms"),
 ];
 

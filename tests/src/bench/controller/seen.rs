@@ -184,14 +184,9 @@ impl Record {
 /// What stays the same while a release only counts.
 fn of_transitions(status: &RolloutStatus) -> String {
     let last = status.transitions.last();
-    let conditions: Vec<_> = status
-        .conditions
-        .iter()
-        .map(|it| (&it.kind, format!("{:?}", it.status)))
-        .collect();
     format!(
-        "{:?} {:?} {:?} {:?} {:?} {:?}",
-        status.phase, status.weight, status.step, status.last_action, last, conditions
+        "{:?} {:?} {:?} {:?} {last:?}",
+        status.phase, status.weight, status.step, status.last_action
     )
 }
 
