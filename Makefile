@@ -52,7 +52,7 @@ soak: setup wasm ## Change the filter's configuration 500 times under load: no f
 
 .PHONY: model
 model: ## Explore the operator with more losses and kills at once than make test does (MODEL_DEVIATIONS=3)
-	MODEL_DEVIATIONS=$(or $(MODEL_DEVIATIONS),2) cargo test -p serin-controller --test model -- --nocapture keep
+	MODEL_DEVIATIONS=$(or $(MODEL_DEVIATIONS),2) cargo test --workspace --test model -- --nocapture keep
 
 .PHONY: bench-filter
 bench-filter: setup wasm ## CPU time of a request with the filter, beside other ways (QUICK=1: a rough look)

@@ -65,7 +65,7 @@ pub fn services(state: &RolloutState) -> BTreeSet<&str> {
 }
 
 /// Versions that a rollout leads to.
-fn versions(state: &RolloutState) -> impl Iterator<Item = &VariantRef> {
+pub fn versions(state: &RolloutState) -> impl Iterator<Item = &VariantRef> {
     let release = state.release.iter();
     let variants =
         release.flat_map(|release| std::iter::once(&release.stable).chain(release.arms()));
@@ -316,6 +316,16 @@ pub fn keeping_subsets(next: &Owned, present: &Present) -> Option<Owned> {
     let mut both = next.clone();
     both.object["spec"]["subsets"] = Value::Array(all);
     Some(both)
+}
+
+/// Whether a rule on the server has a subset.
+#[must_use]
+pub fn has_subset(rule: &Present, name: &str) -> bool {
+    let Memory::Subsets(text) = &rule.memory else {
+        return false;
+    };
+    let subsets: Vec<Value> = serde_json::from_str(text).unwrap_or_default();
+    subsets.iter().any(|it| it["name"] == name)
 }
 
 /// The label of managed objects as a selector.

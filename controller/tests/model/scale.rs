@@ -1,8 +1,13 @@
 //! How long a real [`Fleet`] takes with 10 000 rollouts, and how much memory: `cargo test --workspace --test model --
 //! --ignored --nocapture ten_thousand`. Nothing here can fail by being slow; the numbers are for people. The whole
 //! controller, with a real API server, is measured by `make bench-controller`.
+//!
+//! What a first process has made of the server is read by a second one, whose memory holds nothing else.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::{File, read_to_string};
+use std::io::{BufRead, BufReader, BufWriter, Write as _};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,9 +40,14 @@ const PROXIES: usize = 2_000;
 /// Length of a cell in seconds.
 const CELL: i64 = 10;
 
+/// Where the second process finds what the server has.
+const FILE: &str = "SERIN_SCALE";
+
 /// An API server that takes everything, and how long its own work took.
 #[derive(Default)]
 struct Store {
+    /// Whether it remembers nothing.
+    blank: bool,
     /// As JSON, so that it weighs as little as can be beside what is measured.
     resources: BTreeMap<String, String>,
     objects: BTreeMap<ObjectId, String>,
@@ -69,6 +79,7 @@ impl Store {
         self.writes += 1;
         let mut object = None;
         match write {
+            Write::Status(_) | Write::Finalizer(..) if self.blank => self.version += 1,
             Write::Status(write) => {
                 self.edit(&write.name.to_string(), |it| it.status = Some(write.status));
             }
@@ -81,7 +92,9 @@ impl Store {
             Write::Object(write) => {
                 let mut next = write.object.object;
                 next["metadata"]["resourceVersion"] = json!(self.next_version());
-                self.objects.insert(write.object.id, next.to_string());
+                if !self.blank {
+                    self.objects.insert(write.object.id, next.to_string());
+                }
                 object = Some(next);
             }
             Write::Delete(id, _) => {
@@ -169,7 +182,7 @@ fn world(index: i64, generation: u64) -> World {
 
 /// Resident bytes of this process.
 fn resident() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let text = read_to_string("/proc/self/statm").unwrap();
     let pages: u64 = text.split(' ').nth(1).unwrap().parse().unwrap();
     pages * 4_096
 }
@@ -180,6 +193,16 @@ fn round(fleet: &mut Fleet, store: &mut Store, now: Timestamp) -> (Duration, usi
     let begun = Instant::now();
     perform(fleet, store, now, false);
     (begun.elapsed() - store.spent, store.writes)
+}
+
+/// Rounds until nothing is left to be written.
+fn write_all(fleet: &mut Fleet, store: &mut Store, now: Timestamp) {
+    let rounds = std::iter::repeat_with(|| round(fleet, store, now));
+    let rounds: Vec<_> = rounds.take_while(|(_, writes)| *writes > 0).collect();
+    let longest = rounds.iter().map(|(took, _)| *took).max();
+    let writes: usize = rounds.iter().map(|(_, writes)| writes).sum();
+    let count = rounds.len();
+    eprintln!("{writes} writes in {count} rounds, the longest {longest:.2?}");
 }
 
 fn at(second: i64) -> Timestamp {
@@ -198,7 +221,7 @@ fn server() -> Store {
         fleet.resource(&resource, at(0));
     }
     eprintln!("all begin at once: {:.2?}", begun.elapsed());
-    eprintln!("their writes: {:.2?}", round(&mut fleet, &mut store, at(0)));
+    write_all(&mut fleet, &mut store, at(0));
     let abort = json!({"id": "1", "do": "abort", "by": "ann", "why": "scale"}).to_string();
     for number in PROGRESSING..ALL {
         let annotations = BTreeMap::from([(names::ACTION.to_owned(), abort.clone())]);
@@ -210,31 +233,76 @@ fn server() -> Store {
     let begun = Instant::now();
     fleet.answer(at(1));
     eprintln!("9 000 abort: {:.2?}", begun.elapsed());
-    eprintln!("their writes: {:.2?}", round(&mut fleet, &mut store, at(1)));
+    write_all(&mut fleet, &mut store, at(1));
     store
+}
+
+const KINDS: [Kind; 3] = [
+    Kind::DestinationRule,
+    Kind::VirtualService,
+    Kind::WasmPlugin,
+];
+
+/// A line for each object and resource, in the order in which a controller reads them.
+fn save(store: &Store, file: File) {
+    let mut file = BufWriter::new(file);
+    for (id, text) in &store.objects {
+        let kind = KINDS.iter().position(|it| *it == id.kind).unwrap();
+        writeln!(file, "{kind} {} {} {text}", id.namespace, id.name).unwrap();
+    }
+    for text in store.resources.values() {
+        writeln!(file, "{text}").unwrap();
+    }
+    file.flush().unwrap();
+}
+
+/// Takes a line in, and says how long that took beside reading it.
+fn take_in(fleet: &mut Fleet, line: &str) -> Duration {
+    if line.starts_with('{') {
+        let resource: ModelRollout = serde_json::from_str(line).unwrap();
+        let begun = Instant::now();
+        fleet.resource(&resource, at(2));
+        return begun.elapsed();
+    }
+    let parts: Vec<_> = line.splitn(4, ' ').collect();
+    let id = ObjectId {
+        kind: KINDS[parts[0].parse::<usize>().unwrap()],
+        namespace: parts[1].to_owned(),
+        name: parts[2].to_owned(),
+    };
+    let object: Value = serde_json::from_str(parts[3]).unwrap();
+    let begun = Instant::now();
+    fleet.object(id, Some(object));
+    begun.elapsed()
 }
 
 #[test]
 #[ignore = "a measurement"]
 fn ten_thousand() {
-    let mut store = server();
+    if let Some(file) = std::env::var_os(FILE) {
+        measure(File::open(file).unwrap());
+        return;
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    save(&server(), file.reopen().unwrap());
+    let mut second = Command::new(std::env::current_exe().unwrap());
+    second.args(["--ignored", "--nocapture", "ten_thousand"]);
+    assert!(second.env(FILE, file.path()).status().unwrap().success());
+}
+
+fn measure(file: File) {
     let before = resident();
     let mut fleet = Fleet::new(settings());
+    let mut store = Store {
+        blank: true,
+        version: 1_000_000,
+        ..Store::default()
+    };
     let mut taken = Duration::ZERO;
-    for (id, text) in &store.objects {
-        let object: Value = serde_json::from_str(text).unwrap();
-        let begun = Instant::now();
-        fleet.object(id.clone(), Some(object));
-        taken += begun.elapsed();
+    for line in BufReader::new(file).lines() {
+        taken += take_in(&mut fleet, &line.unwrap());
     }
-    eprintln!("taken in: {} objects in {taken:.2?}", store.objects.len());
-    for text in store.resources.values() {
-        let resource: ModelRollout = serde_json::from_str(text).unwrap();
-        let begun = Instant::now();
-        fleet.resource(&resource, at(2));
-        taken += begun.elapsed();
-    }
-    eprintln!("taken in: and {ALL} resources in {taken:.2?}");
+    eprintln!("taken in: {taken:.2?}");
     eprintln!("first round: {:.2?}", round(&mut fleet, &mut store, at(2)));
     let mib = |bytes: u64| bytes / (1 << 20);
     eprintln!(

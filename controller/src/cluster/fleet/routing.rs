@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::writes::AT_A_TIME;
 use crate::cluster::object::{self, Kind, Memory, ObjectId, Owned, Present};
 use crate::cluster::routes::{self, DefaultRoute};
 use crate::rollout::RolloutState;
@@ -268,6 +269,22 @@ impl Routing {
             })
     }
 
+    /// Whether a route is to lead to a subset that is not on the server.
+    fn lacks_subsets(&self, route: &str, present: &BTreeMap<ObjectId, Present>) -> bool {
+        let users = self.users_of(Kind::VirtualService, route);
+        let states = users.filter_map(|(_, rollout)| self.states.get(rollout));
+        let mut wanted = states
+            .flat_map(|state| routes::versions(state))
+            .filter_map(routes::subset);
+        wanted.any(|(service, subset, _)| {
+            let rule = (Kind::DestinationRule, object::name(service));
+            self.wrong.get(&rule).is_some_and(|id| {
+                let there = present.get(id);
+                there.is_none_or(|there| !routes::has_subset(there, subset))
+            })
+        })
+    }
+
     /// Objects that are to be written now, in the order in which they may be.
     pub(super) fn writes(
         &self,
@@ -275,10 +292,17 @@ impl Routing {
         is_due: impl Fn(&ObjectId) -> bool,
     ) -> Vec<Owned> {
         let (mut first, mut last) = (Vec::new(), Vec::new());
-        for ((kind, name), id) in &self.wrong {
-            let Some(owned) = self.wanted(*kind, name, present).filter(|_| is_due(id)) else {
+        for ((kind, name), id) in self.wrong.iter().filter(|(_, id)| is_due(id)) {
+            if first.len() >= AT_A_TIME {
+                break;
+            }
+            let Some(owned) = self.wanted(*kind, name, present) else {
                 continue;
             };
+            if *kind == Kind::VirtualService && self.lacks_subsets(name, present) {
+                // The next round writes it, if this one has written them.
+                continue;
+            }
             let there = present.get(id).filter(|_| *kind == Kind::DestinationRule);
             match there.and_then(|there| Some((routes::keeping_subsets(&owned, there)?, there))) {
                 None => first.push(owned),

@@ -18,6 +18,10 @@ use crate::render;
 use crate::rollout::Writes;
 use crate::validate::RolloutName;
 
+/// Statuses, and routes, that are handed out at a time: whatever is still to be written after them waits for the next
+/// round, so that thousands of writes stand in nobody's way who goes down meanwhile.
+pub(super) const AT_A_TIME: usize = 1_000;
+
 /// A status to be written.
 #[derive(Clone, Debug)]
 pub struct StatusWrite {
@@ -79,6 +83,9 @@ impl Fleet {
     ) -> Vec<StatusWrite> {
         let mut found = Vec::new();
         for name in names {
+            if found.len() >= AT_A_TIME {
+                break;
+            }
             let due = |it: &&Entry| !it.deleting && it.retry.is_due(now) && wanted(it);
             let Some(entry) = self.rollouts.get(name).filter(due) else {
                 continue;

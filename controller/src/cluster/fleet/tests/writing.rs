@@ -121,6 +121,22 @@ fn one_rollout_that_cannot_be_written_does_not_block_another() {
 }
 
 #[test]
+fn a_route_waits_for_its_subsets() {
+    let mut bench = Bench::new();
+    bench.refusing = Some(("DestinationRule", Failure::Other));
+    bench.apply(&in_mesh());
+    bench.perform();
+    let routes = |line: &String| line.starts_with("VirtualService");
+    assert!(!bench.log.iter().any(routes), "{:?}", bench.log);
+    assert!(bench.sections().is_empty(), "a header would lead nowhere");
+    bench.refusing = None;
+    bench.now += Retry::FIRST;
+    bench.perform();
+    assert!(bench.place("DestinationRule") < bench.place("VirtualService"));
+    assert!(bench.sections().contains("ml/fraud"));
+}
+
+#[test]
 fn a_plugin_waits_for_its_routes() {
     let mut bench = Bench::new();
     bench.refusing = Some(("VirtualService", Failure::Other));
