@@ -180,7 +180,7 @@ fn statuses(fleet: &mut Fleet, wire: &mut impl Wire, writes: Vec<StatusWrite>, n
         if wire.is_dead() {
             return;
         }
-        fleet.status_written(write, became.map(|it| it.version.to_string()), now);
+        fleet.status_written(&write, became.map(|it| it.version.to_string()), now);
     }
 }
 

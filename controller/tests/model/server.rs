@@ -230,10 +230,12 @@ impl Server {
             Thing::Object(id) => (self.version(&thing), self.object(id).is_some()),
         };
         match write.version() {
-            // What is thought not to be there is created, not applied.
+            // What was not there when it was decided must not be there now.
             None if present && !blind => return Err(Failure::Conflict),
             None => {}
-            Some(_) if !present => return Err(Failure::Conflict),
+            Some(_) if !present && thing == Thing::Resource => return Err(Failure::Conflict),
+            // Server-side apply makes what is not there, whatever the version says.
+            Some(_) if !present => {}
             Some(version) if version != there.to_string() && !blind => {
                 return Err(Failure::Conflict);
             }
