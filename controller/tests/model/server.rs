@@ -89,7 +89,7 @@ impl<T> Hash for Versions<T> {
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
     /// A status, whole.
-    Status(StatusWrite),
+    Status(Box<StatusWrite>),
     /// An object: created, or applied whole and by force.
     Object(ObjectWrite),
     /// An object's deletion.
@@ -148,7 +148,7 @@ impl Hash for Server {
 
 impl Server {
     /// With a rollout that somebody has just applied.
-    pub(crate) fn new(spec: Value) -> Self {
+    pub(crate) fn new(spec: &Value) -> Self {
         let resource = json!({
             "metadata": {"name": "fraud", "namespace": "ml", "uid": "u", "generation": 1},
             "spec": spec

@@ -256,7 +256,7 @@ impl Model for System {
             calm: 0,
             done: 0,
             world: World {
-                server: Server::new(self.spec.clone()),
+                server: Server::new(&self.spec),
                 proxies: vec![None; 2],
                 cells: Vec::new(),
                 late: Vec::new(),
