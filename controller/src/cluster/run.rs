@@ -378,9 +378,9 @@ fn take_in(fleet: &mut Fleet, change: Change, incomplete: &mut BTreeSet<Source>,
 async fn perform(fleet: &mut Fleet, writer: &Writer, now: Timestamp) {
     writer.begin();
     // Nothing that is slow may stand before a way home.
-    fleet.show_descents();
-    let down = fleet.plugin_writes(now);
-    objects(fleet, writer, down, now).await;
+    if fleet.show_descents() {
+        plugins(fleet, writer, now).await;
+    }
     let added = fleet.finalizers_to_add(now);
     finalizers(fleet, writer, added, true, now).await;
     let first = fleet.statuses_first(now);
@@ -396,17 +396,21 @@ async fn perform(fleet: &mut Fleet, writer: &Writer, now: Timestamp) {
             objects(fleet, writer, of_kind.cloned().collect(), now).await;
         }
     }
+    plugins(fleet, writer, now).await;
+    let after = fleet.statuses_after(now);
+    statuses(fleet, writer, after, now).await;
+    let removed = fleet.finalizers_to_remove(now);
+    finalizers(fleet, writer, removed, false, now).await;
+}
+
+async fn plugins(fleet: &mut Fleet, writer: &Writer, now: Timestamp) {
     // A moment without any plugin is a moment on the live version; one with two counts every request twice.
     for (id, version) in fleet.plugins_to_delete(now) {
         let became = writer.delete(&id, &version).await;
         fleet.object_deleted(&id, became, now);
     }
-    let plugins = fleet.plugin_writes(now);
-    objects(fleet, writer, plugins, now).await;
-    let after = fleet.statuses_after(now);
-    statuses(fleet, writer, after, now).await;
-    let removed = fleet.finalizers_to_remove(now);
-    finalizers(fleet, writer, removed, false, now).await;
+    let writes = fleet.plugin_writes(now);
+    objects(fleet, writer, writes, now).await;
 }
 
 async fn statuses(

@@ -145,9 +145,9 @@ pub(crate) trait Wire {
 
 /// What `run.rs` does with a fleet after every change and tick, in its order.
 pub(crate) fn perform(fleet: &mut Fleet, wire: &mut impl Wire, now: Timestamp, plugin_first: bool) {
-    fleet.show_descents();
-    let down = fleet.plugin_writes(now);
-    objects(fleet, wire, down, now);
+    if fleet.show_descents() {
+        plugins(fleet, wire, now);
+    }
     finalizers(fleet, wire, true, now);
     wire.hold_statuses(plugin_first);
     let first = fleet.statuses_first(now);
@@ -162,16 +162,20 @@ pub(crate) fn perform(fleet: &mut Fleet, wire: &mut impl Wire, now: Timestamp, p
             objects(fleet, wire, of_kind.cloned().collect(), now);
         }
     }
-    for (id, version) in fleet.plugins_to_delete(now) {
-        let became = wire.send(Write::Delete(id.clone(), version)).map(drop);
-        fleet.object_deleted(&id, became, now);
-    }
-    let plugins = fleet.plugin_writes(now);
-    objects(fleet, wire, plugins, now);
+    plugins(fleet, wire, now);
     wire.hold_statuses(false);
     let after = fleet.statuses_after(now);
     statuses(fleet, wire, after, now);
     finalizers(fleet, wire, false, now);
+}
+
+fn plugins(fleet: &mut Fleet, wire: &mut impl Wire, now: Timestamp) {
+    for (id, version) in fleet.plugins_to_delete(now) {
+        let became = wire.send(Write::Delete(id.clone(), version)).map(drop);
+        fleet.object_deleted(&id, became, now);
+    }
+    let writes = fleet.plugin_writes(now);
+    objects(fleet, wire, writes, now);
 }
 
 fn statuses(fleet: &mut Fleet, wire: &mut impl Wire, writes: Vec<StatusWrite>, now: Timestamp) {

@@ -247,9 +247,9 @@ impl Bench {
     fn perform(&mut self) -> &[String] {
         self.log.clear();
         let now = self.now;
-        self.fleet.show_descents();
-        let down = self.fleet.plugin_writes(now);
-        self.applied(down);
+        if self.fleet.show_descents() {
+            self.plugins();
+        }
         let added = self.fleet.finalizers_to_add(now);
         self.finalizers(added, true);
         let first = self.fleet.statuses_first(now);
@@ -263,20 +263,25 @@ impl Bench {
             self.applied(rules);
             self.applied(routes);
         }
-        for (id, _) in self.fleet.plugins_to_delete(now) {
-            let became = self.refused(format!("delete {id}")).map(|()| {
-                self.objects.remove(&id);
-            });
-            self.fleet.object_deleted(&id, became, now);
-        }
-        let plugins = self.fleet.plugin_writes(now);
-        self.applied(plugins);
+        self.plugins();
         let after = self.fleet.statuses_after(now);
         self.statuses(after);
         let removed = self.fleet.finalizers_to_remove(now);
         self.finalizers(removed, false);
         self.overlooks_nothing();
         &self.log
+    }
+
+    fn plugins(&mut self) {
+        let now = self.now;
+        for (id, _) in self.fleet.plugins_to_delete(now) {
+            let became = self.refused(format!("delete {id}")).map(|()| {
+                self.objects.remove(&id);
+            });
+            self.fleet.object_deleted(&id, became, now);
+        }
+        let writes = self.fleet.plugin_writes(now);
+        self.applied(writes);
     }
 
     /// What is kept up to date change by change is what a look at everything would find.

@@ -65,10 +65,18 @@ impl Fleet {
     pub fn statuses_after(&mut self, now: Timestamp) -> Vec<StatusWrite> {
         let mut names = self.rollouts.busy().clone();
         names.extend(self.rollouts.unsaved().iter().cloned());
+        let settings = self.settings.clone();
+        let missing = self.plugins.missing(&self.settings, &self.present);
+        let missing: BTreeSet<_> = missing.cloned().collect();
+        // A write before this one may still be under way: until ours is there, nobody knows that the weight is down.
+        let is_shown = |it: &Managed| {
+            let mut namespaces = settings.namespaces_of(&it.shown).into_iter();
+            !namespaces.any(|it| missing.contains(&it))
+        };
         self.statuses_to_write(&names, now, |entry| {
             let managed = entry.managed.as_ref();
             let due = managed.is_some_and(|it| {
-                it.pending == Writes::Down
+                (it.pending == Writes::Down && is_shown(it))
                     || (it.pending == Writes::Nothing && it.checkpoint_due(now))
             });
             due || (entry.status_due && managed.is_none_or(|it| it.pending == Writes::Nothing))
@@ -128,8 +136,10 @@ impl Fleet {
         });
     }
 
-    /// Lets the proxies' config follow those states that go down, before anything of them is written.
-    pub fn show_descents(&mut self) {
+    /// Lets the proxies' config follow those states that go down, before anything of them is written. Whether there are
+    /// any.
+    pub fn show_descents(&mut self) -> bool {
+        let mut any = false;
         for name in self.rollouts.busy().clone() {
             let goes_down = |it: &Entry| {
                 it.managed
@@ -137,6 +147,7 @@ impl Fleet {
                     .is_some_and(|it| it.pending == Writes::Down)
             };
             if self.rollouts.get(&name).is_some_and(goes_down) {
+                any = true;
                 self.rollouts.change(&name, |entry| {
                     if let Some(managed) = &mut entry.managed {
                         managed.show();
@@ -144,6 +155,7 @@ impl Fleet {
                 });
             }
         }
+        any
     }
 
     /// Routes that are not as they should be, in the order in which they may be written. Routes of a host that somebody

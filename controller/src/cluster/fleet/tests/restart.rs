@@ -94,7 +94,7 @@ fn a_checkpoint_that_is_not_understood_leaves_its_section_alone_and_says_how_to_
         problem.starts_with("status.checkpoint: cannot be understood"),
         "{problem}"
     );
-    assert!(problem.contains("restore it, or remove it"), "{problem}");
+    assert!(problem.contains("restores it, or removes it"), "{problem}");
     let resource = &bench.resources[&name_of("fraud")];
     let status = resource.status.as_ref().unwrap();
     assert_eq!(status.checkpoint.as_deref(), Some("{"), "it is kept");
