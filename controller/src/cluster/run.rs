@@ -272,6 +272,7 @@ async fn lead(
     let mut looks = tokio::task::JoinSet::new();
     let mut shown = Instant::now();
     let mut leading = term.clone();
+    let mut begun = false;
     loop {
         let mut due = false;
         tokio::select! {
@@ -321,6 +322,8 @@ async fn lead(
         for change in early.drain(..) {
             take_in(&mut fleet, change, &mut incomplete, now);
         }
+        // The first look follows the whole picture at once: somebody may have died on the way down.
+        due |= !std::mem::replace(&mut begun, true);
         if news {
             fleet.answer(now);
         }

@@ -17,7 +17,7 @@ const LEADS: &str = "serin_controller_leader";
 const WRITES: &str = "serin_controller_api_writes_total";
 
 /// Longer than a busy machine needs for a release that is killed with each of its writes.
-const RELEASE: Duration = Duration::from_secs(240);
+const RELEASE: Duration = Duration::from_secs(480);
 
 /// A controller that ends like a killed one after each `writes` writes, and is started again at once.
 async fn a_release_whose_controller_dies_after(writes: &str) {
