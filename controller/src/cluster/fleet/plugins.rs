@@ -94,6 +94,14 @@ impl Plugins {
         self.by_namespace.get(namespace).map(|it| it.generation)
     }
 
+    /// Whether a config is the very one that a namespace's object is to hold.
+    pub(super) fn gave(&self, namespace: &str, config: &FilterConfig) -> bool {
+        self.by_namespace.get(namespace).is_some_and(|plugin| {
+            let sections = plugin.sections.values().map(|it| &*it.config);
+            plugin.generation == config.generation && sections.eq(&config.rollouts)
+        })
+    }
+
     /// The next generation, for a namespace and those that its rollouts are in as well. Rollouts that it holds.
     pub(super) fn renumber(&mut self, settings: &Settings, namespace: &str) -> Vec<RolloutName> {
         let plugin = self.by_namespace.get(namespace).into_iter();
