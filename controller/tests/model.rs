@@ -4,8 +4,7 @@
 //! **What is real.** Each controller is a real [`Fleet`](serin_controller::cluster::fleet::Fleet), which drives the real
 //! `rollout::step`; after a kill the next one is built from what the API server has. What the proxies run is what
 //! `render` made, read back from the plugin's object. **What is modelled.** The API server is a store with versions:
-//! what was computed from another version is refused; what was not there is applied without one and overwrites
-//! (server-side apply by force). Prometheus is a function of what the proxies run; all requests of a bad version fail.
+//! what was computed from another version is refused, and so is what was not there and is now. Prometheus is a function of what the proxies run; all requests of a bad version fail.
 //! `perform` is that of `run.rs`, line by line, because that one needs a client.
 //!
 //! **The order of things.** Time goes on in rounds of one cell: the leader looks, decides and writes; each proxy takes
@@ -190,7 +189,7 @@ fn an_old_status_taken_for_the_present_one_is_seen() {
         stale_status: true,
         ..Rules::default()
     };
-    breaks(System::new(true, BAD, 1, &[]).broken(rules), PROMISES[5]);
+    breaks(System::new(true, BAD, 1, &[]).broken(rules), PROMISES[1]);
 }
 
 #[test]

@@ -211,8 +211,8 @@ impl Fleet {
             None => self.plugins.learn(&self.settings, namespace, config),
             Some(_) if id.kind != self.settings.kind || self.is_written(namespace) => return,
             Some(known) if config.generation < known => return,
-            // Only beside the config: a number for it would make every proxy a laggard.
-            Some(_) if self.plugins.gave(namespace, &config) => return,
+            // Whoever changed the object left to the proxies what they had.
+            Some(_) if self.plugins.gives(namespace, &config) => return,
             // Somebody else, such as a leader before us, gave out the same number for something else: which of the two
             // a proxy runs that reports it, nobody can say.
             Some(_) => self.plugins.renumber(&self.settings, namespace),

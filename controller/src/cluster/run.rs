@@ -422,7 +422,7 @@ async fn statuses(
         })
         .buffer_unordered(AT_ONCE);
     while let Some((write, became)) = results.next().await {
-        fleet.status_written(write, became, now);
+        fleet.status_written(&write, became, now);
     }
 }
 

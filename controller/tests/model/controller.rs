@@ -176,11 +176,11 @@ pub(crate) fn perform(fleet: &mut Fleet, wire: &mut impl Wire, now: Timestamp, p
 
 fn statuses(fleet: &mut Fleet, wire: &mut impl Wire, writes: Vec<StatusWrite>, now: Timestamp) {
     for write in writes {
-        let became = wire.send(Write::Status(write.clone()));
+        let became = wire.send(Write::Status(Box::new(write.clone())));
         if wire.is_dead() {
             return;
         }
-        fleet.status_written(write, became.map(|it| it.version.to_string()), now);
+        fleet.status_written(&write, became.map(|it| it.version.to_string()), now);
     }
 }
 

@@ -89,7 +89,7 @@ impl<T> Hash for Versions<T> {
 #[derive(Clone, Debug)]
 pub(crate) enum Write {
     /// A status, whole.
-    Status(StatusWrite),
+    Status(Box<StatusWrite>),
     /// An object: created, or applied whole and by force.
     Object(ObjectWrite),
     /// An object's deletion.
@@ -148,7 +148,7 @@ impl Hash for Server {
 
 impl Server {
     /// With a rollout that somebody has just applied.
-    pub(crate) fn new(spec: Value) -> Self {
+    pub(crate) fn new(spec: &Value) -> Self {
         let resource = json!({
             "metadata": {"name": "fraud", "namespace": "ml", "uid": "u", "generation": 1},
             "spec": spec
@@ -230,10 +230,12 @@ impl Server {
             Thing::Object(id) => (self.version(&thing), self.object(id).is_some()),
         };
         match write.version() {
-            // What is thought not to be there is created, not applied.
+            // What was not there when it was decided must not be there now.
             None if present && !blind => return Err(Failure::Conflict),
             None => {}
-            Some(_) if !present => return Err(Failure::Conflict),
+            Some(_) if !present && thing == Thing::Resource => return Err(Failure::Conflict),
+            // Server-side apply makes what is not there, whatever the version says.
+            Some(_) if !present => {}
             Some(version) if version != there.to_string() && !blind => {
                 return Err(Failure::Conflict);
             }

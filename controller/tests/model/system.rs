@@ -42,10 +42,12 @@ pub(crate) enum Action {
     Clock,
     /// A person does something.
     Do(Deed),
-    /// Somebody becomes leader and reads everything. `stale`: the list of resources is an old one.
+    /// Somebody becomes leader, reads everything, and writes what follows from it.
     Elect {
-        /// See above.
+        /// The list of resources is an old one.
         stale: bool,
+        /// A write that does not fare well.
+        fault: Option<Fault>,
     },
     /// Nobody leads in this round.
     NobodyLeads,
@@ -254,7 +256,7 @@ impl Model for System {
             calm: 0,
             done: 0,
             world: World {
-                server: Server::new(self.spec.clone()),
+                server: Server::new(&self.spec),
                 proxies: vec![None; 2],
                 cells: Vec::new(),
                 late: Vec::new(),
@@ -280,11 +282,18 @@ impl Model for System {
             }
             (Turn::Look, None) => {
                 actions.extend(arrivals());
-                actions.push(Action::Elect { stale: false });
+                let elect = |stale, fault| Action::Elect { stale, fault };
+                actions.push(elect(false, None));
                 if free {
                     actions.push(Action::NobodyLeads);
                     if self.rules.stale_lists {
-                        actions.push(Action::Elect { stale: true });
+                        actions.push(elect(true, None));
+                    }
+                    if let Some(mut leader) = self.elect(state, false) {
+                        let mut after = state.clone();
+                        let writes =
+                            self.tell(&mut after, &mut leader, Some(&Thing::Resource), None);
+                        faults(writes.sent, actions, |fault| elect(false, Some(fault)));
                     }
                 }
             }
@@ -336,7 +345,7 @@ impl Model for System {
             Action::Take(taken) => !taken,
             Action::Look(fault) => fault.is_some(),
             Action::Tell { but, fault } => but.is_some() || fault.is_some(),
-            Action::Elect { stale } => *stale,
+            Action::Elect { stale, fault } => *stale || fault.is_some(),
             _ => true,
         };
         state.left -= u8::from(costs);
@@ -353,10 +362,10 @@ impl Model for System {
                 state.done += 1;
                 self.do_it(&mut state, deed);
             }
-            Action::Elect { stale } => {
+            Action::Elect { stale, fault } => {
                 let mut leader = self.elect(&state, stale)?;
-                self.tell(&mut state, &mut leader, Some(&Thing::Resource), None);
-                state.leader = Some(leader);
+                let line = self.tell(&mut state, &mut leader, Some(&Thing::Resource), fault);
+                state.leader = Some(leader).filter(|_| !line.dead);
             }
             Action::NobodyLeads | Action::Dawdle => state.turn = Turn::Take(0),
             Action::Look(fault) => {

@@ -42,7 +42,7 @@ impl Fleet {
         let deleted = metadata.deletion_timestamp.is_some();
         if known.is_none() {
             let entry = self.first_seen(resource, &name, uid);
-            self.rollouts.insert(name.clone(), entry);
+            self.rollouts.insert(&name, entry);
         }
         self.rollouts.change(&name, |entry| {
             entry.resource_version = resource_version;

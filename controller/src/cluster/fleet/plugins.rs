@@ -94,11 +94,11 @@ impl Plugins {
         self.by_namespace.get(namespace).map(|it| it.generation)
     }
 
-    /// Whether a config is the very one that a namespace's object is to hold.
-    pub(super) fn gave(&self, namespace: &str, config: &FilterConfig) -> bool {
+    /// Whether this is what the proxies of a namespace are given.
+    pub(super) fn gives(&self, namespace: &str, config: &FilterConfig) -> bool {
         self.by_namespace.get(namespace).is_some_and(|plugin| {
             let sections = plugin.sections.values().map(|it| &*it.config);
-            plugin.generation == config.generation && sections.eq(&config.rollouts)
+            plugin.generation == config.generation && sections.eq(config.rollouts.iter())
         })
     }
 

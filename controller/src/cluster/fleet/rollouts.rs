@@ -76,10 +76,10 @@ impl Rollouts {
         Some(result)
     }
 
-    pub(super) fn insert(&mut self, name: RolloutName, entry: Entry) {
-        self.remove(&name);
+    pub(super) fn insert(&mut self, name: &RolloutName, entry: Entry) {
+        self.remove(name);
         self.entries.insert(name.clone(), entry);
-        self.look_at(&name);
+        self.look_at(name);
     }
 
     pub(super) fn remove(&mut self, name: &RolloutName) -> Option<Entry> {

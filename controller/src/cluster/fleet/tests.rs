@@ -209,7 +209,7 @@ impl Bench {
                 resource.metadata.resource_version = Some(version.clone());
                 version
             });
-            self.fleet.status_written(write, became, self.now);
+            self.fleet.status_written(&write, became, self.now);
         }
     }
 

@@ -112,7 +112,7 @@ impl Fleet {
     /// What became of a status.
     pub fn status_written(
         &mut self,
-        write: StatusWrite,
+        write: &StatusWrite,
         became: Result<String, Failure>,
         now: Timestamp,
     ) {

@@ -106,8 +106,7 @@ impl Cluster {
         for namespace in ["istio-system", "serin-system"] {
             control_plane.namespace(namespace).await?;
         }
-        for number in 0..NAMESPACES.min(size.rollouts) {
-            let member = &members[number];
+        for member in members.iter().take(NAMESPACES) {
             control_plane.namespace(&member.namespace).await?;
         }
         let client = control_plane.client().await?;

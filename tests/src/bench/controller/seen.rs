@@ -202,7 +202,7 @@ mod tests {
 
     use super::*;
 
-    fn written(status: serde_json::Value) -> ModelRollout {
+    fn written(status: &serde_json::Value) -> ModelRollout {
         serde_json::from_value(json!({
             "metadata": {"namespace": "ml", "name": "fraud"}, "spec": {}, "status": status
         }))
@@ -213,8 +213,8 @@ mod tests {
     fn a_checkpoint_that_comes_too_soon_is_counted_and_a_transition_is_not_one() {
         let mut record = Record::default();
         let begin = Instant::now();
-        let mut at = |seconds, status| {
-            record.resource(&written(status), begin + Duration::from_secs(seconds));
+        let mut at = |seconds, status: serde_json::Value| {
+            record.resource(&written(&status), begin + Duration::from_secs(seconds));
             record.writes
         };
         at(0, json!({"phase": "Progressing", "checkpoint": "a"}));

@@ -287,3 +287,19 @@ fn a_plugin_of_somebody_else_with_our_config_is_reported() {
             .starts_with("WasmPlugin shop/serin runs the filter as well")
     );
 }
+
+#[test]
+fn an_edit_that_leaves_the_proxies_what_they_had_needs_no_new_number() {
+    let mut bench = Bench::started();
+    let id = plugin::id(Kind::WasmPlugin, "istio-system");
+    let before = bench.config("istio-system").unwrap().generation;
+    let mut object = bench.objects[&id].clone();
+    object["spec"]["priority"] = json!(7);
+    object["metadata"]["resourceVersion"] = json!(bench.next_version());
+    bench.objects.insert(id.clone(), object.clone());
+    bench.fleet.object(id.clone(), Some(object));
+    bench.perform();
+    assert!(bench.log.contains(&id.to_string()), "it is put right");
+    assert_eq!(bench.config("istio-system").unwrap().generation, before);
+    assert!(bench.objects[&id]["spec"].get("priority").is_none());
+}
