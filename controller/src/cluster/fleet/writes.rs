@@ -213,6 +213,10 @@ impl Fleet {
     /// Whether a plugin object has nothing in it, and never will: the installation was told of another mode, or no scope
     /// names the namespace any more. Even an empty one would take the route header away from those who set it.
     fn is_left(&self, namespace: &str) -> bool {
+        // First, for it says no of nearly all, and the other looks through every rollout.
+        if !self.plugins.is_empty(namespace) {
+            return false;
+        }
         let meant = match self.settings.mode {
             Mode::Mesh => namespace == self.settings.root_namespace,
             Mode::Namespaces => self.rollouts.iter().any(|(_, entry)| {
@@ -223,7 +227,7 @@ impl Fleet {
                 })
             }),
         };
-        !meant && self.plugins.is_empty(namespace)
+        !meant
     }
 
     /// What became of a deletion.
