@@ -13,7 +13,7 @@ use crate::host;
 use crate::metrics::{Metrics, set_gauge};
 
 /// How long a piece of a long configuration may hold up the requests of the worker.
-const PIECE: Duration = Duration::from_millis(8);
+const PIECE: Duration = Duration::from_millis(5);
 /// After so many bytes of it the clock is looked at: to ask for the time costs as much as a good deal of reading.
 const LOOK_EVERY: usize = 4096;
 /// What a step costs beside what it reads, in bytes of reading.
@@ -81,19 +81,20 @@ pub(crate) fn loaded() -> Rc<Loaded> {
 /// Takes the configuration over that the proxy has for the plugin, at once or, where it is long and there is another to
 /// go on with, by [`go_on`]. Returns whether there is something to go on with.
 pub(crate) fn configure(size: usize) -> bool {
+    let start = host::now();
     let json = host::configuration(size);
     let name = host::plugin_name();
     PLUGINS.with_borrow_mut(|plugins| {
         let known = plugins.iter_mut().find(|plugin| plugin.name == name);
         match known {
-            Some(plugin) => plugin.begin(json, PIECE),
+            Some(plugin) => plugin.begin(json, start, PIECE),
             // A VM that is new must not serve without it: nobody would be where they were.
             None => {
                 let mut plugin = Plugin {
                     name,
                     ..Plugin::default()
                 };
-                plugin.begin(json, Duration::MAX);
+                plugin.begin(json, start, Duration::MAX);
                 plugins.push(plugin);
             }
         }
@@ -104,7 +105,9 @@ pub(crate) fn configure(size: usize) -> bool {
 /// Compiles the next piece of what is being compiled; returns whether there is more.
 pub(crate) fn go_on() -> bool {
     PLUGINS.with_borrow_mut(|plugins| {
-        plugins.iter_mut().for_each(|plugin| plugin.go_on(PIECE));
+        for plugin in plugins.iter_mut() {
+            plugin.go_on(host::now(), PIECE);
+        }
         busy(plugins)
     })
 }
@@ -114,7 +117,8 @@ fn busy(plugins: &[Plugin]) -> bool {
 }
 
 impl Plugin {
-    fn begin(&mut self, json: Vec<u8>, limit: Duration) {
+    /// `start`: when the piece began, of which the first look at the text is a good part.
+    fn begin(&mut self, json: Vec<u8>, start: Duration, limit: Duration) {
         match Loading::begin(json, &self.loaded.table) {
             Ok(mut loading) => {
                 loading.overtaken = self.loading.take().map(|mut older| {
@@ -122,17 +126,16 @@ impl Plugin {
                     Box::new(older)
                 });
                 self.loading = Some(loading);
-                self.go_on(limit);
+                self.go_on(start, limit);
             }
             Err((json, error)) => self.refuse(&json, &error),
         }
     }
 
-    fn go_on(&mut self, limit: Duration) {
+    fn go_on(&mut self, start: Duration, limit: Duration) {
         let Some(mut loading) = self.loading.take() else {
             return;
         };
-        let start = host::now();
         loop {
             match loading.step() {
                 Err(error) => {
