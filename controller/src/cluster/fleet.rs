@@ -3,6 +3,8 @@
 //! order of losses and crashes.
 //!
 //! The order of writes is what loses nothing. Going up: status, routes, plugin. Going down: plugin at once, then status.
+//! Whoever comes after a kill in between finds a status that is too high: it raises nobody's share before it has looked at
+//! Prometheus, where the reason of the way down still is.
 
 mod entry;
 mod intake;
@@ -289,6 +291,7 @@ impl Fleet {
                     routes: entry.lacking.as_input(),
                 };
                 advance(managed, &surroundings, &[], now);
+                entry.caught_up |= world.tells_no_more_of(managed, settings.grid, now);
             });
         }
     }

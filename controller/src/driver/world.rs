@@ -221,6 +221,18 @@ impl World {
             .collect()
     }
 
+    /// Whether a release has counted all that could be read of it by now.
+    #[must_use]
+    pub fn tells_no_more_of(&self, managed: &Managed, grid: Grid, now: Timestamp) -> bool {
+        let Some(ask) = Ask::of(managed) else {
+            return true;
+        };
+        let answered = matches!(self.proxies, Some(Ok(_)));
+        answered
+            && (ask.next_cell >= grid.readable_until(self.time(now))
+                || self.refusal_for(&ask.plan).is_some())
+    }
+
     /// Why Prometheus does not say what a metric of the rollout needs.
     pub fn refusal_for(&self, plan: &Plan) -> Option<String> {
         self.cells.values().find_map(|cell| {

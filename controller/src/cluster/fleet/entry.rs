@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serin_filter_core::config::RolloutConfig;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::plugins::Plugins;
@@ -14,6 +15,7 @@ use crate::api::status::RolloutStatus;
 use crate::cluster::foreign::Lacking;
 use crate::cluster::status::{self, Written};
 use crate::driver::Managed;
+use crate::render::section;
 use crate::rollout::{Action, RolloutState, Writes, retire};
 use crate::validate::RolloutName;
 
@@ -41,6 +43,8 @@ pub(super) struct Entry {
     pub(super) refused: Option<Obstacle>,
     pub(super) problems: Vec<String>,
     pub(super) lacking: Lacking,
+    /// Whether all that Prometheus had of the release was looked at since the entry was made.
+    pub(super) caught_up: bool,
     /// The status as last written.
     pub(super) written: Option<Written>,
     /// Checkpoints that we have read or sent, the last ones: any other is somebody else's.
@@ -111,6 +115,17 @@ impl Entry {
         self.seen.section = None;
     }
 
+    /// Whether a share would grow before all that Prometheus has was looked at: a controller before this one may have
+    /// died on the way down, with its reason there and nowhere else.
+    pub(super) fn grows_unseen(&self) -> bool {
+        let Some(managed) = self.managed.as_ref().filter(|_| !self.caught_up) else {
+            return false;
+        };
+        let begun = managed.shown.in_progress().is_some();
+        let next = section(&managed.shown).filter(|_| begun);
+        next.is_some_and(|next| grows(managed.rendered.as_deref(), &next))
+    }
+
     /// A status of ours goes out: when the watch brings it back, it is no news.
     pub(super) fn knows(&mut self, status: Option<&RolloutStatus>) {
         let mark = mark(status);
@@ -174,6 +189,19 @@ impl Entry {
             written: self.written.as_ref(),
         }
     }
+}
+
+/// Whether a variant that is not live gets requests that it does not get as things are.
+fn grows(present: Option<&RolloutConfig>, next: &RolloutConfig) -> bool {
+    let share = |section: &RolloutConfig, version: &str| {
+        let own = (0_u8..)
+            .zip(&section.variants)
+            .filter(|(_, it)| it.version == version && it.enabled && !it.live);
+        own.map(|(number, _)| u32::from(section.table.share(number)))
+            .sum::<u32>()
+    };
+    let mut versions = next.variants.iter().map(|it| it.version.as_str());
+    versions.any(|it| share(next, it) > present.map_or(0, |present| share(present, it)))
 }
 
 /// Stands for a status' checkpoint.

@@ -105,6 +105,7 @@ impl Fleet {
             refused: None,
             problems: Vec::new(),
             lacking: Lacking::default(),
+            caught_up: true,
             written: None,
             known: VecDeque::from([mark(resource.status.as_ref())]),
             status_due: false,
@@ -118,6 +119,7 @@ impl Fleet {
             Some(Ok(state)) => {
                 // What is parsed has room to grow, a copy has none: there may be thousands of them.
                 entry.managed = Some(Managed::restore(state.clone(), None));
+                entry.caught_up = state.in_progress().is_none();
                 entry.recognise(name, &self.plugins);
             }
             // To begin anew would move weights on half a memory.

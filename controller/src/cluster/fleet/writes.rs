@@ -273,8 +273,8 @@ impl Fleet {
             let Some(managed) = &entry.managed else {
                 continue;
             };
-            let waits =
-                self.routing.lacks(&name) && managed.pending != Writes::Down && !entry.deleting;
+            let goes_down = managed.pending == Writes::Down || entry.deleting;
+            let waits = !goes_down && (self.routing.lacks(&name) || entry.grows_unseen());
             let same = entry.seen.section.as_ref().is_some_and(|(state, waited)| {
                 Arc::ptr_eq(state, &managed.shown) && *waited == waits
             });

@@ -47,7 +47,45 @@ fn a_status_that_was_written_before_the_kill_goes_on_to_the_proxies() {
     bench.refusing = None;
     bench.restart();
     bench.perform();
+    assert_eq!(
+        bench.sections(),
+        [].into(),
+        "nobody has looked at Prometheus yet"
+    );
+    bench.tick(1);
+    bench.perform();
     assert_eq!(bench.weight(), 1_000);
+}
+
+#[test]
+fn a_way_down_whose_status_was_not_written_before_the_kill_is_not_undone() {
+    let mut bench = Bench::started();
+    bench.refusing = Some(("status", Failure::Other));
+    bench.ask("1", Do::Abort);
+    bench.perform();
+    assert_eq!(bench.weight(), 0);
+    bench.refusing = None;
+    bench
+        .resources
+        .get_mut(&name_of("fraud"))
+        .unwrap()
+        .metadata
+        .annotations = None;
+    bench.restart();
+    bench.perform();
+    assert_eq!(bench.weight(), 0, "the status says 10 %");
+    // Prometheus is away: nobody knows why it went down.
+    let world = World::of([], Some(Err("no route to host".to_owned())));
+    bench.fleet.tick(&world, bench.now);
+    bench.perform();
+    assert_eq!(bench.weight(), 0);
+    bench.tick(1);
+    bench.perform();
+    assert_eq!(
+        bench.weight(),
+        1_000,
+        "there was no reason but a wish that is gone"
+    );
 }
 
 #[test]
