@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use serin_filter_core::stat::{LABELS, tag_regex};
 
@@ -122,20 +122,39 @@ impl MeshProxy {
     /// # Errors
     /// After a minute, with where it listens.
     pub async fn listening(&self, port: u16) -> Result<SocketAddr> {
-        wait::until(LISTEN, &format!("a listener on port {port}"), async || {
+        let what = format!("port {port}");
+        let mut address = self.listener(&what, |it| it.port() == port).await?;
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        Ok(address)
+    }
+
+    /// Waits until the proxy listens at an address, which a `Sidecar` resource may change while it runs.
+    ///
+    /// # Errors
+    /// After a minute, with where it listens.
+    pub async fn listening_at(&self, address: SocketAddr) -> Result<()> {
+        let what = address.to_string();
+        let found = self.listener(&what, |it| *it == address).await;
+        found.map(drop)
+    }
+
+    async fn listener(
+        &self,
+        what: &str,
+        wanted: impl Fn(&SocketAddr) -> bool,
+    ) -> Result<SocketAddr> {
+        wait::until(LISTEN, &format!("a listener on {what}"), async || {
             // Lines of `name::address:port`.
             let listeners = self.proxy.admin("/listeners").await?;
-            let address = listeners
-                .lines()
+            let addresses = listeners.lines();
+            let found = addresses
                 .filter_map(|line| line.rsplit_once("::")?.1.parse::<SocketAddr>().ok())
-                .find(|address| address.port() == port);
-            let Some(mut address) = address else {
-                bail!("it listens on {:?}", listeners.lines().collect::<Vec<_>>());
-            };
-            if address.ip().is_unspecified() {
-                address.set_ip(Ipv4Addr::LOCALHOST.into());
-            }
-            Ok(address)
+                .find(|it| wanted(it));
+            found.with_context(|| {
+                format!("it listens on {:?}", listeners.lines().collect::<Vec<_>>())
+            })
         })
         .await
     }

@@ -207,9 +207,10 @@ async fn manual_weights_are_peoples_and_the_judge_still_watches() {
             .await;
     }
     let (done, _, error) = bench.serin(&["set-weight", "fraud", "100"]).await;
-    assert!(done, "{error}");
-    let status = bench.status().await;
-    assert_eq!(weight(&status), 10.0, "everybody is promote's to give");
+    assert!(
+        !done && error.contains("promote --full gives it everybody"),
+        "{error}"
+    );
     let (done, said, error) = bench.serin(&["promote", "fraud", "--full"]).await;
     assert!(done && said.contains("on to 100 %"), "{said}{error}");
     let status = bench.until("the end", ended(Phase::Succeeded)).await;

@@ -40,6 +40,10 @@ async fn without_prometheus_the_weight_holds_and_what_it_missed_is_counted_after
     chaos.finish().await;
 }
 
+/// Every how many rounds the plugin's place among others is changed: the proxies then begin to count at 0, and what they
+/// counted since Prometheus read it last is lost.
+const RARELY: u64 = 40;
+
 /// Writes into everything that the controller reads and writes, as somebody who means well, again and again.
 async fn meddle(client: Client, edits: Arc<AtomicU64>) -> Result<()> {
     let rollouts =
@@ -80,8 +84,11 @@ async fn meddle(client: Client, edits: Arc<AtomicU64>) -> Result<()> {
                 let _ = api.patch(&name, &parameters, &export).await;
             }
         }
-        let priority = Patch::Merge(json!({"spec": {"priority": round % 100 + 1}}));
-        let _ = plugins.patch("serin", &parameters, &priority).await;
+        let _ = plugins.patch("serin", &parameters, &label).await;
+        if round % RARELY == 0 {
+            let priority = Patch::Merge(json!({"spec": {"priority": 1}}));
+            let _ = plugins.patch("serin", &parameters, &priority).await;
+        }
         edits.fetch_add(1, Ordering::Relaxed);
         // Several times between any two writes of the controller, and not so often that nobody else gets a turn.
         tokio::time::sleep(Duration::from_millis(250)).await;
