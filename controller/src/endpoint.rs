@@ -3,7 +3,7 @@
 
 mod board;
 
-pub use board::{Board, Snapshot};
+pub use board::{Board, Change, Snapshot};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,8 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::validate::RolloutName;
+
 /// How long the leader may take to answer for one that waits.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -26,7 +28,7 @@ pub const HANGS_AFTER: Duration = Duration::from_secs(30);
 /// What is shown.
 #[derive(Clone)]
 pub struct Shown {
-    /// The last tick's statuses.
+    /// Every rollout.
     pub board: Board,
     /// Metrics in Prometheus' text format.
     pub metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
@@ -64,9 +66,9 @@ async fn healthy(State(Shown { board, .. }): State<Shown>) -> Response {
 
 async fn ready(State(Shown { board, .. }): State<Shown>) -> Response {
     // One that waits for its turn is as ready as it can be.
-    match (board.read(), board.leader()) {
-        (Some(_), _) | (None, Some(_)) => "ok\n".into_response(),
-        (None, None) => (
+    match (board.is_empty(), board.leader()) {
+        (false, _) | (true, Some(_)) => "ok\n".into_response(),
+        (true, None) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "the first tick has not ended\n",
         )
@@ -75,10 +77,21 @@ async fn ready(State(Shown { board, .. }): State<Shown>) -> Response {
 }
 
 async fn all(State(Shown { board, .. }): State<Shown>) -> Response {
-    match board.read() {
-        Some(snapshot) => Json(&*snapshot).into_response(),
-        None => ask_leader(&board, "/v1/rollouts").await,
-    }
+    let Some(snapshot) = board.read() else {
+        return ask_leader(&board, "/v1/rollouts").await;
+    };
+    let Snapshot {
+        rollouts,
+        problems,
+        generation,
+    } = snapshot;
+    let rollouts = rollouts.iter().map(|it| &**it).collect();
+    Json(Snapshot {
+        rollouts,
+        problems,
+        generation,
+    })
+    .into_response()
 }
 
 async fn metrics(State(Shown { metrics, .. }): State<Shown>) -> String {
@@ -111,17 +124,15 @@ async fn one(
     State(Shown { board, .. }): State<Shown>,
     Path((namespace, name)): Path<(String, String)>,
 ) -> Response {
-    let Some(snapshot) = board.read() else {
+    let wanted = RolloutName { namespace, name };
+    let Some(found) = board.read_one(&wanted) else {
+        let RolloutName { namespace, name } = wanted;
         return ask_leader(&board, &format!("/v1/rollouts/{namespace}/{name}")).await;
     };
-    let found = snapshot
-        .rollouts
-        .iter()
-        .find(|status| status.name.namespace == namespace && status.name.name == name);
     match found {
-        Some(status) => Json(status).into_response(),
+        Some(status) => Json(&*status).into_response(),
         None => {
-            let error = format!("there is no rollout '{namespace}/{name}'");
+            let error = format!("there is no rollout '{wanted}'");
             (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()
         }
     }

@@ -1,23 +1,25 @@
 //! Reads Prometheus: a constant number of queries per tick for all rollouts together.
 
 mod access;
+mod answer;
 mod clock;
 mod query;
 mod sample;
 mod transport;
 
 pub use access::{Access, AccessError, Credentials};
+pub use answer::Row;
 pub use query::{
     Selectors, answers_query, cell_query, custom_query, guard_query, proxies_query, ready_query,
 };
-pub use sample::{RolloutCounts, Tallies, VariantKey, answers, counts, custom, proxies, ready};
+pub use sample::{GuardCounts, RolloutCounts, Tallies, answers, custom, proxies, ready};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Deserialize;
 
+use answer::Answer;
 use clock::Clock;
 use transport::Transport;
 
@@ -94,49 +96,16 @@ pub enum QueryError {
     Partial(String),
 }
 
-/// One row of an instant vector.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Row {
-    /// Labels.
-    pub metric: std::collections::BTreeMap<String, String>,
-    /// Unix time and value as text, as Prometheus sends them.
-    pub value: (f64, String),
-}
-
-impl Row {
-    /// A label's value; empty when it is absent, as in Prometheus.
-    #[must_use]
-    pub fn label(&self, name: &str) -> &str {
-        self.metric.get(name).map_or("", String::as_str)
+impl QueryError {
+    fn of_matchers(self, selectors: &Selectors) -> Self {
+        match self {
+            Self::Malformed(reason) => Self::Matchers {
+                proxies: selectors.proxies.clone(),
+                reason,
+            },
+            other => other,
+        }
     }
-
-    /// The value; `None` when it is not a finite number.
-    #[must_use]
-    pub fn number(&self) -> Option<f64> {
-        self.value
-            .1
-            .parse()
-            .ok()
-            .filter(|value: &f64| value.is_finite())
-    }
-}
-
-#[derive(Deserialize)]
-struct Answer {
-    status: String,
-    #[serde(default)]
-    data: Option<Data>,
-    #[serde(default)]
-    error: String,
-    #[serde(default, rename = "errorType")]
-    error_type: String,
-    #[serde(default)]
-    warnings: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Data {
-    result: Vec<Row>,
 }
 
 impl Client {
@@ -164,24 +133,33 @@ impl Client {
         })
     }
 
-    /// The same for a query that takes nothing from anybody but `selectors`.
+    /// [`Client::query`] for a query that takes nothing from anybody but `selectors`.
     ///
     /// # Errors
-    /// As [`Client::query`], but [`QueryError::Matchers`] for one that Prometheus does not understand.
+    /// As there, but [`QueryError::Matchers`] for one that Prometheus does not understand.
     pub async fn query_proxies(
         &self,
         selectors: &Selectors,
         query: &str,
         time: Timestamp,
-    ) -> Result<Vec<Row>, QueryError> {
+    ) -> Result<Vec<Row<'static>>, QueryError> {
         let rows = self.query(query, time).await;
-        rows.map_err(|error| match error {
-            QueryError::Malformed(reason) => QueryError::Matchers {
-                proxies: selectors.proxies.clone(),
-                reason,
-            },
-            other => other,
-        })
+        rows.map_err(|error| error.of_matchers(selectors))
+    }
+
+    /// [`Client::stream`] for a query that takes nothing from anybody but `selectors`.
+    ///
+    /// # Errors
+    /// As there, but [`QueryError::Matchers`] for one that Prometheus does not understand.
+    pub async fn stream_proxies(
+        &self,
+        selectors: &Selectors,
+        query: &str,
+        time: Timestamp,
+        take: impl FnMut(&Row<'_>),
+    ) -> Result<(), QueryError> {
+        let read = self.stream(query, time, take).await;
+        read.map_err(|error| error.of_matchers(selectors))
     }
 
     /// Prometheus' time at our own time `now`, by its last answer. Cells are cut out of its time: by a clock of ours that
@@ -195,7 +173,27 @@ impl Client {
     ///
     /// # Errors
     /// Any [`QueryError`] but `Client` and `Matchers`.
-    pub async fn query(&self, query: &str, time: Timestamp) -> Result<Vec<Row>, QueryError> {
+    pub async fn query(
+        &self,
+        query: &str,
+        time: Timestamp,
+    ) -> Result<Vec<Row<'static>>, QueryError> {
+        let mut rows = Vec::new();
+        self.stream(query, time, |row| rows.push(row.to_owned()))
+            .await?;
+        Ok(rows)
+    }
+
+    /// Hands over the rows of the instant vector of `query` at `time`, one by one.
+    ///
+    /// # Errors
+    /// Any [`QueryError`] but `Client` and `Matchers`; rows that were handed over before mean nothing then.
+    pub async fn stream(
+        &self,
+        query: &str,
+        time: Timestamp,
+        take: impl FnMut(&Row<'_>),
+    ) -> Result<(), QueryError> {
         let time = format!(
             "{}.{:03}",
             time.as_millisecond().div_euclid(1000),
@@ -218,26 +216,21 @@ impl Client {
             let endpoint = self.endpoint.clone();
             return Err(QueryError::NotLetIn { endpoint, status });
         }
-        let Ok(answer) = serde_json::from_slice::<Answer>(&body) else {
-            return Err(QueryError::NotPrometheus {
-                endpoint: self.endpoint.clone(),
-                status,
-            });
+        let unreadable = || QueryError::NotPrometheus {
+            endpoint: self.endpoint.clone(),
+            status,
         };
-        match answer.data {
-            _ if answer.status != "success" => Err(match answer.error_type.as_str() {
+        let answer = Answer::read(&body, take).map_err(|_| unreadable())?;
+        if answer.status != "success" {
+            return Err(match answer.error_type.as_str() {
                 "bad_data" => QueryError::Malformed(answer.error),
                 _ => QueryError::Refused(answer.error),
-            }),
-            _ if !answer.warnings.is_empty() => {
-                Err(QueryError::Partial(answer.warnings.join("; ")))
-            }
-            Some(data) => Ok(data.result),
-            None => Err(QueryError::NotPrometheus {
-                endpoint: self.endpoint.clone(),
-                status,
-            }),
+            });
         }
+        if !answer.warnings.is_empty() {
+            return Err(QueryError::Partial(answer.warnings.join("; ")));
+        }
+        answer.complete.then_some(()).ok_or_else(unreadable)
     }
 }
 

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use super::access::AccessArgs;
 use super::files::read_for_errors;
 use crate::cells::Grid;
-use crate::prometheus::{Client, Selectors, cell_query, counts};
+use crate::prometheus::{Client, RolloutCounts, Selectors, cell_query};
 use crate::quantity::Span;
 use crate::replay::{MAX_CELLS, Recording, read_csv, replay};
 use crate::simulate::engine::{Interval, Names};
@@ -144,10 +144,10 @@ async fn from_prometheus(
     let mut recording = Recording::new();
     let mut requests = 0;
     for index in first..end {
-        let rows = client
-            .query_proxies(selectors, &query, grid.end(index))
+        let mut counts = RolloutCounts::default();
+        client
+            .stream_proxies(selectors, &query, grid.end(index), |row| counts.add(row))
             .await?;
-        let counts = counts(&rows);
         let interval = Interval {
             canary: counts.of(&names.rollout, &names.canary.1).into(),
             stable: counts.of(&names.rollout, &names.stable.1).into(),

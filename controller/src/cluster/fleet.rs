@@ -32,7 +32,7 @@ use super::object::{self, Kind, ObjectId, Present, Print};
 use super::plugin::{self, Module};
 use crate::cells::Grid;
 use crate::driver::{Ask, Managed, Proxies, Surroundings, World, advance};
-use crate::report::{Condition, Status};
+use crate::report::Condition;
 use crate::rollout::RolloutState;
 use crate::validate::RolloutName;
 
@@ -80,8 +80,21 @@ pub struct Fleet {
     /// Rollouts whose section is to be looked at.
     unsettled: BTreeSet<RolloutName>,
     object_retry: BTreeMap<ObjectId, Retry>,
+    /// More statuses are due than were handed out.
+    left_over: bool,
     /// What others changed of ours since the last time somebody asked.
     drifted: Vec<ObjectId>,
+}
+
+/// A resource as it is known, for people.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// Its uid.
+    pub uid: &'a str,
+    /// The rollout in it, if it ever became one.
+    pub managed: Option<&'a Managed>,
+    /// What is wrong with it as it is now.
+    pub problems: &'a [String],
 }
 
 /// What decides, and not what follows from it: two fleets that read alike do alike.
@@ -113,6 +126,7 @@ impl Fleet {
             plugins: Plugins::default(),
             unsettled: BTreeSet::new(),
             object_retry: BTreeMap::new(),
+            left_over: false,
             drifted: Vec::new(),
         }
     }
@@ -316,42 +330,26 @@ impl Fleet {
         }
     }
 
-    /// Every rollout as users see it.
-    #[must_use]
-    pub fn statuses(&self) -> Vec<Status> {
-        let managed = self.rollouts.iter();
-        let managed = managed.filter_map(|(_, it)| it.managed.as_ref());
-        managed.map(Managed::status).collect()
+    /// Rollouts that have changed since the last call, or are gone.
+    pub fn take_changed(&mut self) -> BTreeSet<RolloutName> {
+        self.rollouts.take_unshown()
     }
 
-    /// Mistakes in resources that never became rollouts.
+    /// A resource as it is known.
     #[must_use]
-    pub fn problems(&self) -> Vec<String> {
-        let never = self.rollouts.iter().filter(|(_, it)| it.managed.is_none());
-        never
-            .flat_map(|(name, it)| it.problems.iter().map(move |why| format!("{name}: {why}")))
-            .collect()
-    }
-
-    /// What is wrong with a resource as it is now, with its uid.
-    pub fn mistakes(&self) -> impl Iterator<Item = (&RolloutName, &str, &[String])> {
-        let wrong = self
-            .rollouts
-            .iter()
-            .filter(|(_, it)| !it.problems.is_empty());
-        wrong.map(|(name, it)| (name, it.uid.as_str(), it.problems.as_slice()))
+    pub fn look_up(&self, name: &RolloutName) -> Option<Known<'_>> {
+        let entry = self.rollouts.get(name)?;
+        Some(Known {
+            uid: &entry.uid,
+            managed: entry.managed.as_ref(),
+            problems: &entry.problems,
+        })
     }
 
     /// The highest generation so far.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.plugins.generation
-    }
-
-    /// Rollouts with their resource's uid, for events and metrics.
-    pub fn managed(&self) -> impl Iterator<Item = (&RolloutName, &str, &Managed)> {
-        let entries = self.rollouts.iter();
-        entries.filter_map(|(name, it)| Some((name, it.uid.as_str(), it.managed.as_ref()?)))
     }
 
     /// Objects of ours that somebody else changed since the last call.

@@ -1,21 +1,21 @@
 //! Metrics of the controller.
 
-use std::sync::{Arc, Mutex, PoisonError};
+mod rollouts;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts,
-    Registry, TextEncoder,
+    Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
 
-use crate::report::{Status, Verdict};
+use crate::report::Status;
 
 /// Everything that is counted, registered once.
 #[derive(Clone)]
 pub struct Metrics {
     registry: Registry,
-    /// Held while the rollouts' families are made anew, so that nobody reads half of them.
-    whole: Arc<Mutex<()>>,
     leader: IntGauge,
     ticks: Histogram,
     queries: IntCounter,
@@ -26,11 +26,6 @@ pub struct Metrics {
     rollouts: IntGauge,
     queue: IntGauge,
     generation: Gauge,
-    info: GaugeVec,
-    weight: GaugeVec,
-    evidence: GaugeVec,
-    needed: GaugeVec,
-    verdict: GaugeVec,
 }
 
 impl Metrics {
@@ -41,7 +36,6 @@ impl Metrics {
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
         let metrics = Self {
-            whole: Arc::default(),
             leader: IntGauge::new("serin_controller_leader", "1 while this controller writes")?,
             ticks: Histogram::with_opts(
                 HistogramOpts::new(
@@ -82,49 +76,6 @@ impl Metrics {
                 "serin_controller_generation",
                 "Highest generation of a plugin config so far",
             )?,
-            info: gauges(
-                "serin_rollout_info",
-                "1 for the present phase of a rollout",
-                &["rollout_namespace", "rollout", "phase", "live"],
-            )?,
-            weight: gauges(
-                "serin_rollout_weight_percent",
-                "Weight of a version as configured",
-                &["rollout_namespace", "rollout", "variant", "version"],
-            )?,
-            evidence: gauges(
-                "serin_rollout_evidence",
-                "e-value of a metric, against the version (harm) or for it (gate)",
-                &[
-                    "rollout_namespace",
-                    "rollout",
-                    "variant",
-                    "metric",
-                    "direction",
-                ],
-            )?,
-            needed: gauges(
-                "serin_rollout_evidence_needed",
-                "e-value that decides",
-                &[
-                    "rollout_namespace",
-                    "rollout",
-                    "variant",
-                    "metric",
-                    "direction",
-                ],
-            )?,
-            verdict: gauges(
-                "serin_rollout_verdict",
-                "1 for the present verdict of a metric",
-                &[
-                    "rollout_namespace",
-                    "rollout",
-                    "variant",
-                    "metric",
-                    "verdict",
-                ],
-            )?,
             registry,
         };
         metrics.register()?;
@@ -132,7 +83,7 @@ impl Metrics {
     }
 
     fn register(&self) -> prometheus::Result<()> {
-        let all: [Box<dyn prometheus::core::Collector>; 15] = [
+        let all: [Box<dyn prometheus::core::Collector>; 10] = [
             Box::new(self.leader.clone()),
             Box::new(self.ticks.clone()),
             Box::new(self.queries.clone()),
@@ -143,11 +94,6 @@ impl Metrics {
             Box::new(self.rollouts.clone()),
             Box::new(self.queue.clone()),
             Box::new(self.generation.clone()),
-            Box::new(self.info.clone()),
-            Box::new(self.weight.clone()),
-            Box::new(self.evidence.clone()),
-            Box::new(self.needed.clone()),
-            Box::new(self.verdict.clone()),
         ];
         all.into_iter()
             .try_for_each(|it| self.registry.register(it))
@@ -198,72 +144,19 @@ impl Metrics {
         self.generation.set(generation as f64);
     }
 
-    /// Every rollout as it stands. What is gone is no longer shown.
-    pub fn rollouts(&self, statuses: &[Status]) {
-        let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        for family in [
-            &self.info,
-            &self.weight,
-            &self.evidence,
-            &self.needed,
-            &self.verdict,
-        ] {
-            family.reset();
-        }
-        for status in statuses {
-            let (namespace, name) = (&*status.name.namespace, &*status.name.name);
-            let phase = format!("{:?}", status.phase);
-            let labels = [namespace, name, &phase, &status.live.version];
-            self.info.with_label_values(&labels).set(1.0);
-            let Some(release) = &status.release else {
-                continue;
-            };
-            for arm in std::iter::once(&release.stable).chain(&release.arms) {
-                let labels = [namespace, name, &arm.variant.name, &arm.variant.version];
-                self.weight.with_label_values(&labels).set(arm.weight);
-            }
-            for metric in &release.metrics {
-                let directions = [("harm", Some(metric.harm)), ("gate", metric.gate)];
-                for (direction, level) in directions {
-                    let Some(level) = level else { continue };
-                    let labels = [namespace, name, &metric.variant, &metric.name, direction];
-                    self.evidence.with_label_values(&labels).set(level.e);
-                    self.needed.with_label_values(&labels).set(level.needed);
-                }
-                let verdict = verdict(metric.verdict);
-                let labels = [namespace, name, &metric.variant, &metric.name, verdict];
-                self.verdict.with_label_values(&labels).set(1.0);
-            }
-        }
-    }
-
-    /// All of it in Prometheus' text format.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let _whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut buffer = Vec::new();
-        // Writing to memory does not fail.
-        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut buffer);
-        String::from_utf8(buffer).unwrap_or_default()
-    }
-}
-
-fn verdict(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Pass => "Pass",
-        Verdict::Fail => "Fail",
-        Verdict::Undecided => "Undecided",
-        Verdict::NoData => "NoData",
-        Verdict::Error => "Error",
+    /// All of it in Prometheus' text format, with every rollout as it stands.
+    ///
+    /// # Errors
+    /// Two families of the same name, which the tests would have found.
+    pub fn text(&self, rollouts: &[Arc<Status>]) -> prometheus::Result<String> {
+        let mut families = self.registry.gather();
+        families.extend(rollouts::families(rollouts)?);
+        TextEncoder::new().encode_to_string(&families)
     }
 }
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntCounterVec> {
     IntCounterVec::new(Opts::new(name, help), labels)
-}
-
-fn gauges(name: &str, help: &str, labels: &[&str]) -> prometheus::Result<GaugeVec> {
-    GaugeVec::new(Opts::new(name, help), labels)
 }
 
 #[cfg(test)]
@@ -275,7 +168,7 @@ mod tests {
         let metrics = Metrics::new().unwrap();
         metrics.leads(true);
         metrics.api_error("status", "conflict");
-        let text = metrics.text();
+        let text = metrics.text(&[]).unwrap();
         assert!(text.contains("serin_controller_leader 1"), "{text}");
         assert!(text.contains(r#"reason="conflict""#), "{text}");
     }

@@ -1,6 +1,6 @@
 //! Events: what happened to a rollout, where `kubectl describe` shows it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use tokio::sync::mpsc;
 
-use super::fleet::Fleet;
+use super::fleet::{Fleet, Known};
 use super::names;
 use crate::api::{API_VERSION, KIND};
 use crate::driver::chain;
@@ -100,50 +100,59 @@ impl Announcer {
         }
     }
 
-    pub(super) fn announce(&mut self, fleet: &Fleet) {
-        let mut events = Vec::new();
-        for (name, uid, managed) in fleet.managed() {
-            let Some(release) = &managed.state.release else {
+    /// Tells what is new of rollouts that have changed.
+    pub(super) fn announce(&mut self, fleet: &Fleet, changed: &BTreeSet<RolloutName>) {
+        for name in changed {
+            let Some(known) = fleet.look_up(name) else {
+                self.told.remove(name);
+                self.mistakes.remove(name);
                 continue;
             };
-            let now = Told::of(release);
-            let before = self.told.get(name);
-            if before == Some(&now) {
-                continue;
-            }
-            let same = before.filter(|before| before.started == now.started);
-            let from = same.map_or(0, |before| before.number);
-            let fresh: Vec<_> = release
-                .records
-                .iter()
-                .filter(|record| record.number > from)
-                .collect();
-            if self.begun || managed.view.proxies.is_some() {
-                let count = fresh.len();
-                for (position, record) in fresh.into_iter().enumerate() {
-                    let reason = reason(same, release, position + 1 == count);
-                    events.push((reference(name, uid), event(record, reason)));
-                }
-            }
-            self.told.insert(name.clone(), now);
-        }
-        let mut mistakes = HashMap::new();
-        for (name, uid, problems) in fleet.mistakes() {
-            if self.begun && self.mistakes.get(name).is_none_or(|it| it != problems) {
-                events.push((reference(name, uid), mistake(problems)));
-            }
-            mistakes.insert(name.clone(), problems.to_vec());
-        }
-        self.mistakes = mistakes;
-        if self.told.len() > fleet.sizes().0 {
-            let there: HashSet<_> = fleet.managed().map(|(name, ..)| name).collect();
-            self.told.retain(|name, _| there.contains(name));
+            self.tell_records(name, &known);
+            self.tell_mistakes(name, &known);
         }
         self.begun = true;
-        for event in events {
-            if self.events.try_send(event).is_err() {
-                tracing::debug!("too many events wait: one is left out");
+    }
+
+    fn tell_records(&mut self, name: &RolloutName, known: &Known<'_>) {
+        let Some(managed) = known.managed else { return };
+        let Some(release) = &managed.state.release else {
+            return;
+        };
+        let now = Told::of(release);
+        let before = self.told.get(name);
+        if before == Some(&now) {
+            return;
+        }
+        let same = before.filter(|before| before.started == now.started);
+        let from = same.map_or(0, |before| before.number);
+        let fresh = release.records.iter().filter(|record| record.number > from);
+        let fresh: Vec<_> = fresh.collect();
+        if self.begun || managed.view.proxies.is_some() {
+            let count = fresh.len();
+            for (position, record) in fresh.into_iter().enumerate() {
+                let reason = reason(same, release, position + 1 == count);
+                self.send(reference(name, known.uid), event(record, reason));
             }
+        }
+        self.told.insert(name.clone(), now);
+    }
+
+    fn tell_mistakes(&mut self, name: &RolloutName, known: &Known<'_>) {
+        let problems = known.problems;
+        if problems.is_empty() {
+            self.mistakes.remove(name);
+        } else if self.mistakes.get(name).is_none_or(|it| it != problems) {
+            if self.begun {
+                self.send(reference(name, known.uid), mistake(problems));
+            }
+            self.mistakes.insert(name.clone(), problems.to_vec());
+        }
+    }
+
+    fn send(&self, reference: ObjectReference, event: Event) {
+        if self.events.try_send((reference, event)).is_err() {
+            tracing::debug!("too many events wait: one is left out");
         }
     }
 }

@@ -19,9 +19,10 @@ use super::metrics::Metrics;
 use super::notes::Announcer;
 use super::object::Kind;
 use super::watch::{Change, Present, Source, start};
-use crate::driver::{Sight, World, chain};
-use crate::endpoint::{self, Board, HANGS_AFTER, Snapshot};
+use crate::driver::{Managed, Sight, World, chain};
+use crate::endpoint::{self, Board, HANGS_AFTER};
 use crate::prometheus::{Client, Selectors};
+use crate::validate::RolloutName;
 
 /// Changes that wait to be looked at.
 const QUEUE: usize = 1_024;
@@ -31,8 +32,6 @@ const AT_ONCE: usize = 16;
 const GRACE: Duration = Duration::from_secs(2);
 /// How long the last writes, and giving up the Lease, may take.
 const FAREWELL: Duration = Duration::from_secs(5);
-/// Metrics of every rollout and live numbers are made this often: nobody scrapes more.
-const SHOWN_EVERY: Duration = Duration::from_secs(1);
 
 /// Settings of a controller in a cluster.
 #[derive(Clone, Debug)]
@@ -103,12 +102,16 @@ pub async fn run(
     let address = address.unwrap_or_else(|| format!("http://{local}"));
     let metrics = Metrics::new().map_err(ClusterError::Metrics)?;
     let board = Board::default();
-    let text = metrics.clone();
+    let (text, of_rollouts) = (metrics.clone(), board.clone());
     let mut server = tokio::spawn(endpoint::serve(
         listener,
         endpoint::Shown {
             board: board.clone(),
-            metrics: Some(std::sync::Arc::new(move || text.text())),
+            metrics: Some(std::sync::Arc::new(move || {
+                let rollouts = of_rollouts.read().map(|it| it.rollouts);
+                let text = text.text(&rollouts.unwrap_or_default());
+                text.unwrap_or_else(|error| format!("# {error}\n"))
+            })),
         },
         shutdown.clone(),
     ));
@@ -270,9 +273,8 @@ async fn lead(
     let mut ticks = tokio::time::interval(options.tick);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looks = tokio::task::JoinSet::new();
-    let mut shown = Instant::now();
     let mut leading = term.clone();
-    let mut begun = false;
+    let (mut begun, mut more) = (false, false);
     loop {
         let mut due = false;
         tokio::select! {
@@ -289,6 +291,8 @@ async fn lead(
                 metrics.tick(begun.elapsed());
             }
             _ = ticks.tick() => due = incomplete.is_empty(),
+            // Whoever goes down meanwhile has had its turn above.
+            () = std::future::ready(()), if more => {}
             change = changes.recv() => {
                 let Some(change) = change else {
                     return Err(ClusterError::Watch);
@@ -343,15 +347,14 @@ async fn lead(
             }
         }
         perform(&mut fleet, &writer, now).await;
+        more = fleet.take_left_over();
         for id in fleet.drifted() {
             metrics.drifted(id.kind.name());
             tracing::warn!(%id, "somebody changed it; it is as it should be again");
         }
-        announcer.announce(&fleet);
-        if news || shown.elapsed() >= SHOWN_EVERY {
-            shown = Instant::now();
-            show(&fleet, metrics, board);
-        }
+        let changed = fleet.take_changed();
+        announcer.announce(&fleet, &changed);
+        show(&fleet, &changed, metrics, board);
     }
 }
 
@@ -453,7 +456,7 @@ async fn objects(
 async fn finalizers(
     fleet: &mut Fleet,
     writer: &Writer,
-    writes: Vec<(crate::validate::RolloutName, String)>,
+    writes: Vec<(RolloutName, String)>,
     wanted: bool,
     now: Timestamp,
 ) {
@@ -468,13 +471,18 @@ async fn finalizers(
     }
 }
 
-fn show(fleet: &Fleet, metrics: &Metrics, board: &Board) {
-    let rollouts = fleet.statuses();
+fn show(fleet: &Fleet, changed: &BTreeSet<RolloutName>, metrics: &Metrics, board: &Board) {
     metrics.sizes(fleet.sizes(), fleet.generation());
-    metrics.rollouts(&rollouts);
-    board.post(Snapshot {
-        rollouts,
-        problems: fleet.problems(),
-        generation: fleet.generation(),
+    let changes = changed.iter().map(|name| {
+        let known = fleet.look_up(name);
+        let managed = known.and_then(|it| it.managed);
+        let never = known.filter(|it| it.managed.is_none());
+        let problems = never.map_or(&[][..], |it| it.problems).iter();
+        endpoint::Change {
+            name: name.clone(),
+            status: managed.map(Managed::status),
+            problems: problems.map(|why| format!("{name}: {why}")).collect(),
+        }
     });
+    board.update(changes.collect(), fleet.generation());
 }

@@ -13,8 +13,8 @@ use crate::api::PrometheusCounters;
 use crate::cells::Grid;
 use crate::observation::{ArmCounts, Cell, Grouped, Proxy, Tally};
 use crate::prometheus::{
-    Client, QueryError, RolloutCounts, Selectors, Tallies, answers, answers_query, cell_query,
-    counts, custom, custom_query, guard_query, proxies, proxies_query, ready, ready_query,
+    Client, GuardCounts, QueryError, RolloutCounts, Selectors, Tallies, answers, answers_query,
+    cell_query, custom, custom_query, guard_query, proxies, proxies_query, ready, ready_query,
 };
 use crate::rollout::{GuardWindow, Ready, RolloutState};
 use crate::validate::{Course, Plan, Source, VariantRef};
@@ -59,7 +59,7 @@ pub type Proxies = Option<Result<Arc<Vec<Proxy>>, String>>;
 #[derive(Debug, Default)]
 pub struct World {
     cells: BTreeMap<i64, CellCounts>,
-    windows: BTreeMap<Duration, RolloutCounts>,
+    windows: BTreeMap<Duration, GuardCounts>,
     ready: HashMap<String, u64>,
     /// All proxies.
     pub proxies: Proxies,
@@ -175,8 +175,11 @@ impl World {
         let guards = active.iter().flat_map(|ask| &ask.plan.guards);
         for window in guards.map(|guard| guard.over.0).collect::<BTreeSet<_>>() {
             let query = guard_query(selectors, window);
-            let rows = client.query_proxies(selectors, &query, time).await?;
-            self.windows.insert(window, counts(&rows));
+            let mut found = GuardCounts::default();
+            client
+                .stream_proxies(selectors, &query, time, |row| found.add(row))
+                .await?;
+            self.windows.insert(window, found);
         }
         let query = proxies_query(selectors);
         let found = proxies(&client.query_proxies(selectors, &query, time).await?);
@@ -263,13 +266,8 @@ impl World {
             return Vec::new();
         };
         let name = state.name.to_string();
-        let window = |over: &Duration, version: &str| {
-            let arm = self.windows.get(over)?.of(&name, version);
-            Some(GuardWindow {
-                canary: arm.tally(),
-                bad_sources: arm.bad_sources(),
-            })
-        };
+        let window =
+            |over: &Duration, version: &str| Some(self.windows.get(over)?.of(&name, version));
         let windows = |variant: &VariantRef| {
             let guards = plan.guards.iter();
             guards
@@ -302,11 +300,10 @@ async fn read(
     let (selectors, cell) = (sight.selectors, sight.grid.cell());
     let end = sight.grid.end(index);
     let query = cell_query(selectors, cell);
-    let rows = client.query_proxies(selectors, &query, end).await?;
-    let mut found = CellCounts {
-        proxies: counts(&rows),
-        ..CellCounts::default()
-    };
+    let mut found = CellCounts::default();
+    client
+        .stream_proxies(selectors, &query, end, |row| found.proxies.add(row))
+        .await?;
     if needs.answers {
         let query = answers_query(selectors, cell);
         let rows = client.query_proxies(selectors, &query, end).await?;

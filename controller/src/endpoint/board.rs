@@ -1,46 +1,117 @@
-//! The last tick's statuses, shared with the read-only endpoint.
+//! Every rollout as it was last seen, shared with the read-only endpoint.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::report::Status;
+use crate::validate::RolloutName;
 
-/// Everything that can be seen from outside.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Everything that can be seen from outside. `S`: how the statuses are held.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Snapshot {
+pub struct Snapshot<S = Status> {
     /// Every rollout, by name.
-    pub rollouts: Vec<Status>,
+    pub rollouts: Vec<S>,
     /// Mistakes in files that belong to no known rollout.
     pub problems: Vec<String>,
     /// Generation of the plugin config.
     pub generation: u64,
 }
 
-/// Holds the last [`Snapshot`]; none before the first tick has ended.
+/// What a rollout has become.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Which.
+    pub name: RolloutName,
+    /// As users see it; `None`: there is none.
+    pub status: Option<Status>,
+    /// What is wrong with it, if there is none.
+    pub problems: Vec<String>,
+}
+
+/// Every rollout as it was last seen.
+#[derive(Clone, Debug, Default)]
+struct Everything {
+    rollouts: BTreeMap<RolloutName, Arc<Status>>,
+    /// Mistakes by where they are: a rollout, or nowhere that can be named.
+    problems: BTreeMap<Option<RolloutName>, Vec<String>>,
+    generation: u64,
+}
+
+/// Holds what was seen last; nothing before the first tick has ended.
 #[derive(Clone, Debug, Default)]
 pub struct Board {
-    snapshot: Arc<RwLock<Option<Arc<Snapshot>>>>,
+    everything: Arc<RwLock<Option<Everything>>>,
     leader: Arc<RwLock<Option<String>>>,
     beat: Arc<RwLock<Option<Instant>>>,
 }
 
 impl Board {
-    /// Replaces it.
+    /// Replaces everything.
     pub fn post(&self, snapshot: Snapshot) {
-        *write(&self.snapshot) = Some(Arc::new(snapshot));
+        let rollouts = snapshot.rollouts.into_iter();
+        *write(&self.everything) = Some(Everything {
+            rollouts: rollouts.map(|it| (it.name.clone(), Arc::new(it))).collect(),
+            problems: BTreeMap::from([(None, snapshot.problems)]),
+            generation: snapshot.generation,
+        });
     }
 
-    /// Reads it.
-    pub fn read(&self) -> Option<Arc<Snapshot>> {
-        read(&self.snapshot)
+    /// Replaces what has changed: of thousands of rollouts most stand still.
+    pub fn update(&self, changes: Vec<Change>, generation: u64) {
+        let mut everything = write(&self.everything);
+        let everything = everything.get_or_insert_default();
+        everything.generation = generation;
+        for Change {
+            name,
+            status,
+            problems,
+        } in changes
+        {
+            let key = Some(name.clone());
+            if problems.is_empty() {
+                everything.problems.remove(&key);
+            } else {
+                everything.problems.insert(key, problems);
+            }
+            match status {
+                Some(status) => everything.rollouts.insert(name, Arc::new(status)),
+                None => everything.rollouts.remove(&name),
+            };
+        }
+    }
+
+    /// Reads everything.
+    #[must_use]
+    pub fn read(&self) -> Option<Snapshot<Arc<Status>>> {
+        let everything = lock(&self.everything);
+        let everything = everything.as_ref()?;
+        Some(Snapshot {
+            rollouts: everything.rollouts.values().cloned().collect(),
+            problems: everything.problems.values().flatten().cloned().collect(),
+            generation: everything.generation,
+        })
+    }
+
+    /// Reads one rollout, if there is anything to be read at all.
+    #[must_use]
+    pub fn read_one(&self, name: &RolloutName) -> Option<Option<Arc<Status>>> {
+        let everything = lock(&self.everything);
+        Some(everything.as_ref()?.rollouts.get(name).cloned())
+    }
+
+    /// Whether there is anything to be read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        lock(&self.everything).is_none()
     }
 
     /// Whoever reads it is not the one that knows any more.
     pub fn clear(&self) {
-        *write(&self.snapshot) = None;
+        *write(&self.everything) = None;
         *write(&self.beat) = None;
     }
 
@@ -67,11 +138,15 @@ impl Board {
     }
 }
 
-// A writer that panicked cannot have left half a value: each is replaced whole.
+// A writer that panicked cannot have left half a value: what is in there is changed by moves alone.
 fn write<T>(lock: &RwLock<T>) -> std::sync::RwLockWriteGuard<'_, T> {
     lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read<T: Clone>(lock: &RwLock<T>) -> T {
-    lock.read().unwrap_or_else(PoisonError::into_inner).clone()
+fn lock<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T: Clone>(it: &RwLock<T>) -> T {
+    lock(it).clone()
 }

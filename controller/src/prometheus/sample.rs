@@ -8,51 +8,59 @@ use serin_filter_core::stat;
 use super::Row;
 use super::query::{CLASS, CLUSTER};
 use crate::observation::{ArmCounts, GROUP_COUNT, Grouped, Proxy, Tally};
+use crate::rollout::GuardWindow;
 
-/// Which series: rollout and version. A variant's name may serve another version in the next release.
-pub type VariantKey = (String, String);
+/// By rollout and version, for a variant's name may serve another version in the next release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ByVersion<T>(HashMap<String, HashMap<String, T>>);
 
-/// Counts of one interval by rollout and version.
+impl<T> Default for ByVersion<T> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<T: Default> ByVersion<T> {
+    fn get(&self, rollout: &str, version: &str) -> Option<&T> {
+        self.0.get(rollout)?.get(version)
+    }
+
+    fn of_row(&mut self, row: &Row<'_>) -> &mut T {
+        let rollout = entry(&mut self.0, label(row, stat::ROLLOUT));
+        entry(rollout, label(row, stat::VERSION))
+    }
+}
+
+/// Nearly all are there already: a name is copied when it is seen first.
+fn entry<'m, T: Default>(map: &'m mut HashMap<String, T>, name: &str) -> &'m mut T {
+    if !map.contains_key(name) {
+        map.insert(name.to_owned(), T::default());
+    }
+    map.entry(name.to_owned()).or_default()
+}
+
+/// Counts of one interval by rollout and version, made of the rows of a cell's query. Rows of the same version and group
+/// add up, in whatever encodings their proxies count. Rows with labels that no proxy of ours writes are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RolloutCounts(HashMap<VariantKey, ArmCounts>);
+pub struct RolloutCounts(ByVersion<ArmCounts>);
 
 impl RolloutCounts {
     /// Counts of one version; zero when it had none.
     #[must_use]
     pub fn of(&self, rollout: &str, version: &str) -> ArmCounts {
-        self.0
-            .get(&(rollout.to_owned(), version.to_owned()))
-            .cloned()
-            .unwrap_or_default()
+        let mut arm = self.0.get(rollout, version).cloned().unwrap_or_default();
+        // A request counts in both counters at one scrape, but a reset between two scrapes of one cell can lose more
+        // of the total than of the bad ones; bad ones then stand for themselves.
+        arm.requests
+            .tallies()
+            .for_each(|tally| tally.total = tally.total.max(tally.bad));
+        arm
     }
-}
 
-/// A label of ours, wherever the proxy's encoding has put it.
-fn label<'r>(row: &'r Row, name: &str) -> &'r str {
-    match row.label(name) {
-        "" => {
-            let mut packed = stat::unpack(row.label(stat::PACKED));
-            packed
-                .find(|(label, _)| *label == name)
-                .map_or("", |(_, value)| value)
-        }
-        value => value,
-    }
-}
-
-/// Reads the rows of a delta query. Rows of the same version and group add up, in whatever encodings their proxies count.
-/// Rows with labels that no proxy of ours writes are ignored.
-#[must_use]
-pub fn counts(rows: &[Row]) -> RolloutCounts {
-    let mut found: HashMap<VariantKey, ArmCounts> = HashMap::new();
-    for row in rows {
-        let Some(count) = whole(row) else { continue };
-        let arm = found
-            .entry((
-                label(row, stat::ROLLOUT).to_owned(),
-                label(row, stat::VERSION).to_owned(),
-            ))
-            .or_default();
+    /// Counts a row.
+    pub fn add(&mut self, row: &Row<'_>) {
+        let Some(count) = whole(row) else { return };
+        let arm = self.0.of_row(row);
         match row.label("counter") {
             stat::SPLIT_TOTAL => with_tally(arm, row, |tally| tally.total += count),
             stat::SPLIT_BAD_TOTAL => with_tally(arm, row, |tally| tally.bad += count),
@@ -72,18 +80,90 @@ pub fn counts(rows: &[Row]) -> RolloutCounts {
             _ => {}
         }
     }
-    for arm in found.values_mut() {
-        // A request counts in both counters at one scrape, but a reset between two scrapes of one cell can lose more
-        // of the total than of the bad ones; bad ones then stand for themselves.
-        arm.requests
-            .tallies()
-            .for_each(|tally| tally.total = tally.total.max(tally.bad));
+}
+
+impl<'r, 'a: 'r> FromIterator<&'r Row<'a>> for RolloutCounts {
+    fn from_iter<I: IntoIterator<Item = &'r Row<'a>>>(rows: I) -> Self {
+        let mut counts = Self::default();
+        rows.into_iter().for_each(|row| counts.add(row));
+        counts
     }
-    RolloutCounts(found)
+}
+
+/// What a guard needs of one version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Guarded {
+    requests: Tally,
+    /// Groups with a bad request, as bits.
+    bad_groups: u32,
+    /// Bad requests without a key.
+    ungrouped: u64,
+}
+
+/// Counts of a guard's window by rollout and version, made of the rows of its query.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GuardCounts(ByVersion<Guarded>);
+
+impl GuardCounts {
+    /// Of one version; zero when it had none.
+    #[must_use]
+    pub fn of(&self, rollout: &str, version: &str) -> GuardWindow {
+        let found = self.0.get(rollout, version).copied().unwrap_or_default();
+        let Tally { total, bad } = found.requests;
+        GuardWindow {
+            canary: Tally {
+                total: total.max(bad),
+                bad,
+            },
+            bad_sources: u64::from(found.bad_groups.count_ones()) + found.ungrouped,
+        }
+    }
+
+    /// Counts a row.
+    pub fn add(&mut self, row: &Row<'_>) {
+        let Some(count) = whole(row).filter(|count| *count > 0) else {
+            return;
+        };
+        let found = self.0.of_row(row);
+        match row.label("counter") {
+            stat::SPLIT_TOTAL => found.requests.total += count,
+            stat::SPLIT_BAD_TOTAL => {
+                let Some(group) = group(row) else { return };
+                found.requests.bad += count;
+                if group < usize::from(GROUPS) {
+                    found.bad_groups |= 1 << group;
+                } else {
+                    found.ungrouped += count;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl<'r, 'a: 'r> FromIterator<&'r Row<'a>> for GuardCounts {
+    fn from_iter<I: IntoIterator<Item = &'r Row<'a>>>(rows: I) -> Self {
+        let mut counts = Self::default();
+        rows.into_iter().for_each(|row| counts.add(row));
+        counts
+    }
+}
+
+/// A label of ours, wherever the proxy's encoding has put it.
+fn label<'r>(row: &'r Row<'_>, name: &str) -> &'r str {
+    match row.label(name) {
+        "" => {
+            let mut packed = stat::unpack(row.label(stat::PACKED));
+            packed
+                .find(|(label, _)| *label == name)
+                .map_or("", |(_, value)| value)
+        }
+        value => value,
+    }
 }
 
 /// Position of the row's group; that of requests without a key comes after the others.
-fn group(row: &Row) -> Option<usize> {
+fn group(row: &Row<'_>) -> Option<usize> {
     let last = usize::from(GROUPS);
     match label(row, stat::GROUP) {
         stat::GROUP_NONE => Some(last),
@@ -91,7 +171,7 @@ fn group(row: &Row) -> Option<usize> {
     }
 }
 
-fn with_tally(arm: &mut ArmCounts, row: &Row, add: impl FnOnce(&mut Tally)) {
+fn with_tally(arm: &mut ArmCounts, row: &Row<'_>, add: impl FnOnce(&mut Tally)) {
     if let Some(group) = group(row) {
         let Grouped { groups, ungrouped } = &mut arm.requests;
         add(groups.get_mut(group).unwrap_or(ungrouped));
@@ -104,7 +184,7 @@ fn with_tally(arm: &mut ArmCounts, row: &Row, add: impl FnOnce(&mut Tally)) {
     clippy::cast_sign_loss,
     reason = "checked to be a whole number below 2^53"
 )]
-fn whole(row: &Row) -> Option<u64> {
+fn whole(row: &Row<'_>) -> Option<u64> {
     row.number()
         .filter(|value| (0.0..9e15).contains(value))
         .map(|value| value.round() as u64)
@@ -115,7 +195,7 @@ pub type Tallies = HashMap<String, Tally>;
 
 /// Reads the rows of the query for somebody else's counters: events by version.
 #[must_use]
-pub fn custom(rows: &[Row], version_label: &str) -> Tallies {
+pub fn custom(rows: &[Row<'_>], version_label: &str) -> Tallies {
     let mut found = Tallies::new();
     for row in rows {
         let Some(count) = whole(row) else { continue };
@@ -134,7 +214,7 @@ pub fn custom(rows: &[Row], version_label: &str) -> Tallies {
 }
 
 /// The label of Envoy's, under whichever of its names.
-fn of_envoy<'r>(row: &'r Row, names: [&str; 2]) -> &'r str {
+fn of_envoy<'r>(row: &'r Row<'_>, names: [&str; 2]) -> &'r str {
     let found = names.map(|name| row.label(name));
     found
         .into_iter()
@@ -144,7 +224,7 @@ fn of_envoy<'r>(row: &'r Row, names: [&str; 2]) -> &'r str {
 
 /// Reads the rows of the query for the answers that clusters gave: requests by cluster, bad are 5xx.
 #[must_use]
-pub fn answers(rows: &[Row]) -> Tallies {
+pub fn answers(rows: &[Row<'_>]) -> Tallies {
     let mut found = Tallies::new();
     for row in rows {
         let (cluster, class) = (of_envoy(row, CLUSTER), of_envoy(row, CLASS));
@@ -161,8 +241,8 @@ pub fn answers(rows: &[Row]) -> Tallies {
 
 /// Reads the rows of the query for ready endpoints, by cluster.
 #[must_use]
-pub fn ready(rows: &[Row]) -> HashMap<String, u64> {
-    let count = |row: &Row| Some((of_envoy(row, CLUSTER).to_owned(), whole(row)?));
+pub fn ready(rows: &[Row<'_>]) -> HashMap<String, u64> {
+    let count = |row: &Row<'_>| Some((of_envoy(row, CLUSTER).to_owned(), whole(row)?));
     rows.iter().filter_map(count).collect()
 }
 
@@ -171,7 +251,7 @@ const NAMESPACE: &str = "namespace";
 
 /// Reads the rows of the proxies' query; `target` is the label `instance`.
 #[must_use]
-pub fn proxies(rows: &[Row]) -> Vec<Proxy> {
+pub fn proxies(rows: &[Row<'_>]) -> Vec<Proxy> {
     let mut found: BTreeMap<&str, Proxy> = BTreeMap::new();
     for row in rows {
         let target = row.label("instance");
@@ -198,15 +278,43 @@ mod tests {
     use super::*;
     use crate::validate::Source;
 
-    fn row(labels: &[(&str, &str)], value: &str) -> Row {
-        let metric = labels
-            .iter()
-            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-            .collect();
-        Row {
-            metric,
-            value: (0.0, value.to_owned()),
-        }
+    fn row<'a>(labels: &[(&'a str, &'a str)], value: &'a str) -> Row<'a> {
+        Row::new(labels.iter().copied(), value)
+    }
+
+    fn counts(rows: &[Row<'_>]) -> RolloutCounts {
+        rows.iter().collect()
+    }
+
+    #[test]
+    fn a_guard_counts_groups_with_bad_requests_in_whatever_encoding() {
+        let of = [(stat::ROLLOUT, "ml/fraud"), (stat::VERSION, "8")];
+        let total = [&of[..], &[("counter", stat::SPLIT_TOTAL)]].concat();
+        let bad = |group| {
+            let labels = [("counter", stat::SPLIT_BAD_TOTAL), (stat::GROUP, group)];
+            [&of[..], &labels].concat()
+        };
+        let packed = "serin_rollout:ml/fraud,serin_version:8,serin_group:3";
+        let of_others = |counter| [("counter", counter), (stat::PACKED, packed)];
+        let counts: GuardCounts = [
+            row(&total, "40"),
+            row(&bad("3"), "2"),
+            row(&bad("5"), "1"),
+            row(&bad("6"), "0"),
+            row(&bad("none"), "4"),
+            row(&of_others(stat::SPLIT_TOTAL), "10"),
+            row(&of_others(stat::SPLIT_BAD_TOTAL), "1"),
+            row(&bad("99"), "7"),
+        ]
+        .iter()
+        .collect();
+        let found = counts.of("ml/fraud", "8");
+        assert_eq!(found.canary, Tally { total: 50, bad: 8 });
+        // Two groups, and each of those without a key on its own.
+        assert_eq!(found.bad_sources, 2 + 4);
+        assert_eq!(counts.of("ml/fraud", "7"), GuardWindow::default());
+        let lost: GuardCounts = [row(&bad("3"), "2")].iter().collect();
+        assert_eq!(lost.of("ml/fraud", "8").canary, Tally { total: 2, bad: 2 });
     }
 
     #[test]

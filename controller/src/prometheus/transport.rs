@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::http::header::{AUTHORIZATION, DATE};
 use axum::http::{HeaderMap, Uri};
 use jiff::Timestamp;
@@ -25,7 +26,7 @@ pub(super) enum Transport {
 /// What came back, whatever its status.
 pub(super) struct Response {
     pub(super) status: u16,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Bytes,
     /// The answerer's own time, in whole seconds.
     pub(super) date: Option<Timestamp>,
 }
@@ -104,7 +105,7 @@ impl Transport {
                     let body = body.collect_bytes().await.map_err(cause)?;
                     Ok(Response {
                         status: head.status.as_u16(),
-                        body: body.to_vec(),
+                        body,
                         date: date(&head.headers),
                     })
                 }
@@ -133,7 +134,7 @@ async fn plain(request: reqwest::RequestBuilder) -> Result<Response, BoxError> {
     Ok(Response {
         status,
         date,
-        body: body.map_err(reqwest::Error::without_url)?.to_vec(),
+        body: body.map_err(reqwest::Error::without_url)?,
     })
 }
 

@@ -1,11 +1,10 @@
 //! Prometheus: a function of what the proxies run, and of what they ran in each cell.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serin_controller::driver::World as Seen;
 use serin_controller::observation::Proxy;
-use serin_controller::prometheus::{Row, counts};
+use serin_controller::prometheus::Row;
 use serin_filter_core::stat;
 
 use super::controller::Controller;
@@ -39,13 +38,13 @@ pub(crate) fn seen(controller: &Controller, world: &World, bad: bool, rules: Rul
         let bad = if counted { *canary } else { 0 };
         let mut found = rows("ml/fraud", "8", *canary, bad);
         found.extend(rows("ml/fraud", "7", *stable, 0));
-        (index, counts(&found))
+        (index, found.iter().collect())
     });
     Seen::of(cells, Some(Ok(Arc::new(proxies.collect()))))
 }
 
 /// What the proxies have counted of a version in a cell.
-pub(crate) fn rows(rollout: &str, version: &str, total: u64, bad: u64) -> Vec<Row> {
+pub(crate) fn rows(rollout: &str, version: &str, total: u64, bad: u64) -> Vec<Row<'static>> {
     let row = |counter: &str, group: &str, count: u64| {
         let labels = [
             ("counter", counter),
@@ -53,11 +52,10 @@ pub(crate) fn rows(rollout: &str, version: &str, total: u64, bad: u64) -> Vec<Ro
             (stat::VERSION, version),
             (stat::GROUP, group),
         ];
-        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Row {
-            metric: BTreeMap::from(labels),
-            value: (0.0, count.to_string()),
-        }
+        Row::new(
+            labels.map(|(name, value)| (name, value.to_owned())),
+            count.to_string(),
+        )
     };
     let mut found = Vec::new();
     for group in 0..16 {

@@ -19,9 +19,8 @@ use serin_controller::cluster::names;
 use serin_controller::cluster::object::{Kind, ObjectId};
 use serin_controller::cluster::plugin::Module;
 use serin_controller::cluster::resource::ModelRollout;
-use serin_controller::driver::World;
+use serin_controller::driver::{Managed, World};
 use serin_controller::observation::Proxy;
-use serin_controller::prometheus::counts;
 use serin_controller::source::parse;
 use serin_filter_core::stat::Encoding;
 
@@ -177,7 +176,10 @@ fn world(index: i64, generation: u64) -> World {
         invalid: false,
     };
     let proxies = (0..PROXIES).map(proxy).collect();
-    World::of([(index, counts(&found))], Some(Ok(Arc::new(proxies))))
+    World::of(
+        [(index, found.iter().collect())],
+        Some(Ok(Arc::new(proxies))),
+    )
 }
 
 /// Resident bytes of this process.
@@ -313,7 +315,9 @@ fn measure(file: File) {
         eprintln!("idle round: {:.2?}", round(&mut fleet, &mut store, at(2)));
     }
     let begun = Instant::now();
-    let statuses = fleet.statuses();
+    let names = fleet.take_changed();
+    let known = names.iter().filter_map(|name| fleet.look_up(name)?.managed);
+    let statuses: Vec<_> = known.map(Managed::status).collect();
     eprintln!(
         "{} statuses for people: {:.2?}",
         statuses.len(),

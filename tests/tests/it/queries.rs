@@ -5,7 +5,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use serin_controller::prometheus::{Row, Selectors, cell_query, counts, guard_query};
+use serin_controller::prometheus::{
+    GuardCounts, RolloutCounts, Row, Selectors, cell_query, guard_query,
+};
 use serin_filter_core::stat::{self, GROUP, PACKED, ROLLOUT, VARIANT, VERSION};
 use serin_tests::tools;
 use serin_tests::world::World;
@@ -199,11 +201,18 @@ fn proxies_of_both_encodings_are_read_side_by_side() {
     ];
     let selectors = Selectors::default();
     check_rows(&cell_query(&selectors, CELL), &input, &expected);
-    check_rows(&guard_query(&selectors, CELL), &input, &expected);
+    let alike = |name, value| (name, labels("1").replace(r#",serin_group="1""#, ""), value);
+    let [_, packed_total, packed_bad] = expected.clone();
+    let of_guard = [alike(TOTAL, 4.0), packed_total, packed_bad];
+    check_rows(&guard_query(&selectors, CELL), &input, &of_guard);
 
     // The very rows that Prometheus was shown to give are one version's counts.
+    let rows = of_guard.iter().map(row).collect::<Vec<_>>();
+    let guarded = rows.iter().collect::<GuardCounts>().of("ml/fraud", "8");
+    assert_eq!((guarded.canary.total, guarded.canary.bad), (12, 1));
+    assert_eq!(guarded.bad_sources, 1);
     let rows: Vec<_> = expected.iter().map(row).collect();
-    let canary = counts(&rows).of("ml/fraud", "8");
+    let canary = rows.iter().collect::<RolloutCounts>().of("ml/fraud", "8");
     assert_eq!((canary.tally().total, canary.tally().bad), (12, 1));
     assert_eq!(
         (
@@ -215,35 +224,32 @@ fn proxies_of_both_encodings_are_read_side_by_side() {
 }
 
 /// A row of [`check_rows`] as Prometheus' API sends it.
-fn row((counter, labels, value): &(&str, String, f64)) -> Row {
+fn row((counter, labels, value): &(&str, String, f64)) -> Row<'static> {
     // Labels of values without quotes: `a="b",c="d"`.
-    let mut metric: std::collections::BTreeMap<_, _> = labels
-        .split_terminator('"')
-        .collect::<Vec<_>>()
+    let parts: Vec<_> = labels.split_terminator('"').collect();
+    let mut labels: Vec<_> = parts
         .chunks_exact(2)
         .map(|pair| {
-            let name = pair[0].trim_matches([',', '=']);
-            (name.to_owned(), pair[1].to_owned())
+            (
+                pair[0].trim_matches([',', '=']).to_owned(),
+                pair[1].to_owned(),
+            )
         })
         .collect();
-    metric.insert("counter".to_owned(), (*counter).to_owned());
-    Row {
-        metric,
-        value: (12.0, value.to_string()),
-    }
+    labels.push(("counter".to_owned(), (*counter).to_owned()));
+    Row::new(labels, value.to_string())
 }
 
 #[test]
-fn other_jobs_are_not_read() {
-    let mut foreign = series("a", TOTAL, "1", "0+9x20");
-    foreign["series"] = json!(
-        foreign["series"]
-            .as_str()
-            .unwrap()
-            .replace(r#"job="envoy""#, r#"job="other""#)
-    );
-    check(
-        &[up("a", "1x20"), foreign, series("a", TOTAL, "1", "0+1x20")],
-        &[(TOTAL, "1", 4.0)],
-    );
+fn a_guard_tells_groups_apart_where_something_was_bad() {
+    let input = [
+        up("a", "1x20"),
+        series("a", TOTAL, "1", "0+1x20"),
+        series("a", TOTAL, "2", "0+2x20"),
+        series("a", BAD, "1", "3x20"),
+        series("a", BAD, "2", "0+1x20"),
+    ];
+    let ungrouped = labels("1").replace(r#",serin_group="1""#, "");
+    let expected = [(TOTAL, ungrouped, 12.0), (BAD, labels("2"), 4.0)];
+    check_rows(&guard_query(&Selectors::default(), CELL), &input, &expected);
 }

@@ -113,7 +113,8 @@ impl Folder {
         );
         let snapshot = Snapshot {
             rollouts,
-            ..Snapshot::default()
+            problems: Vec::new(),
+            generation: 0,
         };
         Ok((snapshot, Some(warning)))
     }

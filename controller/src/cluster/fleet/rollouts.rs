@@ -28,6 +28,8 @@ pub(super) struct Rollouts {
     refused: BTreeSet<RolloutName>,
     /// Changed since somebody looked.
     touched: BTreeSet<RolloutName>,
+    /// Changed since people were shown.
+    unshown: BTreeSet<RolloutName>,
     /// Counts what specs may wait for: claims, releases and what is live.
     changes: u64,
 }
@@ -95,6 +97,7 @@ impl Rollouts {
             set.remove(name);
         }
         self.touched.insert(name.clone());
+        self.unshown.insert(name.clone());
         self.changes += 1;
         Some(entry)
     }
@@ -127,8 +130,10 @@ impl Rollouts {
                 set.insert(name.clone());
             }
         }
-        if !self.touched.contains(name) {
-            self.touched.insert(name.clone());
+        for news in [&mut self.touched, &mut self.unshown] {
+            if !news.contains(name) {
+                news.insert(name.clone());
+            }
         }
         let before = std::mem::replace(&mut entry.seen.state, now.clone());
         if before.as_ref().map(Arc::as_ptr) != now.as_ref().map(Arc::as_ptr) {
@@ -225,6 +230,10 @@ impl Rollouts {
 
     pub(super) fn take_touched(&mut self) -> BTreeSet<RolloutName> {
         std::mem::take(&mut self.touched)
+    }
+
+    pub(super) fn take_unshown(&mut self) -> BTreeSet<RolloutName> {
+        std::mem::take(&mut self.unshown)
     }
 
     /// Something else has changed that a spec may wait for.

@@ -18,9 +18,11 @@ use crate::render;
 use crate::rollout::Writes;
 use crate::validate::RolloutName;
 
-/// Statuses, and routes, that are handed out at a time: whatever is still to be written after them waits for the next
-/// round, so that thousands of writes stand in nobody's way who goes down meanwhile.
+/// Routes that are handed out at a time: whatever is still to be written after them waits for the next round, so that
+/// thousands of writes stand in nobody's way who goes down meanwhile.
 pub(super) const AT_A_TIME: usize = 1_000;
+/// Statuses, likewise. Fewer, because nothing waits for most of them.
+const STATUSES: usize = 128;
 
 /// A status to be written.
 #[derive(Clone, Debug)]
@@ -91,7 +93,8 @@ impl Fleet {
     ) -> Vec<StatusWrite> {
         let mut found = Vec::new();
         for name in names {
-            if found.len() >= AT_A_TIME {
+            if found.len() >= STATUSES {
+                self.left_over = true;
                 break;
             }
             let due = |it: &&Entry| !it.deleting && it.retry.is_due(now) && wanted(it);
@@ -115,6 +118,11 @@ impl Fleet {
             self.rollouts.change(&write.name, known);
         }
         found
+    }
+
+    /// Whether more statuses are due than were handed out since the last call.
+    pub fn take_left_over(&mut self) -> bool {
+        std::mem::take(&mut self.left_over)
     }
 
     /// What became of a status.

@@ -72,7 +72,8 @@ impl Bench {
     }
 
     fn statuses(&self) -> Vec<Status> {
-        self.board.read().unwrap().rollouts.clone()
+        let shown = self.board.read().unwrap().rollouts;
+        shown.iter().map(|it| Status::clone(it)).collect()
     }
 
     fn status(&self) -> Status {

@@ -2,7 +2,7 @@
 
 use serin_controller::evidence::Evidence;
 use serin_controller::observation::Cell;
-use serin_controller::prometheus::{Client, Selectors, cell_query, counts};
+use serin_controller::prometheus::{Client, RolloutCounts, Selectors, cell_query};
 use serin_controller::rollout::Release;
 use serin_controller::validate::validate;
 use serin_tests::installation::Installation;
@@ -20,7 +20,8 @@ pub(crate) async fn recomputed(prometheus: &Prometheus, name: &str, release: &Re
     let query = cell_query(&Selectors::default(), grid.cell());
     let mut evidence = Evidence::new(&plan, release.first_cell);
     for index in release.first_cell..release.evidence.next_cell {
-        let counts = counts(&client.query(&query, grid.end(index)).await.unwrap());
+        let rows = client.query(&query, grid.end(index)).await.unwrap();
+        let counts: RolloutCounts = rows.iter().collect();
         let cell = Cell {
             index,
             stable: counts.of(name, "7"),

@@ -181,21 +181,31 @@ impl Fleet {
     }
 }
 
-/// All rows of one rollout in an interval. Counters of bad and slow requests are there for every group, as they are after
-/// hours; that nothing was bad is a row as well.
+/// All rows of one rollout in an interval, as after hours: there is a counter of bad and slow requests for every group. A
+/// cell has a row where nothing was bad, too; a guard's window has not, and one for the requests of all groups.
 fn rows(interval: Interval, bad: bool) -> Vec<String> {
     let mut found = Vec::new();
     let slow = slow_label(SLOW.0, SLOW.1);
-    for group in 0..GROUPS {
-        for (variant, version) in [STABLE, CANARY] {
-            let is_canary = version == CANARY.1;
-            let times = if interval == Interval::Cell { 2 } else { 1 };
-            let canary = REQUESTS * times;
-            let total = if is_canary {
-                canary
-            } else {
-                canary * u64::from(100 - WEIGHT) / u64::from(WEIGHT)
-            };
+    for (variant, version) in [STABLE, CANARY] {
+        let is_canary = version == CANARY.1;
+        let times = if interval == Interval::Cell { 2 } else { 1 };
+        let canary = REQUESTS * times;
+        let total = if is_canary {
+            canary
+        } else {
+            canary * u64::from(100 - WEIGHT) / u64::from(WEIGHT)
+        };
+        // A label without a value is no label.
+        let of_all = |counter| counter_labels(counter, variant, version, "");
+        match interval {
+            Interval::Window => {
+                let all = total * u64::from(GROUPS);
+                found.push(row(&of_all(stat::SPLIT_TOTAL)[..4], all));
+            }
+            // One request in 64.
+            Interval::Cell => found.push(row(&of_all(stat::SAMPLED_TOTAL)[..4], 1)),
+        }
+        for group in 0..GROUPS {
             let failed = match (is_canary, group) {
                 (true, _) if bad => total,
                 (false, 0 | 8) => 1,
@@ -203,20 +213,15 @@ fn rows(interval: Interval, bad: bool) -> Vec<String> {
             };
             let group = group.to_string();
             let labels = |counter| counter_labels(counter, variant, version, &group);
-            found.push(row(&labels(stat::SPLIT_TOTAL), total));
-            found.push(row(&labels(stat::SPLIT_BAD_TOTAL), failed));
+            if interval == Interval::Cell || failed > 0 {
+                found.push(row(&labels(stat::SPLIT_BAD_TOTAL), failed));
+            }
             if interval == Interval::Cell {
+                found.push(row(&labels(stat::SPLIT_TOTAL), total));
                 let mut labels = labels(stat::SPLIT_SLOW_TOTAL).to_vec();
                 labels.push((stat::METRIC, &slow));
                 found.push(row(&labels, u64::from(!is_canary)));
             }
-        }
-    }
-    if interval == Interval::Cell {
-        for (variant, version) in [STABLE, CANARY] {
-            let labels = counter_labels(stat::SAMPLED_TOTAL, variant, version, "");
-            // One request in 64; a label without a value is no label.
-            found.push(row(&labels[..4], 1));
         }
     }
     found
@@ -248,12 +253,20 @@ fn row(labels: &[(&str, &str)], value: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serin_controller::prometheus::{Row, counts};
+    use serin_controller::prometheus::{GuardCounts, RolloutCounts, Row};
+
+    use serde_json::Value;
 
     use super::*;
 
-    fn read(answer: Option<String>) -> Vec<Row> {
-        serde_json::from_str(&format!("[{}]", answer.unwrap())).unwrap()
+    fn read(answer: Option<String>) -> Vec<Row<'static>> {
+        let rows: Vec<Value> = serde_json::from_str(&format!("[{}]", answer.unwrap())).unwrap();
+        let row = |row: &Value| {
+            let labels = row["metric"].as_object().unwrap().iter();
+            let labels = labels.map(|(name, it)| (name.clone(), it.as_str().unwrap().to_owned()));
+            Row::new(labels, row["value"][1].as_str().unwrap().to_owned())
+        };
+        rows.iter().map(row).collect()
     }
 
     #[test]
@@ -265,19 +278,21 @@ mod tests {
         let window = guard_query(&Selectors::default(), GUARD);
         fleet.turn_bad(std::slice::from_ref(&first));
         assert!(fleet.fault(&first).unwrap().told.is_none());
-        let counted = counts(&read(fleet.answer(&window)));
-        let bad = counted.of(&first, CANARY.1).tally();
+        let read_window = || read(fleet.answer(&window));
+        let counted: GuardCounts = read_window().iter().collect();
+        let bad = counted.of(&first, CANARY.1);
+        assert_eq!(bad.bad_sources, u64::from(GROUPS));
+        let bad = bad.canary;
         assert!(bad.total >= 20 && bad.bad == bad.total, "{bad:?}");
-        let well = counted.of(&second, CANARY.1).tally();
+        let well = counted.of(&second, CANARY.1).canary;
         assert_eq!((well.total, well.bad), (bad.total, 0));
         assert!(fleet.fault(&first).unwrap().told.is_some());
         // The split is what the weight says, so that nobody suspects it.
-        let stable = counted.of(&second, STABLE.1).tally();
+        let stable = counted.of(&second, STABLE.1).canary;
         let all = stable.total + well.total;
         assert_eq!(well.total * 100, all * u64::from(WEIGHT));
-        let counted = counts(&read(
-            fleet.answer(&cell_query(&Selectors::default(), cell)),
-        ));
+        let cell = read(fleet.answer(&cell_query(&Selectors::default(), cell)));
+        let counted: RolloutCounts = cell.iter().collect();
         let slow = &counted.of(&second, STABLE.1).slow;
         assert_eq!(slow.values().flatten().sum::<u64>(), 16);
         assert_eq!(fleet.answer("vector(1)"), None);
