@@ -6,6 +6,7 @@
 //! Whoever comes after a kill in between finds a status that is too high: it raises nobody's share before it has looked at
 //! Prometheus, where the reason of the way down still is.
 
+mod echoes;
 mod entry;
 mod intake;
 mod plugins;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use serin_filter_core::stat::Encoding;
 
+use self::echoes::Echoes;
 use self::entry::{Entry, Retry};
 use self::plugins::Plugins;
 use self::rollouts::Rollouts;
@@ -71,6 +73,8 @@ pub struct Fleet {
     rollouts: Rollouts,
     /// Objects of ours, as the server has them.
     present: BTreeMap<ObjectId, Present>,
+    /// Versions of them that the watch may still tell of.
+    echoes: BTreeMap<ObjectId, Echoes>,
     /// VirtualServices of others.
     theirs: Theirs,
     /// Plugins of others that hold a config of ours.
@@ -103,6 +107,7 @@ impl fmt::Debug for Fleet {
         f.debug_struct("Fleet")
             .field("rollouts", &self.rollouts)
             .field("present", &self.present)
+            .field("echoes", &self.echoes)
             .field("theirs", &self.theirs)
             .field("rivals", &self.rivals)
             .field("plugins", &self.plugins)
@@ -120,6 +125,7 @@ impl Fleet {
             settings,
             rollouts: Rollouts::default(),
             present: BTreeMap::new(),
+            echoes: BTreeMap::new(),
             theirs: Theirs::default(),
             rivals: BTreeSet::new(),
             routing: Routing::default(),
@@ -133,6 +139,13 @@ impl Fleet {
 
     /// An object of Istio's, or that it is gone.
     pub fn object(&mut self, id: ObjectId, object: Option<Value>) {
+        if let Some(echoes) = self.echoes.get_mut(&id) {
+            let version = object.as_ref().and_then(resource_version);
+            if version.is_some_and(|it| echoes.hears(it)) {
+                return;
+            }
+            self.echoes.remove(&id);
+        }
         // Whatever stood in the way of a write, the object is another one now.
         self.object_retry.remove(&id);
         if let Some(known) = self.present.get(&id) {

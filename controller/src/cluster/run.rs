@@ -24,8 +24,8 @@ use crate::endpoint::{self, Board, HANGS_AFTER};
 use crate::prometheus::{Client, Selectors};
 use crate::validate::RolloutName;
 
-/// Changes that wait to be looked at.
-const QUEUE: usize = 1_024;
+/// Changes that wait to be looked at. A plugin's object may be a megabyte of text, and many times that once it is read.
+const QUEUE: usize = 64;
 /// Writes at once: the API server's default share of a client is about that.
 const AT_ONCE: usize = 16;
 /// How long open connections may take to end.
@@ -271,7 +271,8 @@ async fn lead(
     let mut waiting: Vec<Change> = Vec::new();
     let mut early: Vec<Change> = Vec::new();
     let mut ticks = tokio::time::interval(options.tick);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // A round that took long must not make the next look later still.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut looks = tokio::task::JoinSet::new();
     let mut leading = term.clone();
     let (mut begun, mut more) = (false, false);
@@ -415,8 +416,14 @@ async fn plugins(fleet: &mut Fleet, writer: &Writer, now: Timestamp) {
         let became = writer.delete(&id, &version).await;
         fleet.object_deleted(&id, became, now);
     }
-    let writes = fleet.plugin_writes(now);
-    objects(fleet, writer, writes, now).await;
+    // A few at a time, for they are large. What fails is not due any more.
+    loop {
+        let writes = fleet.plugin_writes(now);
+        if writes.is_empty() {
+            break;
+        }
+        objects(fleet, writer, writes, now).await;
+    }
 }
 
 async fn statuses(

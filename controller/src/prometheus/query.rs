@@ -29,7 +29,8 @@ impl Default for Selectors {
 
 /// All counts that the judge reads, as exact differences over the interval of length `cell` that ends at the query's
 /// time: one row per counter, rollout, variant, version and group, however many proxies there are. Of proxies that pack
-/// all labels into one ([`stat::Encoding::Builtin`]) the same rows come with that label alone.
+/// all labels into one ([`stat::Encoding::Builtin`]) the same rows come with that label alone. What did not happen has no
+/// row: with thousands of rollouts that is every other one.
 ///
 /// The birth, reset and gone rules of statistics 7.1: a series that was there before gives its difference; one that
 /// fell gives its present value; a new one gives its value if its target was scraped before.
@@ -54,7 +55,7 @@ pub fn cell_query(selectors: &Selectors, cell: Duration) -> String {
 pub fn guard_query(selectors: &Selectors, window: Duration) -> String {
     let all = delta_query(selectors, &[stat::SPLIT_TOTAL], &[], window);
     let bad = delta_query(selectors, &[stat::SPLIT_BAD_TOTAL], &[stat::GROUP], window);
-    format!("{all} or ({bad} > 0)")
+    format!("{all} or {bad}")
 }
 
 fn delta_query(selectors: &Selectors, counters: &[&str], by: &[&str], over: Duration) -> String {
@@ -70,7 +71,7 @@ fn delta_query(selectors: &Selectors, counters: &[&str], by: &[&str], over: Dura
     let labels = ["counter", stat::ROLLOUT, stat::VARIANT, stat::VERSION];
     let labels = [&labels, by, &[stat::PACKED]].concat().join(", ");
     format!(
-        "sum by ({labels}) ({})",
+        "(sum by ({labels}) ({}) > 0)",
         differences(&series, &targets, over)
     )
 }
@@ -192,7 +193,7 @@ mod tests {
         );
         assert!(
             query.starts_with(
-                "sum by (counter, serin_rollout, serin_variant, serin_version, serin_group, serin_metric, tag)"
+                "(sum by (counter, serin_rollout, serin_variant, serin_version, serin_group, serin_metric, tag)"
             ),
             "{query}"
         );

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serin_filter_core::config::RolloutConfig;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::echoes::Echoes;
 use super::plugins::Plugins;
 use super::rollouts::Seen;
 use crate::api::ModelRollout;
@@ -28,6 +29,8 @@ pub(super) struct Entry {
     pub(super) uid: String,
     /// As last seen or written.
     pub(super) resource_version: String,
+    /// Versions before it that the watch may still tell of.
+    pub(super) echoes: Echoes,
     /// `metadata.generation` that was looked at last.
     pub(super) spec_generation: i64,
     /// Somebody has deleted it.
@@ -124,6 +127,12 @@ impl Entry {
         let begun = managed.shown.in_progress().is_some();
         let next = section(&managed.shown).filter(|_| begun);
         next.is_some_and(|next| grows(managed.rendered.as_deref(), &next))
+    }
+
+    /// We have written it.
+    pub(super) fn is_at(&mut self, resource_version: String) {
+        let before = std::mem::replace(&mut self.resource_version, resource_version);
+        self.echoes.written_over(before);
     }
 
     /// A status of ours goes out: when the watch brings it back, it is no news.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::echoes::Echoes;
 use super::entry::{Entry, Obstacle, Retry, mark};
 use super::plugins::{Section, TooLarge};
 use super::rollouts::Seen;
@@ -29,6 +30,12 @@ impl Fleet {
         let finalizer = finalizers.into_iter().any(|it| it == names::FINALIZER);
         let resource_version = metadata.resource_version.clone().unwrap_or_default();
         let uid = metadata.uid.clone().unwrap_or_default();
+        let known = self.rollouts.get(&name);
+        let same = known.is_some_and(|entry| entry.uid == uid && !entry.echoes.is_empty());
+        let old = |entry: &mut Entry| entry.echoes.hears(&resource_version);
+        if same && self.rollouts.change(&name, old) == Some(true) {
+            return;
+        }
         // Under the same name, but another one: what was known of the old one ended with it. Or another memory: a leader
         // before us was late with it, or somebody has mended it. What is written is the truth.
         let remembers = |entry: &Entry| entry.known.contains(&mark(resource.status.as_ref()));
@@ -96,6 +103,7 @@ impl Fleet {
         let mut entry = Entry {
             uid,
             resource_version: String::new(),
+            echoes: Echoes::default(),
             spec_generation: -1,
             deleting: false,
             finalizer: false,

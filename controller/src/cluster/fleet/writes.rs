@@ -22,7 +22,9 @@ use crate::validate::RolloutName;
 /// thousands of writes stand in nobody's way who goes down meanwhile.
 pub(super) const AT_A_TIME: usize = 1_000;
 /// Statuses, likewise. Fewer, because nothing waits for most of them.
-const STATUSES: usize = 128;
+const STATUSES: usize = 32;
+/// Plugin objects, likewise.
+const PLUGINS: usize = 8;
 
 /// A status to be written.
 #[derive(Clone, Debug)]
@@ -134,7 +136,7 @@ impl Fleet {
     ) {
         self.rollouts.change(&write.name, |entry| match became {
             Ok(resource_version) => {
-                entry.resource_version = resource_version;
+                entry.is_at(resource_version);
                 entry.written = Some(Written::of(&write.status, entry.managed.is_none()));
                 entry.retry = Retry::default();
                 entry.is_written(now);
@@ -201,6 +203,11 @@ impl Fleet {
         match became {
             Ok(object) => {
                 self.object_retry.remove(id);
+                let before = self.present.get(id);
+                if let Some(version) = before.and_then(|it| it.resource_version.clone()) {
+                    let echoes = self.echoes.entry(id.clone()).or_default();
+                    echoes.written_over(version);
+                }
                 self.keep(id, Some(&object));
             }
             Err(_) => self.object_retry.entry(id.clone()).or_default().failed(now),
@@ -249,7 +256,8 @@ impl Fleet {
         }
     }
 
-    /// Plugin objects that are not as they should be. A rollout whose routes are not written keeps what it has, unless
+    /// Plugin objects that are not as they should be, some of them: the next call tells of others, when these are
+    /// written or have failed. A rollout whose routes are not written keeps what it has, unless
     /// it goes down.
     pub fn plugin_writes(&mut self, now: Timestamp) -> Vec<ObjectWrite> {
         self.settle();
@@ -257,6 +265,7 @@ impl Fleet {
         let missing = self.plugins.missing(&self.settings, &self.present);
         let due = missing.filter(|it| self.is_due(&plugin::id(self.settings.kind, it), now));
         due.filter_map(|namespace| self.plugins.object(&self.settings, namespace))
+            .take(PLUGINS)
             .map(|owned| self.object_write(owned))
             .collect()
     }
@@ -379,7 +388,7 @@ impl Fleet {
     ) {
         self.rollouts.change(name, |entry| match became {
             Ok((resource_version, there)) => {
-                entry.resource_version = resource_version;
+                entry.is_at(resource_version);
                 entry.finalizer = there;
             }
             Err(_) => entry.retry.failed(now),

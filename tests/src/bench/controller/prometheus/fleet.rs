@@ -181,8 +181,8 @@ impl Fleet {
     }
 }
 
-/// All rows of one rollout in an interval, as after hours: there is a counter of bad and slow requests for every group. A
-/// cell has a row where nothing was bad, too; a guard's window has not, and one for the requests of all groups.
+/// All rows of one rollout in an interval. What did not happen has no row, and a guard's window has one for the requests of
+/// all groups.
 fn rows(interval: Interval, bad: bool) -> Vec<String> {
     let mut found = Vec::new();
     let slow = slow_label(SLOW.0, SLOW.1);
@@ -213,14 +213,16 @@ fn rows(interval: Interval, bad: bool) -> Vec<String> {
             };
             let group = group.to_string();
             let labels = |counter| counter_labels(counter, variant, version, &group);
-            if interval == Interval::Cell || failed > 0 {
+            if failed > 0 {
                 found.push(row(&labels(stat::SPLIT_BAD_TOTAL), failed));
             }
             if interval == Interval::Cell {
                 found.push(row(&labels(stat::SPLIT_TOTAL), total));
-                let mut labels = labels(stat::SPLIT_SLOW_TOTAL).to_vec();
-                labels.push((stat::METRIC, &slow));
-                found.push(row(&labels, u64::from(!is_canary)));
+                if !is_canary {
+                    let mut labels = labels(stat::SPLIT_SLOW_TOTAL).to_vec();
+                    labels.push((stat::METRIC, &slow));
+                    found.push(row(&labels, 1));
+                }
             }
         }
     }
