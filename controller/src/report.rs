@@ -201,6 +201,8 @@ pub struct View {
     pub waiting_for: Option<String>,
     /// Why the file was not taken over; empty when it was.
     pub file_problems: Vec<String>,
+    /// The same in one word of [`conditions::reasons`](crate::cluster::conditions::reasons); none: it is wrong.
+    pub not_in_force: Option<&'static str>,
     /// The last tick's proxies, or why they could not be asked.
     pub proxies: Option<Result<Arc<Vec<Proxy>>, String>>,
     /// Generation of the rollout's present section.
@@ -325,6 +327,8 @@ fn conditions(plan: Option<&Plan>, release: Option<&Release>, view: &View) -> Ve
             view.file_problems.join("\n")
         },
     )];
+    let why_not = view.not_in_force.filter(|_| !accepted);
+    found[0].reason = why_not.map(str::to_owned);
     let Some(release) = release else { return found };
     let going = release.outcome.is_none() && release.hold.is_none();
     let waiting = view

@@ -9,7 +9,8 @@ use super::table::{self, Column};
 use super::view::Palette;
 use super::wanted::Wanted;
 use super::{invocation, tree};
-use crate::report::Status;
+use crate::cluster::conditions;
+use crate::report::{Condition, Status};
 
 #[derive(Debug, Args)]
 pub(super) struct GetArgs {
@@ -83,10 +84,18 @@ pub(super) fn remark(known: &Known) {
     }
 }
 
+fn ready(status: &Status) -> Option<&Condition> {
+    let mut conditions = status.conditions.iter();
+    conditions.find(|condition| condition.kind == conditions::READY)
+}
+
 pub(super) fn file_problem(status: &Status) -> Option<String> {
-    let ready = status
-        .conditions
-        .iter()
-        .find(|condition| condition.kind == "Ready")?;
+    let ready = ready(status)?;
     (ready.status == Some(false)).then(|| ready.message.clone())
+}
+
+/// Nothing is wrong with it: it is in force when another release has ended.
+pub(super) fn waits_for_others(status: &Status) -> bool {
+    let reason = ready(status).and_then(|ready| ready.reason.as_deref());
+    reason == Some(conditions::reasons::WAITING)
 }

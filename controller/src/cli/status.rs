@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::get::file_problem;
+use super::get::{file_problem, waits_for_others};
 use super::installation::{Installation, InstallationArgs, Seen};
 use super::invocation;
 use super::view::weight;
@@ -47,6 +47,9 @@ enum End {
 fn end(seen: &Seen) -> End {
     // What is known is about an edit before: that it ended well says nothing about this one.
     if !seen.current {
+        return End::NotYet;
+    }
+    if waits_for_others(&seen.status) {
         return End::NotYet;
     }
     if file_problem(&seen.status).is_some() {
@@ -181,6 +184,14 @@ mod tests {
             end(&seen(Some(Outcome::Succeeded), &[], false)),
             End::NotYet
         );
+    }
+
+    #[test]
+    fn a_release_that_waits_for_others_has_not_ended_yet() {
+        let mut waiting = seen(Some(Outcome::Succeeded), &["waiting: 3 releases"], true);
+        waiting.status.conditions[0].reason = Some("Waiting".to_owned());
+        assert_eq!(end(&waiting), End::NotYet);
+        assert!(line(&waiting).ends_with("waiting: 3 releases"));
     }
 
     #[test]

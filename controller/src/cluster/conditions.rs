@@ -45,6 +45,12 @@ pub fn name(kind: &str) -> Cow<'static, str> {
 pub mod reasons {
     /// `spec` is not valid, and not in force.
     pub const INVALID: &str = "Invalid";
+    /// `spec` is valid, and in force when another release has ended.
+    pub const WAITING: &str = "Waiting";
+    /// `spec` is valid, but its requests belong to another rollout.
+    pub const CLAIMED: &str = "Claimed";
+    /// `spec` is valid, but there is no room for it in the plugin's object.
+    pub const TOO_LARGE: &str = "TooLarge";
     /// Somebody paused the release.
     pub const PAUSED: &str = "Paused";
     /// The step wants somebody's approval.

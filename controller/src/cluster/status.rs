@@ -22,6 +22,8 @@ pub struct Known<'a> {
     pub managed: Option<&'a Managed>,
     /// What is wrong with the spec.
     pub problems: &'a [String],
+    /// The same in one word; none: the spec itself is wrong.
+    pub not_in_force: Option<&'static str>,
     /// `metadata.generation` of the spec.
     pub spec_generation: i64,
     /// The status as last written.
@@ -92,7 +94,7 @@ fn never_accepted(known: Known<'_>, generation: Option<i64>, now: Timestamp) -> 
     let ready = report::Condition {
         kind: conditions::READY.to_owned(),
         status: Some(known.problems.is_empty()),
-        reason: None,
+        reason: known.not_in_force.map(str::to_owned),
         message: known.problems.join("\n"),
     };
     let before = known.written.map_or(&[][..], |it| &it.since);

@@ -199,6 +199,7 @@ impl Managed {
 
     /// Says what is wrong with the file, once.
     pub fn say_problems(&mut self, problems: Vec<String>) {
+        self.view.not_in_force = None;
         if problems != self.view.file_problems {
             for problem in &problems {
                 tracing::error!(rollout = %self.state.name, "{problem}; the running rollout is untouched");

@@ -13,6 +13,7 @@ use super::plugins::Plugins;
 use super::rollouts::Seen;
 use crate::api::ModelRollout;
 use crate::api::status::RolloutStatus;
+use crate::cluster::conditions::reasons;
 use crate::cluster::foreign::Lacking;
 use crate::cluster::status::{self, Written};
 use crate::driver::Managed;
@@ -64,8 +65,22 @@ pub(super) enum Obstacle {
     Releases,
     /// Sections of others, in these namespaces. Its own has so many bytes.
     Room(Vec<String>, usize),
-    /// Anything else: with this number of changes to all rollouts it was still there.
+    /// Its requests belong to another rollout: with this number of changes to all rollouts they still did.
+    Claim(u64),
+    /// Anything else, likewise.
     Other(u64),
+}
+
+impl Obstacle {
+    /// In one word; none: the spec itself is not right.
+    fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Releases => Some(reasons::WAITING),
+            Self::Room(..) => Some(reasons::TOO_LARGE),
+            Self::Claim(_) => Some(reasons::CLAIMED),
+            Self::Other(_) => None,
+        }
+    }
 }
 
 /// When a rollout's next write may be tried.
@@ -158,6 +173,7 @@ impl Entry {
     }
 
     pub(super) fn refuse(&mut self, problems: Vec<String>, obstacle: Option<Obstacle>) {
+        let reason = obstacle.as_ref().and_then(Obstacle::reason);
         self.refused = obstacle;
         if self.problems != problems {
             self.status_due = true;
@@ -165,6 +181,7 @@ impl Entry {
         }
         if let Some(managed) = &mut self.managed {
             managed.say_problems(problems);
+            managed.view.not_in_force = reason;
         }
     }
 
@@ -194,6 +211,7 @@ impl Entry {
         status::Known {
             managed: self.managed.as_ref(),
             problems: &self.problems,
+            not_in_force: self.refused.as_ref().and_then(Obstacle::reason),
             spec_generation: self.spec_generation,
             written: self.written.as_ref(),
         }

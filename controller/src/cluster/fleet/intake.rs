@@ -158,7 +158,7 @@ impl Fleet {
                     let room = self.plugins.room(&self.settings, &name, *bytes, namespaces);
                     room.is_err()
                 }
-                Obstacle::Other(seen) => *seen == self.rollouts.changes(),
+                Obstacle::Claim(seen) | Obstacle::Other(seen) => *seen == self.rollouts.changes(),
             };
             if !is_there {
                 self.take_over(&name, now);
@@ -303,9 +303,10 @@ impl Fleet {
                 .is_some_and(|it| it.state.release.is_some() || (first_come && it.plan.is_some()))
         });
         if let Some((taker, _)) = taken {
-            return other(format!(
+            let why = format!(
                 "spec.match: these requests belong to rollout '{taker}': give this one another host or path"
-            ));
+            );
+            return Some((why, Obstacle::Claim(self.rollouts.changes())));
         }
         let most = self.settings.max_releases?;
         let going = self.rollouts.in_progress();

@@ -319,6 +319,13 @@ impl Bench {
         entry.problems.join("\n")
     }
 
+    /// Reason of the condition `Ready` on the server.
+    fn why_not(&self, name: &str) -> &str {
+        let status = self.resources[&name_of(name)].status.as_ref().unwrap();
+        let ready = status.conditions.iter().find(|it| it.kind == "Ready");
+        &ready.unwrap().reason
+    }
+
     /// The plugin config that the proxies of a namespace get.
     fn config(&self, namespace: &str) -> Option<FilterConfig> {
         plugin::config_in(self.objects.get(&plugin::id(Kind::WasmPlugin, namespace))?)

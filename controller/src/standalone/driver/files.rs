@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::Driver;
+use crate::cluster::conditions::reasons;
 use crate::driver::{Managed, Routed};
 use crate::locate::{Place, place_of};
 use crate::paths::Paths;
@@ -40,13 +41,12 @@ impl Driver {
                 .or_insert_with(|| Managed::first(plan, routed(plan, rds.as_ref())));
             managed.file = Some(file.name.clone());
             managed.missing_since = None;
+            let waits = taken.is_none() && full.is_some() && begins(plan, &managed.state);
             let accepted = match taken {
                 Some(other) => Err(format!(
                     "spec.match: these requests still belong to rollout '{other}'"
                 )),
-                None if full.is_some() && begins(plan, &managed.state) => {
-                    Err(full.unwrap_or_default())
-                }
+                None if waits => Err(full.unwrap_or_default()),
                 None => accept(
                     plan,
                     &file.source.rollout,
@@ -77,6 +77,7 @@ impl Driver {
                     let line =
                         place.map_or_else(String::new, |Place { line, .. }| format!(":{line}"));
                     managed.say_problems(vec![format!("{}{line}: {refusal}", file.name)]);
+                    managed.view.not_in_force = waits.then_some(reasons::WAITING);
                     // It has never had a release: what is live is still for the routes to say.
                     if managed.state.release.is_none() && managed.state.history.is_empty() {
                         managed.state = Managed::first(plan, routed(plan, rds.as_ref())).state;

@@ -432,6 +432,8 @@ async fn a_release_waits_for_its_turn_when_others_are_in_progress() {
         waiting.contains("waiting: 1 releases are in progress"),
         "{waiting}"
     );
+    let ready = &bench.statuses()[1].conditions[0];
+    assert_eq!(ready.reason.as_deref(), Some("Waiting"));
     bench.ask("1", Do::Abort);
     bench.tick().await;
     bench.tick().await;

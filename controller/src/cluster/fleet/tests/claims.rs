@@ -13,6 +13,7 @@ fn requests_belong_to_whoever_came_first() {
         "{problem}"
     );
     assert_eq!(bench.sections().len(), 1);
+    assert_eq!(bench.why_not("second"), "Claimed");
 }
 
 #[test]
@@ -44,6 +45,7 @@ fn no_more_releases_are_in_progress_than_allowed() {
             .starts_with("waiting: 1 releases are in progress")
     );
     assert_eq!(bench.sections().len(), 1);
+    assert_eq!(bench.why_not("spam"), "Waiting");
     bench.ask("1", Do::Abort);
     bench.tick(1);
     bench.perform();
