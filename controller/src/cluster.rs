@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod names;
 mod notes;
 pub mod object;
+mod perform;
 pub mod plugin;
 pub mod rbac;
 pub mod resource;

@@ -10,7 +10,7 @@ pub use world::{Ask, Proxies, Sight, World};
 use jiff::Timestamp;
 
 use crate::cells::Grid;
-use crate::rollout::{Action, ForeignRoutes, Input, step};
+use crate::rollout::{Action, ForeignRoutes, Input, Writes, step};
 
 /// What a rollout sees in a tick.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +80,10 @@ pub fn advance(
         routes,
     };
     let transition = step(plan.as_deref(), &managed.state, &input);
+    if world.is_partial() && transition.writes == Writes::Nothing {
+        // The rest of the tick follows.
+        return;
+    }
     if let (Some(plan), Some(release), false) = (&plan, &transition.next.release, cells.is_empty())
     {
         managed.trace(plan, release);

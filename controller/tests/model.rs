@@ -5,7 +5,7 @@
 //! `rollout::step`; after a kill the next one is built from what the API server has. What the proxies run is what
 //! `render` made, read back from the plugin's object. **What is modelled.** The API server is a store with versions:
 //! what was computed from another version is refused, and so is what was not there and is now. Prometheus is a function of what the proxies run; all requests of a bad version fail.
-//! `perform` is that of `run.rs`, line by line, because that one needs a client.
+//! `perform` is that of `perform.rs`, line by line, because that one needs a client.
 //!
 //! **The order of things.** Time goes on in rounds of one cell: the leader looks, decides and writes; each proxy takes
 //! its config; the watch tells what is new. Any deviation from that, anywhere, costs one of a few that a run may have:

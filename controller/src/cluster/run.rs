@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
 use jiff::Timestamp;
 use kube::Client as Kube;
 use tokio::net::TcpListener;
@@ -18,16 +17,16 @@ use super::lease::{self, Candidate};
 use super::metrics::Metrics;
 use super::notes::Announcer;
 use super::object::Kind;
+use super::perform::perform;
 use super::watch::{Change, Present, Source, start};
-use crate::driver::{Managed, Sight, World, chain};
+use crate::cells::Grid;
+use crate::driver::{Ask, Managed, Sight, World, chain};
 use crate::endpoint::{self, Board, HANGS_AFTER};
 use crate::prometheus::{Client, Selectors};
 use crate::validate::RolloutName;
 
 /// Changes that wait to be looked at. A plugin's object may be a megabyte of text, and many times that once it is read.
 const QUEUE: usize = 64;
-/// Writes at once: the API server's default share of a client is about that.
-const AT_ONCE: usize = 16;
 /// How long open connections may take to end.
 const GRACE: Duration = Duration::from_secs(2);
 /// How long the last writes, and giving up the Lease, may take.
@@ -275,6 +274,7 @@ async fn lead(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut looks = tokio::task::JoinSet::new();
     let mut leading = term.clone();
+    let grid = options.settings.grid;
     let (mut begun, mut more) = (false, false);
     loop {
         let mut due = false;
@@ -283,13 +283,16 @@ async fn lead(
             _ = leading.wait_for(Option::is_none) => return Ok(()),
             Some(_) = watches.join_next() => return Err(ClusterError::Watch),
             // Before the changes, of which there may be no end.
-            Some(world) = looks.join_next() => {
-                let Ok(world): Result<World, _> = world else { continue };
+            Some(looked) = looks.join_next() => {
+                let Ok((world, asks)): Result<(World, Vec<Ask>), _> = looked else { continue };
                 let begun = Instant::now();
-                let now = Timestamp::now();
-                metrics.looked(!matches!(&world.proxies, Some(Err(_))));
-                fleet.tick(&world, now);
-                metrics.tick(begun.elapsed());
+                fleet.tick(&world, Timestamp::now());
+                if world.is_partial() {
+                    looks.spawn(cells(world, asks, prometheus.clone(), grid, options.selectors.clone()));
+                } else {
+                    metrics.looked(!matches!(&world.proxies, Some(Err(_))));
+                    metrics.tick(begun.elapsed());
+                }
             }
             _ = ticks.tick() => due = incomplete.is_empty(),
             // Whoever goes down meanwhile has had its turn above.
@@ -333,18 +336,16 @@ async fn lead(
             fleet.answer(now);
         }
         if due && looks.is_empty() {
-            let (client, selectors) = (prometheus.clone(), options.selectors.clone());
-            let (asks, grid) = (fleet.asks(), options.settings.grid);
+            let asks = fleet.asks();
             if asks.is_empty() {
                 fleet.tick(&World::default(), now);
             } else {
-                looks.spawn(async move {
-                    let sight = Sight {
-                        grid,
-                        selectors: &selectors,
-                    };
-                    World::look(&client, &sight, asks, Timestamp::now()).await
-                });
+                looks.spawn(glance(
+                    asks,
+                    prometheus.clone(),
+                    grid,
+                    options.selectors.clone(),
+                ));
             }
         }
         perform(&mut fleet, &writer, now).await;
@@ -357,6 +358,35 @@ async fn lead(
         announcer.announce(&fleet, &changed);
         show(&fleet, &changed, metrics, board);
     }
+}
+
+/// What must not wait: guards and proxies.
+async fn glance(
+    asks: Vec<Ask>,
+    client: Client,
+    grid: Grid,
+    selectors: Selectors,
+) -> (World, Vec<Ask>) {
+    let selectors = &selectors;
+    let sight = Sight { grid, selectors };
+    let world = World::glance(&client, &sight, &asks, Timestamp::now()).await;
+    (world, asks)
+}
+
+/// What a glance has left.
+async fn cells(
+    mut world: World,
+    asks: Vec<Ask>,
+    client: Client,
+    grid: Grid,
+    selectors: Selectors,
+) -> (World, Vec<Ask>) {
+    let selectors = &selectors;
+    let sight = Sight { grid, selectors };
+    world
+        .read_cells(&client, &sight, &asks, Timestamp::now())
+        .await;
+    (world, asks)
 }
 
 fn take_in(fleet: &mut Fleet, change: Change, incomplete: &mut BTreeSet<Source>, now: Timestamp) {
@@ -377,104 +407,6 @@ fn take_in(fleet: &mut Fleet, change: Change, incomplete: &mut BTreeSet<Source>,
             }
             incomplete.remove(&source);
         }
-    }
-}
-
-/// Everything that is to be written, in the order that loses nothing. What fails is tried again with a later tick, each
-/// resource for itself.
-async fn perform(fleet: &mut Fleet, writer: &Writer, now: Timestamp) {
-    writer.begin();
-    // Nothing that is slow may stand before a way home.
-    if fleet.show_descents() {
-        plugins(fleet, writer, now).await;
-    }
-    let added = fleet.finalizers_to_add(now);
-    finalizers(fleet, writer, added, true, now).await;
-    let first = fleet.statuses_first(now);
-    statuses(fleet, writer, first, now).await;
-    // Each round writes what the one before made possible: subsets, routes, and then what leads nowhere any more.
-    for _ in 0..3 {
-        let writes = fleet.route_writes(now);
-        if writes.is_empty() {
-            break;
-        }
-        for kind in [Kind::DestinationRule, Kind::VirtualService] {
-            let of_kind = writes.iter().filter(|it| it.object.id.kind == kind);
-            objects(fleet, writer, of_kind.cloned().collect(), now).await;
-        }
-    }
-    plugins(fleet, writer, now).await;
-    let after = fleet.statuses_after(now);
-    statuses(fleet, writer, after, now).await;
-    let removed = fleet.finalizers_to_remove(now);
-    finalizers(fleet, writer, removed, false, now).await;
-}
-
-async fn plugins(fleet: &mut Fleet, writer: &Writer, now: Timestamp) {
-    // A moment without any plugin is a moment on the live version; one with two counts every request twice.
-    for (id, version) in fleet.plugins_to_delete(now) {
-        let became = writer.delete(&id, &version).await;
-        fleet.object_deleted(&id, became, now);
-    }
-    // A few at a time, for they are large. What fails is not due any more.
-    loop {
-        let writes = fleet.plugin_writes(now);
-        if writes.is_empty() {
-            break;
-        }
-        objects(fleet, writer, writes, now).await;
-    }
-}
-
-async fn statuses(
-    fleet: &mut Fleet,
-    writer: &Writer,
-    writes: Vec<super::fleet::StatusWrite>,
-    now: Timestamp,
-) {
-    let mut results = futures::stream::iter(writes)
-        .map(|write| async move {
-            let became = writer.status(&write).await;
-            (write, became)
-        })
-        .buffer_unordered(AT_ONCE);
-    while let Some((write, became)) = results.next().await {
-        fleet.status_written(&write, became, now);
-    }
-}
-
-async fn objects(
-    fleet: &mut Fleet,
-    writer: &Writer,
-    writes: Vec<super::fleet::ObjectWrite>,
-    now: Timestamp,
-) {
-    let mut results = futures::stream::iter(writes)
-        .map(|write| async move {
-            let became = writer.object(&write).await;
-            (write.object.id, became)
-        })
-        .buffer_unordered(AT_ONCE);
-    while let Some((id, became)) = results.next().await {
-        fleet.object_written(&id, became, now);
-    }
-}
-
-async fn finalizers(
-    fleet: &mut Fleet,
-    writer: &Writer,
-    writes: Vec<(RolloutName, String)>,
-    wanted: bool,
-    now: Timestamp,
-) {
-    let mut results = futures::stream::iter(writes)
-        .map(|(name, version)| async move {
-            let became = writer.finalizer(&name, &version, wanted).await;
-            (name, became)
-        })
-        .buffer_unordered(AT_ONCE);
-    while let Some((name, became)) = results.next().await {
-        fleet.finalizer_written(&name, became, now);
     }
 }
 

@@ -65,6 +65,8 @@ pub struct World {
     pub proxies: Proxies,
     /// By how much our own clock was ahead of Prometheus'.
     ahead: SignedDuration,
+    /// There are cells that were not read yet.
+    partial: bool,
 }
 
 /// What was read of one cell.
@@ -141,19 +143,51 @@ impl World {
     }
 
     /// Asks Prometheus what the releases in progress need to know. Nothing is asked where there is none.
-    pub async fn look(
+    pub async fn look(client: &Client, sight: &Sight<'_>, active: &[Ask], now: Timestamp) -> Self {
+        let mut world = Self::glance(client, sight, active, now).await;
+        world.read_cells(client, sight, active, now).await;
+        world
+    }
+
+    /// The same without cells, where there are any to be read: whoever is going down must not wait for the counts of
+    /// thousands.
+    pub async fn glance(
         client: &Client,
         sight: &Sight<'_>,
-        active: Vec<Ask>,
+        active: &[Ask],
         now: Timestamp,
     ) -> Self {
         let mut world = Self::default();
         if !active.is_empty() {
-            let found = world.ask(client, sight, &active, now).await;
+            let found = world.ask(client, sight, active, now).await;
             world.ahead = now.duration_since(client.time(now));
             world.proxies = Some(found.map(Arc::new).map_err(|error| chain(&error)));
+            let readable = !wanted(active, sight.grid.readable_until(client.time(now))).is_empty();
+            world.partial = readable && matches!(world.proxies, Some(Ok(_)));
         }
         world
+    }
+
+    /// Whether there are cells that [`World::read_cells`] has not read yet.
+    #[must_use]
+    pub fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// Reads the cells that a glance has left. What was read before an error stays read.
+    pub async fn read_cells(
+        &mut self,
+        client: &Client,
+        sight: &Sight<'_>,
+        active: &[Ask],
+        now: Timestamp,
+    ) {
+        if !std::mem::take(&mut self.partial) {
+            return;
+        }
+        if let Err(error) = self.ask_cells(client, sight, active, now).await {
+            self.proxies = Some(Err(chain(&error)));
+        }
     }
 
     /// Prometheus' time at our own time `now`: what a release lives by, so that a jump of our clock ends no soak.
@@ -162,7 +196,7 @@ impl World {
         now.saturating_sub(self.ahead).unwrap_or(now)
     }
 
-    /// Guards first: they are what must not wait. What was read before an error stays read.
+    /// Guards first: they are what must not wait.
     async fn ask(
         &mut self,
         client: &Client,
@@ -183,11 +217,21 @@ impl World {
         }
         let query = proxies_query(selectors);
         let found = proxies(&client.query_proxies(selectors, &query, time).await?);
-        let mut needs = Needs::of(active);
-        if needs.ready {
+        if Needs::of(active).ready {
             let query = ready_query(selectors);
             self.ready = ready(&client.query_proxies(selectors, &query, time).await?);
         }
+        Ok(found)
+    }
+
+    async fn ask_cells(
+        &mut self,
+        client: &Client,
+        sight: &Sight<'_>,
+        active: &[Ask],
+        now: Timestamp,
+    ) -> Result<(), QueryError> {
+        let mut needs = Needs::of(active);
         let begun = Instant::now();
         // By the answers to what was asked just now: our clock may have jumped since the tick before.
         let readable_until = sight.grid.readable_until(client.time(now));
@@ -202,7 +246,7 @@ impl World {
                 break;
             }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The rollout's cells that were read, up to the first one in which something that it needs was not.

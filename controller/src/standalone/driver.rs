@@ -174,8 +174,8 @@ impl Driver {
         }
         // Before Prometheus is asked, which can take seconds.
         self.answer(now);
-        let active = self.rollouts.values().filter_map(Ask::of).collect();
-        let world = World::look(&self.client, &self.sight(), active, now).await;
+        let active: Vec<_> = self.rollouts.values().filter_map(Ask::of).collect();
+        let world = World::look(&self.client, &self.sight(), &active, now).await;
         self.tell_of(&world);
         let surroundings = Surroundings::whole(self.settings.grid, &world);
         for managed in self.rollouts.values_mut() {

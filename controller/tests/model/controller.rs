@@ -143,7 +143,7 @@ pub(crate) trait Wire {
     fn hold_statuses(&mut self, hold: bool);
 }
 
-/// What `run.rs` does with a fleet after every change and tick, in its order.
+/// What `perform.rs` does with a fleet after every change and tick, in its order.
 pub(crate) fn perform(fleet: &mut Fleet, wire: &mut impl Wire, now: Timestamp, plugin_first: bool) {
     if fleet.show_descents() {
         plugins(fleet, wire, now);

@@ -243,7 +243,7 @@ impl Bench {
         }
     }
 
-    /// Every write that is due, in the order of `run.rs`.
+    /// Every write that is due, in the order of `perform.rs`.
     fn perform(&mut self) -> &[String] {
         self.log.clear();
         let now = self.now;
