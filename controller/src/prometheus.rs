@@ -221,11 +221,11 @@ impl Client {
             status,
         };
         let answer = Answer::read(&body, take).map_err(|_| unreadable())?;
-        if answer.status != "success" {
-            return Err(match answer.error_type.as_str() {
-                "bad_data" => QueryError::Malformed(answer.error),
-                _ => QueryError::Refused(answer.error),
-            });
+        match (&*answer.status, &*answer.error_type) {
+            ("success", _) => {}
+            ("error", "bad_data") => return Err(QueryError::Malformed(answer.error)),
+            ("error", _) => return Err(QueryError::Refused(answer.error)),
+            _ => return Err(unreadable()),
         }
         if !answer.warnings.is_empty() {
             return Err(QueryError::Partial(answer.warnings.join("; ")));

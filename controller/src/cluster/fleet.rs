@@ -35,7 +35,7 @@ use super::plugin::{self, Module};
 use crate::cells::Grid;
 use crate::driver::{Ask, Managed, Proxies, Surroundings, World, advance};
 use crate::report::Condition;
-use crate::rollout::RolloutState;
+use crate::rollout::{RolloutState, Writes};
 use crate::validate::RolloutName;
 
 /// Which proxies run the filter (product.md, "Where the filter runs").
@@ -146,9 +146,15 @@ impl Fleet {
             }
             self.echoes.remove(&id);
         }
+        let version = object.as_ref().and_then(resource_version);
+        let known = self.present.get(&id);
+        if version.is_some() && known.is_some_and(|it| it.resource_version.as_deref() == version) {
+            // As we have written or seen it.
+            return;
+        }
         // Whatever stood in the way of a write, the object is another one now.
         self.object_retry.remove(&id);
-        if let Some(known) = self.present.get(&id) {
+        if let Some(known) = known {
             let edited = object.as_ref().is_none_or(|next| {
                 known.resource_version.as_deref() != resource_version(next)
                     && !known.print.same_spec(&Print::of(next))
@@ -164,11 +170,6 @@ impl Fleet {
         if let Some(object) = object.as_ref().filter(|it| object::is_ours(it)) {
             self.theirs.remove(&id);
             self.rivals.remove(&id);
-            let before = self.present.get(&id);
-            let before = before.and_then(|it| it.resource_version.as_deref());
-            if before.is_some() && before == resource_version(object) {
-                return;
-            }
             self.keep(&id, Some(object));
             if matches!(id.kind, Kind::WasmPlugin | Kind::TrafficExtension) {
                 self.learn(&id, object);
@@ -339,6 +340,8 @@ impl Fleet {
                 };
                 advance(managed, &surroundings, &[action], now);
                 entry.status_due = true;
+                // Whoever wants more of it, now, knows what happened.
+                entry.caught_up |= managed.pending == Writes::Up;
             });
         }
     }

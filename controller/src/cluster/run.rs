@@ -302,11 +302,13 @@ async fn lead(
                     return Err(ClusterError::Watch);
                 };
                 waiting.push(change);
-                // Everything that is there already, in one go.
-                while waiting.len() < QUEUE && let Ok(change) = changes.try_recv() {
-                    waiting.push(change);
-                }
             }
+        }
+        // Everything that is there already, in one go, whatever came first.
+        while waiting.len() < QUEUE
+            && let Ok(change) = changes.try_recv()
+        {
+            waiting.push(change);
         }
         board.beat();
         let now = Timestamp::now();

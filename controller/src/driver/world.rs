@@ -275,9 +275,7 @@ impl World {
             return true;
         };
         let answered = matches!(self.proxies, Some(Ok(_)));
-        answered
-            && (ask.next_cell >= grid.readable_until(self.time(now))
-                || self.refusal_for(&ask.plan).is_some())
+        answered && ask.next_cell >= grid.readable_until(self.time(now))
     }
 
     /// Why Prometheus does not say what a metric of the rollout needs.

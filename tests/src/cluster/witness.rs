@@ -3,10 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use futures::{Stream, StreamExt};
 use kube::runtime::WatchStreamExt;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Resource};
 use serin_controller::cluster::object::Kind;
@@ -160,13 +162,27 @@ impl Book {
     }
 }
 
+/// A watch that is back at once: what the controller does in its first moments after an outage must not be missed.
+struct Soon;
+
+impl Iterator for Soon {
+    type Item = Duration;
+    fn next(&mut self) -> Option<Duration> {
+        Some(Duration::from_millis(100))
+    }
+}
+
+impl Backoff for Soon {
+    fn reset(&mut self) {}
+}
+
 async fn follow<K>(
     events: impl Stream<Item = watcher::Result<Event<K>>> + Send,
     mut note: impl FnMut(K, bool) + Send,
 ) where
     K: Resource + Clone + std::fmt::Debug + Send + 'static,
 {
-    let mut events = std::pin::pin!(events.default_backoff());
+    let mut events = std::pin::pin!(events.backoff(Soon));
     while let Some(event) = events.next().await {
         match event {
             Ok(Event::Apply(object)) => note(object, false),

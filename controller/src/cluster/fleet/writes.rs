@@ -94,6 +94,20 @@ impl Fleet {
         wanted: impl Fn(&Entry) -> bool,
     ) -> Vec<StatusWrite> {
         let mut found = Vec::new();
+        // Whoever goes down first, then other news, and what is only a checkpoint last.
+        let haste = |name: &&RolloutName| {
+            let entry = self.rollouts.get(name);
+            let pending = entry
+                .and_then(|it| it.managed.as_ref())
+                .map(|it| it.pending);
+            let told = entry.is_some_and(|it| it.status_due);
+            (
+                pending != Some(Writes::Down),
+                pending == Some(Writes::Nothing) && !told,
+            )
+        };
+        let mut names: Vec<_> = names.iter().collect();
+        names.sort_by_cached_key(haste);
         for name in names {
             if found.len() >= STATUSES {
                 self.left_over = true;
@@ -202,13 +216,19 @@ impl Fleet {
     ) {
         match became {
             Ok(object) => {
-                self.object_retry.remove(id);
                 let before = self.present.get(id);
                 if let Some(version) = before.and_then(|it| it.resource_version.clone()) {
                     let echoes = self.echoes.entry(id.clone()).or_default();
                     echoes.written_over(version);
                 }
                 self.keep(id, Some(&object));
+                // Somebody's webhook may have another opinion: to write again at once would not change it.
+                let as_sent = id.kind != self.settings.kind || self.is_written(&id.namespace);
+                if as_sent {
+                    self.object_retry.remove(id);
+                } else {
+                    self.object_retry.entry(id.clone()).or_default().failed(now);
+                }
             }
             Err(_) => self.object_retry.entry(id.clone()).or_default().failed(now),
         }

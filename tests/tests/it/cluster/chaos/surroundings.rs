@@ -44,6 +44,9 @@ async fn without_prometheus_the_weight_holds_and_what_it_missed_is_counted_after
 /// counted since Prometheus read it last is lost.
 const RARELY: u64 = 40;
 
+/// Edits of an object one right after the other.
+const HURRIES: usize = 5;
+
 /// Writes into everything that the controller reads and writes, as somebody who means well, again and again.
 async fn meddle(client: Client, edits: Arc<AtomicU64>) -> Result<()> {
     let rollouts =
@@ -82,6 +85,12 @@ async fn meddle(client: Client, edits: Arc<AtomicU64>) -> Result<()> {
             for object in api.list(&everything).await?.items {
                 let name = object.metadata.name.context("no name")?;
                 let _ = api.patch(&name, &parameters, &export).await;
+                // While the controller puts that right.
+                for hurry in 0..HURRIES {
+                    let text = format!("{round}-{hurry}");
+                    let label = Patch::Merge(json!({"metadata": {"labels": {"round": text}}}));
+                    let _ = api.patch(&name, &parameters, &label).await;
+                }
             }
         }
         let _ = plugins.patch("serin", &parameters, &label).await;
