@@ -77,21 +77,10 @@ async fn ready(State(Shown { board, .. }): State<Shown>) -> Response {
 }
 
 async fn all(State(Shown { board, .. }): State<Shown>) -> Response {
-    let Some(snapshot) = board.read() else {
-        return ask_leader(&board, "/v1/rollouts").await;
-    };
-    let Snapshot {
-        rollouts,
-        problems,
-        generation,
-    } = snapshot;
-    let rollouts = rollouts.iter().map(|it| &**it).collect();
-    Json(Snapshot {
-        rollouts,
-        problems,
-        generation,
-    })
-    .into_response()
+    match board.read() {
+        Some(snapshot) => Json(snapshot).into_response(),
+        None => ask_leader(&board, "/v1/rollouts").await,
+    }
 }
 
 async fn metrics(State(Shown { metrics, .. }): State<Shown>) -> String {
@@ -130,7 +119,7 @@ async fn one(
         return ask_leader(&board, &format!("/v1/rollouts/{namespace}/{name}")).await;
     };
     match found {
-        Some(status) => Json(&*status).into_response(),
+        Some(status) => Json(status).into_response(),
         None => {
             let error = format!("there is no rollout '{wanted}'");
             (StatusCode::NOT_FOUND, Json(json!({"error": error}))).into_response()

@@ -219,6 +219,25 @@ pub struct View {
     pub conditions: Vec<Condition>,
 }
 
+/// What a status is made of. It is made when somebody asks: there may be thousands, and few are looked at.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    /// What the accepted file comes to.
+    pub plan: Option<Arc<Plan>>,
+    /// What is decided.
+    pub state: Arc<RolloutState>,
+    /// What is shown beside the state.
+    pub view: View,
+}
+
+impl Sources {
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        report(self.plan.as_deref(), &self.state, &self.view)
+    }
+}
+
 /// Builds the status.
 #[must_use]
 pub fn report(plan: Option<&Plan>, state: &RolloutState, view: &View) -> Status {

@@ -139,14 +139,13 @@ impl Fleet {
 
     /// An object of Istio's, or that it is gone.
     pub fn object(&mut self, id: ObjectId, object: Option<Value>) {
+        let version = object.as_ref().and_then(resource_version);
         if let Some(echoes) = self.echoes.get_mut(&id) {
-            let version = object.as_ref().and_then(resource_version);
             if version.is_some_and(|it| echoes.hears(it)) {
                 return;
             }
             self.echoes.remove(&id);
         }
-        let version = object.as_ref().and_then(resource_version);
         let known = self.present.get(&id);
         if version.is_some() && known.is_some_and(|it| it.resource_version.as_deref() == version) {
             // As we have written or seen it.
@@ -155,10 +154,8 @@ impl Fleet {
         // Whatever stood in the way of a write, the object is another one now.
         self.object_retry.remove(&id);
         if let Some(known) = known {
-            let edited = object.as_ref().is_none_or(|next| {
-                known.resource_version.as_deref() != resource_version(next)
-                    && !known.print.same_spec(&Print::of(next))
-            });
+            let next = object.as_ref();
+            let edited = next.is_none_or(|next| !known.print.same_spec(&Print::of(next)));
             if edited {
                 self.drifted.push(id.clone());
             }
@@ -319,7 +316,8 @@ impl Fleet {
                     routes: entry.lacking.as_input(),
                 };
                 advance(managed, &surroundings, &[], now);
-                entry.caught_up |= world.tells_no_more_of(managed, settings.grid, now);
+                entry.caught_up =
+                    entry.caught_up || world.tells_no_more_of(managed, settings.grid, now);
             });
         }
     }

@@ -2,7 +2,6 @@
 
 mod rollouts;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
@@ -148,7 +147,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Two families of the same name, which the tests would have found.
-    pub fn text(&self, rollouts: &[Arc<Status>]) -> prometheus::Result<String> {
+    pub fn text(&self, rollouts: &[Status]) -> prometheus::Result<String> {
         let mut families = self.registry.gather();
         families.extend(rollouts::families(rollouts)?);
         TextEncoder::new().encode_to_string(&families)

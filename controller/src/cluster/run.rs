@@ -288,7 +288,8 @@ async fn lead(
                 let begun = Instant::now();
                 fleet.tick(&world, Timestamp::now());
                 if world.is_partial() {
-                    looks.spawn(cells(world, asks, prometheus.clone(), grid, options.selectors.clone()));
+                    let (client, selectors) = (prometheus.clone(), options.selectors.clone());
+                    looks.spawn(look(Some(world), asks, client, grid, selectors));
                 } else {
                     metrics.looked(!matches!(&world.proxies, Some(Err(_))));
                     metrics.tick(begun.elapsed());
@@ -342,12 +343,8 @@ async fn lead(
             if asks.is_empty() {
                 fleet.tick(&World::default(), now);
             } else {
-                looks.spawn(glance(
-                    asks,
-                    prometheus.clone(),
-                    grid,
-                    options.selectors.clone(),
-                ));
+                let (client, selectors) = (prometheus.clone(), options.selectors.clone());
+                looks.spawn(look(None, asks, client, grid, selectors));
             }
         }
         perform(&mut fleet, &writer, now).await;
@@ -362,32 +359,23 @@ async fn lead(
     }
 }
 
-/// What must not wait: guards and proxies.
-async fn glance(
+/// A look: first at what must not wait, guards and proxies, and then at the cells that a glance has left.
+async fn look(
+    glanced: Option<World>,
     asks: Vec<Ask>,
     client: Client,
     grid: Grid,
     selectors: Selectors,
 ) -> (World, Vec<Ask>) {
-    let selectors = &selectors;
+    let (selectors, now) = (&selectors, Timestamp::now());
     let sight = Sight { grid, selectors };
-    let world = World::glance(&client, &sight, &asks, Timestamp::now()).await;
-    (world, asks)
-}
-
-/// What a glance has left.
-async fn cells(
-    mut world: World,
-    asks: Vec<Ask>,
-    client: Client,
-    grid: Grid,
-    selectors: Selectors,
-) -> (World, Vec<Ask>) {
-    let selectors = &selectors;
-    let sight = Sight { grid, selectors };
-    world
-        .read_cells(&client, &sight, &asks, Timestamp::now())
-        .await;
+    let world = match glanced {
+        None => World::glance(&client, &sight, &asks, now).await,
+        Some(mut world) => {
+            world.read_cells(&client, &sight, &asks, now).await;
+            world
+        }
+    };
     (world, asks)
 }
 
@@ -421,7 +409,7 @@ fn show(fleet: &Fleet, changed: &BTreeSet<RolloutName>, metrics: &Metrics, board
         let problems = never.map_or(&[][..], |it| it.problems).iter();
         endpoint::Change {
             name: name.clone(),
-            status: managed.map(Managed::status),
+            sources: managed.map(Managed::sources),
             problems: problems.map(|why| format!("{name}: {why}")).collect(),
         }
     });

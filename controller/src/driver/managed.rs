@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serin_filter_core::config::RolloutConfig;
 
 use crate::render::section;
-use crate::report::{Status, View, report};
+use crate::report::{Sources, Status, View, report};
 use crate::rollout::{Release, RolloutState, Writes};
 use crate::validate::{Destination, Plan, VariantRef, validate};
 
@@ -205,6 +205,16 @@ impl Managed {
                 tracing::error!(rollout = %self.state.name, "{problem}; the running rollout is untouched");
             }
             self.view.file_problems = problems;
+        }
+    }
+
+    /// What its status is made of.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        Sources {
+            plan: self.plan.clone(),
+            state: Arc::clone(&self.state),
+            view: self.view.clone(),
         }
     }
 

@@ -84,7 +84,6 @@ struct CellCounts {
 struct Needs {
     custom: BTreeSet<PrometheusCounters>,
     answers: bool,
-    ready: bool,
 }
 
 impl Needs {
@@ -95,7 +94,6 @@ impl Needs {
                 .custom
                 .extend(counters(plan).map(|(_, it)| it.clone()));
             needs.answers |= plan.course == Course::Copies;
-            needs.ready |= plan.course == Course::Capacity;
         }
         needs
     }
@@ -217,7 +215,7 @@ impl World {
         }
         let query = proxies_query(selectors);
         let found = proxies(&client.query_proxies(selectors, &query, time).await?);
-        if Needs::of(active).ready {
+        if active.iter().any(|ask| ask.plan.course == Course::Capacity) {
             let query = ready_query(selectors);
             self.ready = ready(&client.query_proxies(selectors, &query, time).await?);
         }

@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::Status;
+use crate::report::{Sources, Status};
 use crate::validate::RolloutName;
 
-/// Everything that can be seen from outside. `S`: how the statuses are held.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Everything that can be seen from outside.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Snapshot<S = Status> {
+pub struct Snapshot {
     /// Every rollout, by name.
-    pub rollouts: Vec<S>,
+    pub rollouts: Vec<Status>,
     /// Mistakes in files that belong to no known rollout.
     pub problems: Vec<String>,
     /// Generation of the plugin config.
@@ -26,8 +26,8 @@ pub struct Snapshot<S = Status> {
 pub struct Change {
     /// Which.
     pub name: RolloutName,
-    /// As users see it; `None`: there is none.
-    pub status: Option<Status>,
+    /// As it stands; `None`: there is none.
+    pub sources: Option<Sources>,
     /// What is wrong with it, if there is none.
     pub problems: Vec<String>,
 }
@@ -35,7 +35,7 @@ pub struct Change {
 /// Every rollout as it was last seen.
 #[derive(Clone, Debug, Default)]
 struct Everything {
-    rollouts: BTreeMap<RolloutName, Arc<Status>>,
+    rollouts: BTreeMap<RolloutName, Arc<Sources>>,
     /// Mistakes by where they are: a rollout, or nowhere that can be named.
     problems: BTreeMap<Option<RolloutName>, Vec<String>>,
     generation: u64,
@@ -51,12 +51,19 @@ pub struct Board {
 
 impl Board {
     /// Replaces everything.
-    pub fn post(&self, snapshot: Snapshot) {
-        let rollouts = snapshot.rollouts.into_iter();
+    pub fn post(
+        &self,
+        rollouts: impl IntoIterator<Item = Sources>,
+        problems: Vec<String>,
+        generation: u64,
+    ) {
+        let rollouts = rollouts.into_iter();
         *write(&self.everything) = Some(Everything {
-            rollouts: rollouts.map(|it| (it.name.clone(), Arc::new(it))).collect(),
-            problems: BTreeMap::from([(None, snapshot.problems)]),
-            generation: snapshot.generation,
+            rollouts: rollouts
+                .map(|it| (it.state.name.clone(), Arc::new(it)))
+                .collect(),
+            problems: BTreeMap::from([(None, problems)]),
+            generation,
         });
     }
 
@@ -67,7 +74,7 @@ impl Board {
         everything.generation = generation;
         for Change {
             name,
-            status,
+            sources,
             problems,
         } in changes
         {
@@ -77,8 +84,8 @@ impl Board {
             } else {
                 everything.problems.insert(key, problems);
             }
-            match status {
-                Some(status) => everything.rollouts.insert(name, Arc::new(status)),
+            match sources {
+                Some(sources) => everything.rollouts.insert(name, Arc::new(sources)),
                 None => everything.rollouts.remove(&name),
             };
         }
@@ -86,21 +93,27 @@ impl Board {
 
     /// Reads everything.
     #[must_use]
-    pub fn read(&self) -> Option<Snapshot<Arc<Status>>> {
-        let everything = lock(&self.everything);
-        let everything = everything.as_ref()?;
+    pub fn read(&self) -> Option<Snapshot> {
+        let Everything {
+            rollouts,
+            problems,
+            generation,
+        } = read(&self.everything)?;
+        // Nobody who writes waits for this.
         Some(Snapshot {
-            rollouts: everything.rollouts.values().cloned().collect(),
-            problems: everything.problems.values().flatten().cloned().collect(),
-            generation: everything.generation,
+            rollouts: rollouts.values().map(|it| it.status()).collect(),
+            problems: problems.into_values().flatten().collect(),
+            generation,
         })
     }
 
     /// Reads one rollout, if there is anything to be read at all.
     #[must_use]
-    pub fn read_one(&self, name: &RolloutName) -> Option<Option<Arc<Status>>> {
+    pub fn read_one(&self, name: &RolloutName) -> Option<Option<Status>> {
         let everything = lock(&self.everything);
-        Some(everything.as_ref()?.rollouts.get(name).cloned())
+        let found = everything.as_ref()?.rollouts.get(name).cloned();
+        drop(everything);
+        Some(found.map(|it| it.status()))
     }
 
     /// Whether there is anything to be read.

@@ -7,10 +7,12 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// One row of an instant vector.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Row<'a> {
-    labels: Vec<(Cow<'a, str>, Cow<'a, str>)>,
-    /// The value as text, as Prometheus sends it.
+    #[serde(borrow)]
+    metric: Labels<'a>,
+    /// As text, as Prometheus sends it.
+    #[serde(borrow, deserialize_with = "value")]
     value: Cow<'a, str>,
 }
 
@@ -25,10 +27,9 @@ impl<'a> Row<'a> {
         V: Into<Cow<'a, str>>,
     {
         let labels = labels.into_iter();
+        let labels = labels.map(|(name, value)| (name.into(), value.into()));
         Self {
-            labels: labels
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
+            metric: Labels(labels.collect()),
             value: value.into(),
         }
     }
@@ -37,12 +38,13 @@ impl<'a> Row<'a> {
     #[must_use]
     pub fn to_owned(&self) -> Row<'static> {
         let own = |text: &Cow<'_, str>| Cow::Owned(text.clone().into_owned());
+        let labels = self.metric.0.iter();
         Row {
-            labels: self
-                .labels
-                .iter()
-                .map(|(name, value)| (own(name), own(value)))
-                .collect(),
+            metric: Labels(
+                labels
+                    .map(|(name, value)| (own(name), own(value)))
+                    .collect(),
+            ),
             value: own(&self.value),
         }
     }
@@ -50,7 +52,7 @@ impl<'a> Row<'a> {
     /// A label's value; empty when it is absent, as in Prometheus.
     #[must_use]
     pub fn label(&self, name: &str) -> &str {
-        let mut labels = self.labels.iter();
+        let mut labels = self.metric.0.iter();
         labels
             .find(|(label, _)| label == name)
             .map_or("", |(_, value)| value)
@@ -192,66 +194,41 @@ impl<'de, F: FnMut(&Row<'_>)> Visitor<'de> for Rows<'_, F> {
         f.write_str("rows")
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<(), A::Error> {
-        // One for all, for the room that its labels take.
-        let mut row = Row::default();
-        while rows.next_element_seed(Fill(&mut row))?.is_some() {
+        while let Some(row) = rows.next_element()? {
             (self.0)(&row);
         }
         Ok(())
     }
 }
 
-/// Fills a row.
-struct Fill<'r, 'de>(&'r mut Row<'de>);
+/// In the order in which they come: there are a handful, and most are looked up once.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Labels<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
-impl<'de> DeserializeSeed<'de> for Fill<'_, 'de> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Fill<'_, 'de> {
-    type Value = ();
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a row of labels and a value")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let row = self.0;
-        row.labels.clear();
-        row.value = Cow::Borrowed("");
-        while let Some(Text(field)) = map.next_key()? {
-            match &*field {
-                "metric" => map.next_value_seed(Labels(&mut row.labels))?,
-                "value" => row.value = map.next_value::<(f64, Text<'de>)>()?.1.0,
-                _ => drop(map.next_value::<IgnoredAny>()?),
+impl<'de: 'a, 'a> Deserialize<'de> for Labels<'a> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Labels<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("labels")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut labels = Vec::with_capacity(8);
+                while let Some((Text(name), Text(value))) = map.next_entry()? {
+                    labels.push((name, value));
+                }
+                Ok(Labels(labels))
             }
         }
-        Ok(())
+        from.deserialize_map(InOrder)
     }
 }
 
-/// Fills the labels of a row.
-struct Labels<'r, 'de>(&'r mut Vec<(Cow<'de, str>, Cow<'de, str>)>);
-
-impl<'de> DeserializeSeed<'de> for Labels<'_, 'de> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Labels<'_, 'de> {
-    type Value = ();
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("labels")
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some((Text(name), Text(value))) = map.next_entry()? {
-            self.0.push((name, value));
-        }
-        Ok(())
-    }
+/// Unix time and value, of which only the latter is kept.
+fn value<'de: 'a, 'a, D: Deserializer<'de>>(from: D) -> Result<Cow<'a, str>, D::Error> {
+    let (_, Text(value)) = <(f64, Text<'de>)>::deserialize(from)?;
+    Ok(value)
 }
 
 #[cfg(test)]
@@ -297,6 +274,8 @@ mod tests {
             r#"{"data": {"result": {}}}"#,
             r#"{"data": {"result": [{"metric": {"a": 1}}]}}"#,
             r#"{"data": {"result": [{"value": ["1", 1]}]}}"#,
+            r#"{"data": {"result": [{"value": [1, "1"]}]}}"#,
+            r#"{"data": {"result": [{"metric": {}, "histogram": [1, {}]}]}}"#,
             r#"{"status": "success"} x"#,
         ] {
             assert!(rows(body).is_err(), "{body}");

@@ -25,18 +25,18 @@ impl<T: Default> ByVersion<T> {
         self.0.get(rollout)?.get(version)
     }
 
-    fn of_row(&mut self, row: &Row<'_>) -> &mut T {
-        let rollout = entry(&mut self.0, label(row, stat::ROLLOUT));
+    fn of_row(&mut self, row: &Row<'_>) -> Option<&mut T> {
+        let rollout = entry(&mut self.0, label(row, stat::ROLLOUT))?;
         entry(rollout, label(row, stat::VERSION))
     }
 }
 
-/// Nearly all are there already: a name is copied when it is seen first.
-fn entry<'m, T: Default>(map: &'m mut HashMap<String, T>, name: &str) -> &'m mut T {
+/// Always there. Nearly all are already: a name is copied when it is seen first, which the map's own entry cannot.
+fn entry<'m, T: Default>(map: &'m mut HashMap<String, T>, name: &str) -> Option<&'m mut T> {
     if !map.contains_key(name) {
         map.insert(name.to_owned(), T::default());
     }
-    map.entry(name.to_owned()).or_default()
+    map.get_mut(name)
 }
 
 /// Counts of one interval by rollout and version, made of the rows of a cell's query. Rows of the same version and group
@@ -59,8 +59,9 @@ impl RolloutCounts {
 
     /// Counts a row.
     pub fn add(&mut self, row: &Row<'_>) {
-        let Some(count) = whole(row) else { return };
-        let arm = self.0.of_row(row);
+        let Some((count, arm)) = whole(row).zip(self.0.of_row(row)) else {
+            return;
+        };
         match row.label("counter") {
             stat::SPLIT_TOTAL => with_tally(arm, row, |tally| tally.total += count),
             stat::SPLIT_BAD_TOTAL => with_tally(arm, row, |tally| tally.bad += count),
@@ -121,10 +122,10 @@ impl GuardCounts {
 
     /// Counts a row.
     pub fn add(&mut self, row: &Row<'_>) {
-        let Some(count) = whole(row).filter(|count| *count > 0) else {
+        let count = whole(row).filter(|count| *count > 0);
+        let Some((count, found)) = count.zip(self.0.of_row(row)) else {
             return;
         };
-        let found = self.0.of_row(row);
         match row.label("counter") {
             stat::SPLIT_TOTAL => found.requests.total += count,
             stat::SPLIT_BAD_TOTAL => {

@@ -15,7 +15,7 @@ use super::folder;
 use super::store::{ControllerFile, StateFile, Store, StoreError};
 use crate::cells::Grid;
 use crate::driver::{Ask, Managed, Sight, Surroundings, World, advance, chain};
-use crate::endpoint::{Board, Snapshot};
+use crate::endpoint::Board;
 use crate::prometheus::{Client, Selectors};
 use crate::render;
 use crate::rollout::{RolloutState, Writes};
@@ -204,11 +204,9 @@ impl Driver {
     }
 
     fn post(&self) {
-        self.board.post(Snapshot {
-            rollouts: self.rollouts.values().map(Managed::status).collect(),
-            problems: self.problems.clone(),
-            generation: self.generation,
-        });
+        let rollouts = self.rollouts.values().map(Managed::sources);
+        self.board
+            .post(rollouts, self.problems.clone(), self.generation);
     }
 
     /// Consumes the actions that wait, and writes what they and the files have changed. Each is removed only after the state that consumed it is on disk; until then

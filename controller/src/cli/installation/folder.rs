@@ -113,8 +113,7 @@ impl Folder {
         );
         let snapshot = Snapshot {
             rollouts,
-            problems: Vec::new(),
-            generation: 0,
+            ..Snapshot::default()
         };
         Ok((snapshot, Some(warning)))
     }

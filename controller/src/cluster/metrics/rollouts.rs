@@ -1,7 +1,5 @@
 //! Metrics of the rollouts. Made when somebody reads them: to keep thousands up to date with every change costs more.
 
-use std::sync::Arc;
-
 use prometheus::core::Collector;
 use prometheus::proto::MetricFamily;
 use prometheus::{GaugeVec, Opts};
@@ -9,6 +7,15 @@ use prometheus::{GaugeVec, Opts};
 use crate::report::{ReleaseStatus, Status, Verdict};
 use crate::rollout::Phase;
 use crate::validate::RolloutName;
+
+/// Labels of evidence, and of what is needed of it.
+const OF_EVIDENCE: [&str; 5] = [
+    "rollout_namespace",
+    "rollout",
+    "variant",
+    "metric",
+    "direction",
+];
 
 struct Families {
     info: GaugeVec,
@@ -19,7 +26,7 @@ struct Families {
 }
 
 /// Every rollout as it stands; of one whose release has ended, what is served.
-pub(super) fn families(rollouts: &[Arc<Status>]) -> prometheus::Result<Vec<MetricFamily>> {
+pub(super) fn families(rollouts: &[Status]) -> prometheus::Result<Vec<MetricFamily>> {
     let families = Families::new()?;
     for status in rollouts {
         families.add(status);
@@ -52,24 +59,12 @@ impl Families {
             evidence: gauges(
                 "serin_rollout_evidence",
                 "e-value of a metric, against the version (harm) or for it (gate)",
-                &[
-                    "rollout_namespace",
-                    "rollout",
-                    "variant",
-                    "metric",
-                    "direction",
-                ],
+                &OF_EVIDENCE,
             )?,
             needed: gauges(
                 "serin_rollout_evidence_needed",
                 "e-value that decides",
-                &[
-                    "rollout_namespace",
-                    "rollout",
-                    "variant",
-                    "metric",
-                    "direction",
-                ],
+                &OF_EVIDENCE,
             )?,
             verdict: gauges(
                 "serin_rollout_verdict",

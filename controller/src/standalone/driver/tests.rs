@@ -72,8 +72,7 @@ impl Bench {
     }
 
     fn statuses(&self) -> Vec<Status> {
-        let shown = self.board.read().unwrap().rollouts;
-        shown.iter().map(|it| Status::clone(it)).collect()
+        self.board.read().unwrap().rollouts
     }
 
     fn status(&self) -> Status {
