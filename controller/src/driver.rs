@@ -53,7 +53,7 @@ pub fn advance(
     } = *surroundings;
     let now = world.time(now);
     let plan = managed.plan.clone();
-    let cells = world.cells_for(plan.as_deref(), &managed.state);
+    let cells = world.cells_for(plan.as_deref(), &managed.state, grid);
     let guards = plan
         .as_deref()
         .map(|plan| world.guards_for(plan, &managed.state))
@@ -91,7 +91,8 @@ pub fn advance(
     // An answer to a person says nothing about Prometheus.
     if expected.is_some() || transition.next.in_progress().is_none() {
         managed.view.proxies.clone_from(expected);
-        managed.view.refusal = plan.as_deref().and_then(|plan| world.refusal_for(plan));
+        let refusal = |plan| world.refusal_for(plan, &managed.state, grid);
+        managed.view.refusal = plan.as_deref().and_then(refusal);
         managed.view.waiting_for = managed.view.refusal.clone().or(transition.waiting_for);
     } else if !actions.is_empty() {
         // It was about the state before, and the answer is news.

@@ -409,8 +409,8 @@ fn conditions(plan: Option<&Plan>, release: Option<&Release>, view: &View) -> Ve
             release.split.verdict(&release.versions(), confirmed)
         };
         found.push(condition("SplitHonoured", status, message));
-        found.extend(view.conditions.iter().cloned());
     }
+    found.extend(view.conditions.iter().cloned());
     found
 }
 

@@ -123,6 +123,13 @@ pub(super) async fn operate(
             "--wasm-url is missing: say where the proxies get the filter, such as oci://registry/serin-filter:VERSION"
         );
     };
+    let watched = &args.watch_namespaces;
+    let root = &args.root_namespace;
+    if matches!(args.mode, ModeArg::Mesh) && !watched.is_empty() && !watched.contains(root) {
+        bail!(
+            "--watch-namespaces leaves out {root}, where the plugin of the whole mesh is written: name it too, or say --mode namespaces"
+        );
+    }
     let (kind, others) = kinds(&kube, args.plugin_api).await?;
     let options = Options {
         settings: Settings {
@@ -140,11 +147,11 @@ pub(super) async fn operate(
             grid: common.grid,
             encoding: common.encoding,
             max_releases: common.max_releases,
+            watched: args.watch_namespaces,
         },
         other_kinds: others,
         selectors: common.selectors,
         namespace: args.namespace,
-        watched: args.watch_namespaces,
         tick: args.tick.0,
         // Two of one name would both hold the Lease.
         identity: args

@@ -106,7 +106,13 @@ pub(super) async fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         proxies,
         ..Selectors::default()
     };
-    let prometheus = Client::with_access(&prometheus, access.access())?;
+    let access = access.access();
+    if access.is_in_clear(&prometheus) {
+        tracing::warn!(
+            "the credentials for Prometheus go over http://, where whoever is on the way can read them: write its address with https://, unless a sidecar encrypts it"
+        );
+    }
+    let prometheus = Client::with_access(&prometheus, access)?;
     let grid = Grid::new(cell, lag)?;
     let max_releases = max_releases.map(usize::from);
     let shutdown = CancellationToken::new();

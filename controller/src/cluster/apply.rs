@@ -245,9 +245,18 @@ impl Writer {
             }
             Err(error) => {
                 self.metrics.api_error(what, "refused");
+                let failure = match &error {
+                    // Too many requests are nothing that people could mend.
+                    kube::Error::Api(status)
+                        if (400..500).contains(&status.code) && status.code != 429 =>
+                    {
+                        Failure::Refused(status.message.clone())
+                    }
+                    _ => Failure::Other,
+                };
                 let error = chain(&error);
                 tracing::warn!(what, name, error, "cannot be written; tried again");
-                Err(Failure::Other)
+                Err(failure)
             }
         }
     }

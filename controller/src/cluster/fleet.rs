@@ -9,6 +9,7 @@
 mod echoes;
 mod entry;
 mod intake;
+mod others;
 mod plugins;
 mod rollouts;
 mod routing;
@@ -24,17 +25,16 @@ use serde_json::Value;
 use serin_filter_core::stat::Encoding;
 
 use self::echoes::Echoes;
-use self::entry::{Entry, Retry};
+use self::entry::{Entry, Retry, Unseen};
+use self::others::look_at_routes;
 use self::plugins::Plugins;
 use self::rollouts::Rollouts;
 use self::routing::Routing;
-use super::conditions;
-use super::foreign::{self, Lacking, Theirs};
+use super::foreign::Theirs;
 use super::object::{self, Kind, ObjectId, Present, Print};
 use super::plugin::{self, Module};
 use crate::cells::Grid;
 use crate::driver::{Ask, Managed, Proxies, Surroundings, World, advance};
-use crate::report::Condition;
 use crate::rollout::{RolloutState, Writes};
 use crate::validate::RolloutName;
 
@@ -64,6 +64,8 @@ pub struct Settings {
     pub encoding: Encoding,
     /// How many releases may be in progress at once; `None`: any number.
     pub max_releases: Option<usize>,
+    /// Namespaces that are looked at and written to, and no others; empty: all.
+    pub watched: Vec<String>,
 }
 
 /// All rollouts.
@@ -83,11 +85,22 @@ pub struct Fleet {
     plugins: Plugins,
     /// Rollouts whose section is to be looked at.
     unsettled: BTreeSet<RolloutName>,
-    object_retry: BTreeMap<ObjectId, Retry>,
+    /// Whether all rollouts were looked at since routes or plugins of others have changed.
+    routes_seen: bool,
+    /// Objects that could not be written.
+    stuck: BTreeMap<ObjectId, Stuck>,
     /// More statuses are due than were handed out.
     left_over: bool,
     /// What others changed of ours since the last time somebody asked.
     drifted: Vec<ObjectId>,
+}
+
+/// An object that could not be written.
+#[derive(Clone, Debug, Default)]
+struct Stuck {
+    retry: Retry,
+    /// What the API server says.
+    reason: Option<String>,
 }
 
 /// A resource as it is known, for people.
@@ -111,7 +124,7 @@ impl fmt::Debug for Fleet {
             .field("theirs", &self.theirs)
             .field("rivals", &self.rivals)
             .field("plugins", &self.plugins)
-            .field("object_retry", &self.object_retry)
+            .field("stuck", &self.stuck)
             .field("drifted", &self.drifted)
             .finish_non_exhaustive()
     }
@@ -131,7 +144,8 @@ impl Fleet {
             routing: Routing::default(),
             plugins: Plugins::default(),
             unsettled: BTreeSet::new(),
-            object_retry: BTreeMap::new(),
+            routes_seen: false,
+            stuck: BTreeMap::new(),
             left_over: false,
             drifted: Vec::new(),
         }
@@ -152,7 +166,7 @@ impl Fleet {
             return;
         }
         // Whatever stood in the way of a write, the object is another one now.
-        self.object_retry.remove(&id);
+        self.stuck.remove(&id);
         if let Some(known) = known {
             let next = object.as_ref();
             let edited = next.is_none_or(|next| !known.print.same_spec(&Print::of(next)));
@@ -165,8 +179,7 @@ impl Fleet {
             self.rollouts.note();
         }
         if let Some(object) = object.as_ref().filter(|it| object::is_ours(it)) {
-            self.theirs.remove(&id);
-            self.rivals.remove(&id);
+            self.forget_others(&id);
             self.keep(&id, Some(object));
             if matches!(id.kind, Kind::WasmPlugin | Kind::TrafficExtension) {
                 self.learn(&id, object);
@@ -175,10 +188,10 @@ impl Fleet {
         }
         self.keep(&id, None);
         let Some(object) = object else {
-            self.theirs.remove(&id);
-            self.rivals.remove(&id);
+            self.forget_others(&id);
             return;
         };
+        self.routes_seen = false;
         match id.kind {
             Kind::VirtualService => self.theirs.insert(id, &object),
             Kind::WasmPlugin | Kind::TrafficExtension if plugin::config_in(&object).is_some() => {
@@ -186,6 +199,12 @@ impl Fleet {
             }
             _ => {}
         }
+    }
+
+    /// An object is nobody else's any more.
+    fn forget_others(&mut self, id: &ObjectId) {
+        let routes = self.theirs.remove(id);
+        self.routes_seen &= !(self.rivals.remove(id) || routes);
     }
 
     /// Remembers what the server has of ours.
@@ -258,6 +277,8 @@ impl Fleet {
             let entry = self.rollouts.get(&name);
             self.routing
                 .leave(&name, entry.is_some_and(|it| it.deleting));
+            self.routing
+                .hold(&name, entry.is_some_and(Entry::may_have_ended));
             self.routing.follow(&name, entry.and_then(Entry::routed));
             self.unsettled.insert(name);
         }
@@ -280,22 +301,27 @@ impl Fleet {
     pub fn asks(&self) -> Vec<Ask> {
         let names = self.rollouts.in_progress().iter();
         let managed = names.filter_map(|it| self.rollouts.get(it)?.managed.as_ref());
-        managed.filter_map(Ask::of).collect()
+        let asks = managed.map(|it| Ask::of(it, self.settings.grid));
+        asks.flatten().collect()
     }
 
     /// One tick of every release in progress.
     pub fn tick(&mut self, world: &World, now: Timestamp) {
         self.take_over_waiting(now);
+        self.look_at_others_routes();
         let mut scoped: BTreeMap<Vec<String>, Proxies> = BTreeMap::new();
         let mut unwritten: BTreeMap<String, bool> = BTreeMap::new();
         let (settings, present) = (&self.settings, &self.present);
         let (plugins, theirs, rivals) = (&self.plugins, &self.theirs, &self.rivals);
+        let mut ended = false;
         for name in self.rollouts.in_progress().clone() {
             self.rollouts.change(&name, |entry| {
                 let Some(managed) = &mut entry.managed else {
                     return;
                 };
-                entry.lacking = look_at_routes(managed, theirs, rivals);
+                let (lacking, conditions) = look_at_routes(&managed.state, theirs, rivals);
+                entry.lacking = lacking;
+                managed.view.conditions = conditions;
                 // A generation that is not on the server may be there with something else in it.
                 managed.unwritten = settings.namespaces_of(&managed.shown).iter().any(|it| {
                     *unwritten
@@ -316,8 +342,30 @@ impl Fleet {
                     routes: entry.lacking.as_input(),
                 };
                 advance(managed, &surroundings, &[], now);
-                entry.caught_up =
-                    entry.caught_up || world.tells_no_more_of(managed, settings.grid, now);
+                ended |= managed.state.in_progress().is_none();
+                entry.has_seen(world, settings.grid, now);
+            });
+        }
+        // Another release, or none, wants other routes.
+        self.routes_seen &= !ended;
+        self.say_refusals();
+    }
+
+    /// What the API server refuses is what a release waits for.
+    fn say_refusals(&mut self) {
+        if self.stuck.is_empty() {
+            return;
+        }
+        for name in self.rollouts.in_progress().clone() {
+            let entry = self.rollouts.get(&name);
+            let managed = entry.and_then(|entry| entry.managed.as_ref());
+            let Some(refusal) = managed.and_then(|managed| self.refusal(&managed.shown)) else {
+                continue;
+            };
+            self.rollouts.change(&name, |entry| {
+                if let Some(managed) = &mut entry.managed {
+                    managed.view.waiting_for = Some(refusal);
+                }
             });
         }
     }
@@ -326,6 +374,7 @@ impl Fleet {
     pub fn answer(&mut self, now: Timestamp) {
         let world = World::default();
         let grid = self.settings.grid;
+        let mut ended = false;
         for name in self.rollouts.take_asked() {
             self.rollouts.change(&name, |entry| {
                 let (Some(managed), Some(action)) = (&mut entry.managed, entry.action.take())
@@ -337,11 +386,15 @@ impl Fleet {
                     ..Surroundings::whole(grid, &world)
                 };
                 advance(managed, &surroundings, &[action], now);
+                ended |= managed.state.in_progress().is_none();
                 entry.status_due = true;
-                // Whoever wants more of it, now, knows what happened.
-                entry.caught_up |= managed.pending == Writes::Up;
+                if managed.pending == Writes::Up {
+                    // Whoever wants more of it, now, knows what happened.
+                    entry.unseen = Unseen::Nothing;
+                }
             });
         }
+        self.routes_seen &= !ended;
     }
 
     /// Rollouts that have changed since the last call, or are gone.
@@ -390,47 +443,6 @@ impl Settings {
             _ => vec![self.root_namespace.clone()],
         }
     }
-}
-
-/// What somebody else's routes lack for a release in progress, which then says so.
-fn look_at_routes(managed: &mut Managed, theirs: &Theirs, rivals: &BTreeSet<ObjectId>) -> Lacking {
-    let state = &managed.state;
-    let Some(mesh) = &state.mesh else {
-        return Lacking::default();
-    };
-    let lacking = foreign::lacking(state, mesh, theirs);
-    managed.view.conditions = more_conditions(mesh.manage, &lacking, rivals);
-    lacking
-}
-
-fn more_conditions(manage: bool, lacking: &Lacking, rivals: &BTreeSet<ObjectId>) -> Vec<Condition> {
-    let condition = |kind: &str, wrong: Option<String>, fine: &str| Condition {
-        kind: kind.to_owned(),
-        status: Some(wrong.is_none()),
-        reason: None,
-        message: wrong.unwrap_or_else(|| fine.to_owned()),
-    };
-    let mut found = vec![condition(
-        conditions::ROUTES_FOLLOW_HEADER,
-        lacking.header.clone(),
-        "every version's route follows the header",
-    )];
-    if !manage {
-        found.push(condition(
-            conditions::DEFAULT_ROUTE_MOVED,
-            lacking.default.clone(),
-            "the default route leads where it should",
-        ));
-    }
-    let rival = rivals.first().map(|id| {
-        format!("{id} runs the filter as well, so that requests are counted twice: delete it")
-    });
-    found.push(condition(
-        conditions::SOLE_PLUGIN,
-        rival,
-        "no other plugin has a config of the filter",
-    ));
-    found
 }
 
 fn resource_version(object: &Value) -> Option<&str> {

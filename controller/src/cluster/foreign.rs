@@ -6,6 +6,7 @@ use serde_json::Value;
 use serin_filter_core::config::DEFAULT_ROUTE_HEADER;
 
 use super::object::{Kind, ObjectId};
+use super::routes;
 use crate::driver::Routed;
 use crate::paths::Paths;
 use crate::rollout::{ForeignRoutes, RolloutState};
@@ -14,30 +15,52 @@ use crate::validate::{Destination, Mesh, VariantRef};
 /// VirtualServices that are not ours, by the hosts that they route.
 #[derive(Clone, Debug, Default)]
 pub struct Theirs {
-    /// Of each no more than its hosts and routes.
-    objects: BTreeMap<ObjectId, (Vec<String>, Value)>,
+    objects: BTreeMap<ObjectId, Routes>,
     by_host: BTreeSet<(String, ObjectId)>,
 }
+
+/// What of one matters.
+#[derive(Clone, Debug)]
+struct Routes {
+    hosts: Vec<String>,
+    /// Gateways that it is for, as `namespace/name`, and [`SIDECARS`].
+    gateways: BTreeSet<String>,
+    http: Value,
+}
+
+/// Istio's name for all sidecars, as a gateway.
+const SIDECARS: &str = "mesh";
 
 impl Theirs {
     /// One is like this now.
     pub fn insert(&mut self, id: ObjectId, object: &Value) {
         self.remove(&id);
-        let hosts = hosts(&id, object);
-        for host in &hosts {
+        // One for TCP or TLS alone has no say in requests.
+        let Some(http) = object.pointer("/spec/http") else {
+            return;
+        };
+        let routes = Routes {
+            hosts: texts(object, "/spec/hosts")
+                .map(|it| full_name(it, &id.namespace))
+                .collect(),
+            gateways: gateways(&id, object),
+            http: http.clone(),
+        };
+        for host in &routes.hosts {
             self.by_host.insert((host.clone(), id.clone()));
         }
-        let routes = object.pointer("/spec/http").cloned();
-        self.objects.insert(id, (hosts, routes.unwrap_or_default()));
+        self.objects.insert(id, routes);
     }
 
-    /// One is gone.
-    pub fn remove(&mut self, id: &ObjectId) {
-        if let Some((hosts, _)) = self.objects.remove(id) {
-            for host in hosts {
-                self.by_host.remove(&(host, id.clone()));
-            }
+    /// One is gone. Whether it was there.
+    pub fn remove(&mut self, id: &ObjectId) -> bool {
+        let Some(Routes { hosts, .. }) = self.objects.remove(id) else {
+            return false;
+        };
+        for host in hosts {
+            self.by_host.remove(&(host, id.clone()));
         }
+        true
     }
 
     /// All of them.
@@ -45,18 +68,53 @@ impl Theirs {
         self.objects.keys()
     }
 
-    /// The first that routes one of these hosts, and its routes.
-    fn of_hosts(&self, hosts: &[String]) -> Option<(&ObjectId, &Value)> {
-        let first = |host: &String| {
-            let host = host.to_ascii_lowercase();
-            let begin = (host.clone(), ObjectId::first(Kind::VirtualService));
-            let (found, id) = self.by_host.range(begin..).next()?;
-            (*found == host).then_some(id)
-        };
-        let id = hosts.iter().filter_map(first).min()?;
-        let (_, routes) = self.objects.get(id)?;
-        Some((id, routes))
+    /// Those that name a host like this.
+    fn naming<'a>(&'a self, host: &str) -> impl Iterator<Item = (&'a ObjectId, &'a Routes)> {
+        let host = host.to_ascii_lowercase();
+        let begin = (host.clone(), ObjectId::first(Kind::VirtualService));
+        let found = self.by_host.range(begin..);
+        let ids = found.take_while(move |(it, _)| *it == host);
+        ids.filter_map(|(_, id)| Some((id, self.objects.get(id)?)))
     }
+
+    /// Those that route a host: with the name that fits best, as the proxies choose.
+    fn routing<'a>(&'a self, host: &str) -> Vec<(&'a ObjectId, &'a Routes)> {
+        let rest = host.strip_prefix("*.").unwrap_or(host);
+        let dots = rest.match_indices('.').map(|(at, _)| at);
+        let suffixes = dots.map(|at| format!("*{}", &rest[at..]));
+        let names = std::iter::once(host.to_owned())
+            .chain(suffixes)
+            .chain(["*".to_owned()]);
+        let mut found = names.map(|name| self.naming(&name).collect::<Vec<_>>());
+        found.find(|found| !found.is_empty()).unwrap_or_default()
+    }
+}
+
+fn texts<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a str> {
+    let found = object.pointer(pointer).and_then(Value::as_array);
+    found.into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// A host in small letters; a name without dots is one of the object's namespace.
+fn full_name(host: &str, namespace: &str) -> String {
+    if host.contains(['.', '*']) {
+        host.to_ascii_lowercase()
+    } else {
+        format!("{host}.{namespace}.svc.cluster.local").to_ascii_lowercase()
+    }
+}
+
+fn gateways(id: &ObjectId, object: &Value) -> BTreeSet<String> {
+    let full = |it: &str| match it {
+        SIDECARS => it.to_owned(),
+        _ if it.contains('/') => it.to_owned(),
+        _ => format!("{}/{it}", id.namespace),
+    };
+    let mut found: BTreeSet<_> = texts(object, "/spec/gateways").map(full).collect();
+    if found.is_empty() {
+        found.insert(SIDECARS.to_owned());
+    }
+    found
 }
 
 /// What routes lack, each in one sentence that says what to change.
@@ -82,9 +140,8 @@ impl Lacking {
 /// What the VirtualServices that are not ours lack for a rollout.
 #[must_use]
 pub fn lacking(state: &RolloutState, mesh: &Mesh, theirs: &Theirs) -> Lacking {
-    let of_hosts = theirs.of_hosts(&state.hosts);
     if mesh.manage {
-        let other = of_hosts.map(|(id, _)| {
+        let other = contesting(state, mesh, theirs).map(|id| {
             format!(
                 "{id} routes the same host: delete it, or keep it and set spec.route.manage to false"
             )
@@ -94,22 +151,52 @@ pub fn lacking(state: &RolloutState, mesh: &Mesh, theirs: &Theirs) -> Lacking {
             default: other,
         };
     }
-    let Some((id, routes)) = of_hosts else {
-        let missing = format!(
-            "no VirtualService routes {}: write one that follows the header {DEFAULT_ROUTE_HEADER}, or set spec.route.manage to true",
-            state.hosts.join(", ")
-        );
-        return Lacking {
-            header: Some(missing.clone()),
-            default: Some(missing),
-        };
+    let mut found = Lacking::default();
+    for host in routes::main_hosts(state) {
+        let routing = theirs.routing(host);
+        if routing.is_empty() {
+            let missing = format!(
+                "no VirtualService routes {host}, apart from any that Serin made: write one that follows the header {DEFAULT_ROUTE_HEADER} and delete Serin's, or set spec.route.manage to true"
+            );
+            found.header.get_or_insert_with(|| missing.clone());
+            found.default.get_or_insert(missing);
+        }
+        for (id, routes) in routing {
+            let Lacking { header, default } = lacking_in(id, routes, state);
+            found.header = found.header.or(header);
+            found.default = found.default.or(default);
+        }
+    }
+    found
+}
+
+/// One that names a host of ours for a proxy of ours.
+fn contesting<'a>(state: &RolloutState, mesh: &Mesh, theirs: &'a Theirs) -> Option<&'a ObjectId> {
+    let is_ours = |gateway: &String| match mesh.gateways.as_slice() {
+        [] => gateway == SIDECARS,
+        ours => ours.contains(gateway),
     };
+    let naming = state.hosts.iter().flat_map(|host| theirs.naming(host));
+    let contesting = naming.filter(|(_, it)| it.gateways.iter().any(is_ours));
+    contesting.map(|(id, _)| id).min()
+}
+
+fn lacking_in(id: &ObjectId, routes: &Routes, state: &RolloutState) -> Lacking {
+    let leads_to = |header: Option<&VariantRef>, to: &VariantRef| {
+        let header = header.map(|version| version.route.as_str());
+        let found = first_route(&routes.http, &id.namespace, &state.paths, header);
+        found
+            .zip(to.destination.as_ref())
+            .is_some_and(|(found, to)| {
+                (found.host, found.subset) == (to.host.clone(), to.subset.clone())
+            })
+    };
+    // After a release nobody has the header.
     let versions = state
-        .release
-        .iter()
+        .in_progress()
+        .into_iter()
         .flat_map(|release| std::iter::once(&release.stable).chain(release.arms()));
-    let mut wrong =
-        versions.filter(|version| !leads_to(routes, &state.paths, Some(version), version));
+    let mut wrong = versions.filter(|version| !leads_to(Some(version), version));
     let header = wrong.next().map(|version| {
         format!(
             "{id} does not send {} with '{DEFAULT_ROUTE_HEADER}: {}' to {}: add such a route before the default one",
@@ -119,7 +206,7 @@ pub fn lacking(state: &RolloutState, mesh: &Mesh, theirs: &Theirs) -> Lacking {
         )
     });
     let wanted = state.default_route();
-    let default = (!leads_to(routes, &state.paths, None, wanted)).then(|| {
+    let default = (!leads_to(None, wanted)).then(|| {
         format!(
             "the default route of {id} for {} does not lead to {}, which serves version {}: change it, and nothing else",
             state.paths,
@@ -133,8 +220,9 @@ pub fn lacking(state: &RolloutState, mesh: &Mesh, theirs: &Theirs) -> Lacking {
 /// Where a request without the header goes by somebody's own routes: what is live when no status says so.
 #[must_use]
 pub fn default_route(hosts: &[String], paths: &Paths, theirs: &Theirs) -> Option<Routed> {
-    let (_, routes) = theirs.of_hosts(hosts)?;
-    let destination = first_route(routes, paths, None)?;
+    let mut routing = hosts.iter().flat_map(|host| theirs.routing(host));
+    let destination =
+        routing.find_map(|(id, routes)| first_route(&routes.http, &id.namespace, paths, None))?;
     Some(Routed {
         route: destination
             .subset
@@ -156,31 +244,14 @@ fn place(version: &VariantRef) -> String {
     }
 }
 
-/// The hosts that an object routes, in small letters; a name without dots is one of the object's namespace.
-fn hosts(id: &ObjectId, object: &Value) -> Vec<String> {
-    let hosts = object.pointer("/spec/hosts").and_then(Value::as_array);
-    let named = hosts.into_iter().flatten().filter_map(Value::as_str);
-    let whole = |it: &str| {
-        if it.contains(['.', '*']) {
-            it.to_ascii_lowercase()
-        } else {
-            format!("{it}.{}.svc.cluster.local", id.namespace).to_ascii_lowercase()
-        }
-    };
-    named.map(whole).collect()
-}
-
-fn leads_to(routes: &Value, paths: &Paths, header: Option<&VariantRef>, to: &VariantRef) -> bool {
-    let header = header.map(|version| version.route.as_str());
-    let found = first_route(routes, paths, header);
-    found
-        .zip(to.destination.as_ref())
-        .is_some_and(|(found, wanted)| found.host == wanted.host && found.subset == wanted.subset)
-}
-
 /// The only destination of the first route that takes a request to these paths with this value of the header.
-fn first_route(routes: &Value, paths: &Paths, header: Option<&str>) -> Option<Destination> {
-    let taken = routes.as_array()?.iter().find(|route| {
+fn first_route(
+    http: &Value,
+    namespace: &str,
+    paths: &Paths,
+    header: Option<&str>,
+) -> Option<Destination> {
+    let taken = http.as_array()?.iter().find(|route| {
         let matches = route.get("match").and_then(Value::as_array);
         matches.is_none_or(|any| any.is_empty() || any.iter().any(|it| takes(it, paths, header)))
     })?;
@@ -193,7 +264,7 @@ fn first_route(routes: &Value, paths: &Paths, header: Option<&str>) -> Option<De
         found.and_then(Value::as_str).map(str::to_owned)
     };
     Some(Destination {
-        host: text("host")?.to_ascii_lowercase(),
+        host: full_name(&text("host")?, namespace),
         subset: text("subset"),
         labels: BTreeMap::new(),
     })

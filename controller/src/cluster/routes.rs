@@ -49,7 +49,12 @@ fn managed(state: &RolloutState) -> Option<&Mesh> {
 
 /// Hosts for which a rollout needs a VirtualService.
 pub fn hosts(state: &RolloutState) -> impl Iterator<Item = &String> {
-    let hosts = state.hosts.iter().filter(|_| managed(state).is_some());
+    main_hosts(state).filter(|_| managed(state).is_some())
+}
+
+/// Its hosts without other names of the same.
+pub fn main_hosts(state: &RolloutState) -> impl Iterator<Item = &String> {
+    let hosts = state.hosts.iter();
     hosts.filter(|host| !is_alias(host, state))
 }
 

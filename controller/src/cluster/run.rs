@@ -43,8 +43,6 @@ pub struct Options {
     pub selectors: Selectors,
     /// Namespace of the installation: the Lease is there.
     pub namespace: String,
-    /// Namespaces whose resources are looked at; empty: all.
-    pub watched: Vec<String>,
     /// Rhythm of the decisions.
     pub tick: Duration,
     /// Name of this controller among its like.
@@ -262,7 +260,7 @@ async fn lead(
     ];
     kinds.extend(&options.other_kinds);
     let (sender, mut changes) = mpsc::channel(QUEUE);
-    let (mut watches, mut incomplete) = start(kube, &kinds, &options.watched, &sender);
+    let (mut watches, mut incomplete) = start(kube, &kinds, &options.settings.watched, &sender);
     let faults = Faults::new(options.faults);
     let writer = Writer::new(kube.clone(), term.clone(), metrics.clone(), faults);
     let mut announcer = Announcer::new(kube.clone(), &options.identity);

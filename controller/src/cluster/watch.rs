@@ -1,10 +1,12 @@
 //! Watches: what changes on the API server, as one stream.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
 use kube::api::{ApiResource, DynamicObject};
-use kube::runtime::watcher::{self, Event};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{self, DefaultBackoff, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client};
 use serde_json::Value;
@@ -123,10 +125,33 @@ pub fn start(
     (tasks, sources)
 }
 
+/// How long a watch that failed waits before it is begun anew: as client-go does, but never as long, for after an outage
+/// somebody's abort may be what it would tell of.
+#[derive(Default)]
+struct Patience(DefaultBackoff);
+
+impl Patience {
+    const LONGEST: Duration = Duration::from_secs(5);
+}
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0.next()?.min(Self::LONGEST))
+    }
+}
+
+impl Backoff for Patience {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
 async fn resources(api: Api<ModelRollout>, source: Source, changes: Sender<Change>) {
     let mut there = BTreeSet::new();
     let mut stream = watch(api, watcher::Config::default())
-        .default_backoff()
+        .backoff(Patience::default())
         .boxed();
     while let Some(event) = next(&mut stream, "ModelRollout").await {
         let change = match event {
@@ -161,7 +186,7 @@ async fn objects(api: Api<DynamicObject>, kind: Kind, source: Source, changes: S
         Kind::DestinationRule => watcher::Config::default().labels(&routes::ours()),
         _ => watcher::Config::default(),
     };
-    let mut stream = watch(api, config).default_backoff().boxed();
+    let mut stream = watch(api, config).backoff(Patience::default()).boxed();
     while let Some(event) = next(&mut stream, kind.name()).await {
         let change = match event {
             Event::Init => {

@@ -35,7 +35,7 @@ pub struct Sight<'a> {
 /// What a release in progress needs.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// The next cell of its evidence.
+    /// The next cell of its evidence; past all of them if that is counted in cells of another length.
     pub next_cell: i64,
     /// Its metrics and guards.
     pub plan: Arc<Plan>,
@@ -44,12 +44,22 @@ pub struct Ask {
 impl Ask {
     /// Of a rollout with a release in progress.
     #[must_use]
-    pub fn of(managed: &Managed) -> Option<Self> {
+    pub fn of(managed: &Managed, grid: Grid) -> Option<Self> {
         Some(Self {
-            next_cell: managed.state.in_progress()?.evidence.next_cell,
+            next_cell: next_cell(&managed.state, grid)?,
             plan: Arc::clone(managed.plan.as_ref()?),
         })
     }
+}
+
+fn next_cell(state: &RolloutState, grid: Grid) -> Option<i64> {
+    let release = state.in_progress()?;
+    let same = release.grid.cell() == grid.cell();
+    Some(if same {
+        release.evidence.next_cell
+    } else {
+        i64::MAX
+    })
 }
 
 /// The expected proxies, or why they are not known; `None`: nobody asked, for no release is in progress.
@@ -248,13 +258,16 @@ impl World {
     }
 
     /// The rollout's cells that were read, up to the first one in which something that it needs was not.
-    pub fn cells_for(&self, plan: Option<&Plan>, state: &RolloutState) -> Vec<Cell> {
+    pub fn cells_for(&self, plan: Option<&Plan>, state: &RolloutState, grid: Grid) -> Vec<Cell> {
         let (Some(plan), Some(release)) = (plan, state.in_progress()) else {
+            return Vec::new();
+        };
+        let Some(next_cell) = next_cell(state, grid) else {
             return Vec::new();
         };
         let name = state.name.to_string();
         self.cells
-            .range(release.evidence.next_cell..)
+            .range(next_cell..)
             .map_while(|(index, counts)| {
                 let arm = |variant| counts.arm(plan, &name, variant);
                 Some(Cell {
@@ -266,18 +279,15 @@ impl World {
             .collect()
     }
 
-    /// Whether a release has counted all that could be read of it by now.
-    #[must_use]
-    pub fn tells_no_more_of(&self, managed: &Managed, grid: Grid, now: Timestamp) -> bool {
-        let Some(ask) = Ask::of(managed) else {
-            return true;
-        };
-        let answered = matches!(self.proxies, Some(Ok(_)));
-        answered && ask.next_cell >= grid.readable_until(self.time(now))
-    }
-
-    /// Why Prometheus does not say what a metric of the rollout needs.
-    pub fn refusal_for(&self, plan: &Plan) -> Option<String> {
+    /// Why there is no evidence of what the rollout needs.
+    pub fn refusal_for(&self, plan: &Plan, state: &RolloutState, grid: Grid) -> Option<String> {
+        let cell = state.in_progress().map_or(grid.cell(), |it| it.grid.cell());
+        if cell != grid.cell() {
+            return Some(format!(
+                "its evidence is counted in cells of {cell:?}, and this controller counts in cells of {:?}: start it with '--cell' as before until the release has ended, or abort the release",
+                grid.cell()
+            ));
+        }
         self.cells.values().find_map(|cell| {
             counters(plan).find_map(|(name, counters)| {
                 let reason = cell.custom.get(counters)?.as_ref().err()?;

@@ -1,5 +1,6 @@
 //! How Prometheus is known, and how it knows us: all by reference, so that no secret is in an argument, a log or a message.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use axum::http::HeaderValue;
@@ -106,6 +107,19 @@ impl Credentials {
 }
 
 impl Access {
+    /// Whether credentials leave this machine as they are.
+    #[must_use]
+    pub fn is_in_clear(&self, endpoint: &str) -> bool {
+        let url = reqwest::Url::parse(endpoint).ok();
+        let url = url.filter(|url| self.credentials.is_some() && url.scheme() == "http");
+        url.is_some_and(|url| {
+            let host = url.host_str().unwrap_or_default();
+            let address = host.trim_start_matches('[').trim_end_matches(']');
+            let near = address.parse::<IpAddr>().is_ok_and(|it| it.is_loopback());
+            host != "localhost" && !near
+        })
+    }
+
     /// Checks what can be checked without a connection.
     pub(super) fn check(&self, endpoint: &str) -> Result<(), AccessError> {
         let (scheme, rest) = endpoint.split_once("://").unwrap_or(("", endpoint));
@@ -164,6 +178,24 @@ mod tests {
             assert!(text.contains("secret.txt"), "{text}");
             assert!(!text.contains("hunter2"), "{text}");
         }
+    }
+
+    #[test]
+    fn credentials_that_others_could_read_on_the_way_are_noticed() {
+        let access = Access {
+            credentials: Some(Credentials::Bearer("secret.txt".into())),
+            ..Access::default()
+        };
+        assert!(access.is_in_clear("http://prometheus.monitoring:9090"));
+        for fine in [
+            "https://prometheus.monitoring:9090",
+            "http://127.0.0.1:9090",
+            "http://[::1]:9090",
+            "http://localhost:9090",
+        ] {
+            assert!(!access.is_in_clear(fine), "{fine}");
+        }
+        assert!(!Access::default().is_in_clear("http://prometheus.monitoring:9090"));
     }
 
     #[tokio::test]

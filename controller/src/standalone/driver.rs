@@ -174,10 +174,12 @@ impl Driver {
         }
         // Before Prometheus is asked, which can take seconds.
         self.answer(now);
-        let active: Vec<_> = self.rollouts.values().filter_map(Ask::of).collect();
+        let grid = self.settings.grid;
+        let asks = self.rollouts.values().map(|it| Ask::of(it, grid));
+        let active: Vec<_> = asks.flatten().collect();
         let world = World::look(&self.client, &self.sight(), &active, now).await;
         self.tell_of(&world);
-        let surroundings = Surroundings::whole(self.settings.grid, &world);
+        let surroundings = Surroundings::whole(grid, &world);
         for managed in self.rollouts.values_mut() {
             advance(managed, &surroundings, &[], now);
         }

@@ -135,6 +135,7 @@ fn settings() -> Settings {
         grid: Grid::new(cell, Duration::ZERO).unwrap(),
         encoding: Encoding::Istio,
         max_releases: None,
+        watched: Vec::new(),
     }
 }
 

@@ -115,6 +115,7 @@ impl System {
                 grid: Grid::new(cell, Duration::ZERO).expect("a grid"),
                 encoding: Encoding::Istio,
                 max_releases: None,
+                watched: Vec::new(),
             },
             spec: serde_json::to_value(&source.rollout.spec).expect("it is JSON"),
         }

@@ -13,10 +13,11 @@ use super::plugins::Plugins;
 use super::rollouts::Seen;
 use crate::api::ModelRollout;
 use crate::api::status::RolloutStatus;
+use crate::cells::Grid;
 use crate::cluster::conditions::reasons;
 use crate::cluster::foreign::Lacking;
 use crate::cluster::status::{self, Written};
-use crate::driver::Managed;
+use crate::driver::{Ask, Managed, World};
 use crate::render::section;
 use crate::rollout::{Action, RolloutState, Writes, retire};
 use crate::validate::RolloutName;
@@ -47,8 +48,7 @@ pub(super) struct Entry {
     pub(super) refused: Option<Obstacle>,
     pub(super) problems: Vec<String>,
     pub(super) lacking: Lacking,
-    /// Whether all that Prometheus had of the release was looked at since the entry was made.
-    pub(super) caught_up: bool,
+    pub(super) unseen: Unseen,
     /// The status as last written.
     pub(super) written: Option<Written>,
     /// Checkpoints that we have read or sent, the last ones: any other is somebody else's.
@@ -56,6 +56,18 @@ pub(super) struct Entry {
     pub(super) status_due: bool,
     pub(super) retry: Retry,
     pub(super) seen: Seen,
+}
+
+/// What Prometheus has of a release and nobody has looked at since the entry was made. A controller before this one may
+/// have died on the way down, with its reason there and nowhere else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unseen {
+    /// Everything.
+    All,
+    /// Cells before this one: all in which that controller may have lived.
+    Before(i64),
+    /// Nothing that matters.
+    Nothing,
 }
 
 /// What is in the way of a valid spec.
@@ -133,15 +145,62 @@ impl Entry {
         self.seen.section = None;
     }
 
-    /// Whether a share would grow before all that Prometheus has was looked at: a controller before this one may have
-    /// died on the way down, with its reason there and nowhere else.
-    pub(super) fn grows_unseen(&self) -> bool {
-        let Some(managed) = self.managed.as_ref().filter(|_| !self.caught_up) else {
+    /// Prometheus was looked at.
+    pub(super) fn has_seen(&mut self, world: &World, grid: Grid, now: Timestamp) {
+        let until = match self.unseen {
+            Unseen::Nothing => return,
+            Unseen::All => i64::MAX,
+            Unseen::Before(cell) => cell,
+        };
+        let managed = self.managed.as_ref();
+        let Some(ask) = managed.and_then(|managed| Ask::of(managed, grid)) else {
+            self.unseen = Unseen::Nothing;
+            return;
+        };
+        if matches!(world.proxies, Some(Ok(_))) {
+            // Not for longer than it takes, also after a clock that was ahead.
+            let until = until.min(grid.first_after(world.time(now)));
+            self.unseen = if ask.next_cell < until {
+                Unseen::Before(until)
+            } else {
+                Unseen::Nothing
+            };
+        }
+    }
+
+    /// Its release, as long as not all of it was looked at.
+    fn half_seen(&self) -> Option<&Managed> {
+        let managed = self.managed.as_ref()?;
+        let begun = managed.shown.in_progress().is_some();
+        (begun && self.unseen != Unseen::Nothing).then_some(managed)
+    }
+
+    /// The proxies have the end of a release that goes on by its status. Either it was rolled back and nobody lived to
+    /// say so, or it is the next one of this rollout and nobody lived to begin it.
+    pub(super) fn may_have_ended(&self) -> bool {
+        let given = self.half_seen().and_then(|it| it.rendered.as_ref());
+        given.is_some_and(|section| !section.progressing)
+    }
+
+    /// Whether what the proxies have of it waits: for its routes, or because a share would grow that somebody may have
+    /// had a reason to take away. A way home waits for nothing.
+    pub(super) fn waits(&self, routed: bool) -> bool {
+        let goes_down = self.deleting || self.goes_down();
+        if !routed && !goes_down {
+            return true;
+        }
+        let Some(managed) = self.half_seen() else {
             return false;
         };
-        let begun = managed.shown.in_progress().is_some();
-        let next = section(&managed.shown).filter(|_| begun);
-        next.is_some_and(|next| grows(managed.rendered.as_deref(), &next))
+        let (given, next) = (managed.rendered.as_deref(), section(&managed.shown));
+        let Some(next) = next else { return false };
+        let unseen = self.may_have_ended() || grows(given, &next);
+        unseen && !(goes_down && given.is_some_and(|given| grows(Some(&next), given)))
+    }
+
+    pub(super) fn goes_down(&self) -> bool {
+        let managed = self.managed.as_ref();
+        managed.is_some_and(|it| it.pending == Writes::Down)
     }
 
     /// We have written it.

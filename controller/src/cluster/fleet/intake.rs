@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::echoes::Echoes;
-use super::entry::{Entry, Obstacle, Retry, mark};
+use super::entry::{Entry, Obstacle, Retry, Unseen, mark};
 use super::plugins::{Section, TooLarge};
 use super::rollouts::Seen;
 use super::{Fleet, Mode};
@@ -113,7 +113,7 @@ impl Fleet {
             refused: None,
             problems: Vec::new(),
             lacking: Lacking::default(),
-            caught_up: true,
+            unseen: Unseen::Nothing,
             written: None,
             known: VecDeque::from([mark(resource.status.as_ref())]),
             status_due: false,
@@ -127,7 +127,7 @@ impl Fleet {
             Some(Ok(state)) => {
                 // What is parsed has room to grow, a copy has none: there may be thousands of them.
                 entry.managed = Some(Managed::restore(state.clone(), None));
-                entry.caught_up = state.in_progress().is_none();
+                entry.unseen = Unseen::All;
                 entry.recognise(name, &self.plugins);
             }
             // To begin anew would move weights on half a memory.
@@ -293,6 +293,17 @@ impl Fleet {
                 "spec.scope: must name the namespaces of the callers and gateways, because this installation gives the filter to namespaces (--mode namespaces)"
                     .to_owned(),
             );
+        }
+        let watched = &self.settings.watched;
+        let mut callers = mesh
+            .scope
+            .iter()
+            .filter(|_| self.settings.mode == Mode::Namespaces);
+        if let Some(foreign) = callers.find(|it| !watched.is_empty() && !watched.contains(it)) {
+            return other(format!(
+                "spec.scope: this installation may not write to namespace '{foreign}': it is told of {} alone (--watch-namespaces)",
+                watched.join(", ")
+            ));
         }
         let own = self.rollouts.get(name).and_then(|it| it.managed.as_ref());
         let first_come = own.is_none_or(|managed| managed.plan.is_none());

@@ -13,12 +13,14 @@ use serin_filter_core::config::FilterConfig;
 use serin_filter_core::split::BucketTable;
 
 use super::*;
+use crate::cluster::conditions;
 use crate::cluster::names;
 use crate::cluster::object::Owned;
 use crate::cluster::resource::ModelRollout as Resource;
 use crate::fixtures::{grid, in_mesh, source};
 use crate::observation::Proxy;
-use crate::rollout::{Action, Do, RolloutState, Writes};
+use crate::prometheus::RolloutCounts;
+use crate::rollout::{Action, Do, RolloutState, Stage, Writes};
 
 fn settings(mode: Mode) -> Settings {
     Settings {
@@ -32,6 +34,7 @@ fn settings(mode: Mode) -> Settings {
         grid: grid(),
         encoding: Encoding::Istio,
         max_releases: None,
+        watched: Vec::new(),
     }
 }
 
@@ -191,7 +194,8 @@ impl Bench {
     }
 
     fn refused(&mut self, line: String) -> Result<(), Failure> {
-        let refusing = self.refusing.filter(|(begin, _)| line.starts_with(begin));
+        let refusing = self.refusing.clone();
+        let refusing = refusing.filter(|(begin, _)| line.starts_with(begin));
         self.log.push(line);
         refusing.map_or(Ok(()), |(_, failure)| Err(failure))
     }

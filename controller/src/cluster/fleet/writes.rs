@@ -15,14 +15,16 @@ use crate::cluster::plugin;
 use crate::cluster::status::{self, Written};
 use crate::driver::Managed;
 use crate::render;
-use crate::rollout::Writes;
+use crate::rollout::{RolloutState, Writes};
 use crate::validate::RolloutName;
 
 /// Routes that are handed out at a time: whatever is still to be written after them waits for the next round, so that
 /// thousands of writes stand in nobody's way who goes down meanwhile.
 pub(super) const AT_A_TIME: usize = 1_000;
-/// Statuses, likewise. Fewer, because nothing waits for most of them.
+/// Statuses that something waits for, likewise.
 const STATUSES: usize = 32;
+/// Statuses that nothing waits for: a way home may come up while they are written.
+const LATER_STATUSES: usize = 8;
 /// Plugin objects, likewise.
 const PLUGINS: usize = 8;
 
@@ -47,10 +49,12 @@ pub struct ObjectWrite {
 }
 
 /// Why a write did not happen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failure {
     /// Somebody else wrote in between: the watch will bring it.
     Conflict,
+    /// The API server does not want it, for this reason.
+    Refused(String),
     /// Anything else.
     Other,
 }
@@ -59,7 +63,7 @@ impl Fleet {
     /// Statuses that must be written before the proxies hear of anything: going up, and what only changes the memory.
     pub fn statuses_first(&mut self, now: Timestamp) -> Vec<StatusWrite> {
         let busy = self.rollouts.busy().clone();
-        self.statuses_to_write(&busy, now, |entry| {
+        self.statuses_to_write(&busy, STATUSES, now, |entry| {
             let managed = entry.managed.as_ref();
             managed.is_some_and(|it| matches!(it.pending, Writes::State | Writes::Up))
         })
@@ -77,7 +81,7 @@ impl Fleet {
             let mut namespaces = settings.namespaces_of(&it.shown).into_iter();
             !namespaces.any(|it| missing.contains(&it))
         };
-        self.statuses_to_write(&names, now, |entry| {
+        self.statuses_to_write(&names, LATER_STATUSES, now, |entry| {
             let managed = entry.managed.as_ref();
             let due = managed.is_some_and(|it| {
                 (it.pending == Writes::Down && is_shown(it))
@@ -90,6 +94,7 @@ impl Fleet {
     fn statuses_to_write(
         &mut self,
         names: &BTreeSet<RolloutName>,
+        at_most: usize,
         now: Timestamp,
         wanted: impl Fn(&Entry) -> bool,
     ) -> Vec<StatusWrite> {
@@ -109,7 +114,7 @@ impl Fleet {
         let mut names: Vec<_> = names.iter().collect();
         names.sort_by_cached_key(haste);
         for name in names {
-            if found.len() >= STATUSES {
+            if found.len() >= at_most {
                 self.left_over = true;
                 break;
             }
@@ -165,12 +170,7 @@ impl Fleet {
     pub fn show_descents(&mut self) -> bool {
         let mut any = false;
         for name in self.rollouts.busy().clone() {
-            let goes_down = |it: &Entry| {
-                it.managed
-                    .as_ref()
-                    .is_some_and(|it| it.pending == Writes::Down)
-            };
-            if self.rollouts.get(&name).is_some_and(goes_down) {
+            if self.rollouts.get(&name).is_some_and(Entry::goes_down) {
                 any = true;
                 self.rollouts.change(&name, |entry| {
                     if let Some(managed) = &mut entry.managed {
@@ -202,9 +202,9 @@ impl Fleet {
     }
 
     fn is_due(&self, id: &ObjectId, now: Timestamp) -> bool {
-        self.object_retry
+        self.stuck
             .get(id)
-            .is_none_or(|retry| retry.is_due(now))
+            .is_none_or(|stuck| stuck.retry.is_due(now))
     }
 
     /// What became of an object.
@@ -225,13 +225,37 @@ impl Fleet {
                 // Somebody's webhook may have another opinion: to write again at once would not change it.
                 let as_sent = id.kind != self.settings.kind || self.is_written(&id.namespace);
                 if as_sent {
-                    self.object_retry.remove(id);
+                    self.stuck.remove(id);
                 } else {
-                    self.object_retry.entry(id.clone()).or_default().failed(now);
+                    let reason = "something on its way in changes it, such as a webhook";
+                    self.is_stuck(id, &Failure::Refused(reason.to_owned()), now);
                 }
             }
-            Err(_) => self.object_retry.entry(id.clone()).or_default().failed(now),
+            Err(failure) => self.is_stuck(id, &failure, now),
         }
+    }
+
+    fn is_stuck(&mut self, id: &ObjectId, failure: &Failure, now: Timestamp) {
+        let stuck = self.stuck.entry(id.clone()).or_default();
+        stuck.retry.failed(now);
+        stuck.reason = match failure {
+            Failure::Refused(reason) => Some(reason.clone()),
+            Failure::Conflict | Failure::Other => None,
+        };
+    }
+
+    /// Why something of a rollout cannot be written.
+    pub(super) fn refusal(&self, state: &RolloutState) -> Option<String> {
+        if self.stuck.is_empty() {
+            return None;
+        }
+        let namespaces = self.settings.namespaces_of(state).into_iter();
+        let plugins = namespaces.map(|it| plugin::id(self.settings.kind, &it));
+        let routes = self.routing.wrong_of(state).cloned();
+        routes.chain(plugins).find_map(|id| {
+            let reason = self.stuck.get(&id)?.reason.as_ref()?;
+            Some(format!("{id} cannot be written: {reason}"))
+        })
     }
 
     /// Plugin objects of ours of the other kind, and in namespaces that no rollout names any more.
@@ -269,10 +293,10 @@ impl Fleet {
     pub fn object_deleted(&mut self, id: &ObjectId, became: Result<(), Failure>, now: Timestamp) {
         match became {
             Ok(()) => {
-                self.object_retry.remove(id);
+                self.stuck.remove(id);
                 self.keep(id, None);
             }
-            Err(_) => self.object_retry.entry(id.clone()).or_default().failed(now),
+            Err(failure) => self.is_stuck(id, &failure, now),
         }
     }
 
@@ -310,8 +334,7 @@ impl Fleet {
             let Some(managed) = &entry.managed else {
                 continue;
             };
-            let goes_down = managed.pending == Writes::Down || entry.deleting;
-            let waits = !goes_down && (self.routing.lacks(&name) || entry.grows_unseen());
+            let waits = entry.waits(!self.routing.lacks(&name));
             let same = entry.seen.section.as_ref().is_some_and(|(state, waited)| {
                 Arc::ptr_eq(state, &managed.shown) && *waited == waits
             });

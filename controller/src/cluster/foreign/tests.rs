@@ -46,6 +46,58 @@ fn routes_that_follow_the_header_lack_nothing() {
 }
 
 #[test]
+fn every_host_must_be_routed_so_by_all_that_route_it() {
+    let text = in_mesh()
+        .replace("  variants:", "  route: {manage: false}\n  variants:")
+        .replace(&format!("[{HOST}"), &format!("[shop.example.com, {HOST}"));
+    let (plan, state) = started_with(&text);
+    let good = json!([by_header("v7"), by_header("v8"), {"route": to("v7")}]);
+    let mut found = theirs(&[HOST], &good);
+    let seen = |theirs: &Theirs| lacking(&state, plan.mesh.as_ref().unwrap(), theirs);
+    let header = seen(&found).header.unwrap();
+    assert!(
+        header.starts_with("no VirtualService routes shop.example.com"),
+        "{header}"
+    );
+    // At the gateway, by a name with a wildcard, and to the service by its short name.
+    let outside = ObjectId {
+        name: "outside".to_owned(),
+        ..id()
+    };
+    let mut short = good.clone();
+    for route in short.as_array_mut().unwrap() {
+        route["route"][0]["destination"]["host"] = json!("fraud");
+    }
+    let spec = |http: &Value| json!({"spec": {"hosts": ["*.example.com"], "gateways": ["out"], "http": http}});
+    found.insert(outside.clone(), &spec(&short));
+    assert_eq!(seen(&found), Lacking::default());
+    found.insert(outside, &spec(&json!([{"route": to("v7")}])));
+    let header = seen(&found).header.unwrap();
+    assert!(header.starts_with("VirtualService ml/outside"), "{header}");
+}
+
+#[test]
+fn routes_for_other_gateways_or_for_tcp_contest_nothing() {
+    let (plan, state) = started_with(&in_mesh());
+    let seen = |object: &Value| {
+        let mut theirs = Theirs::default();
+        theirs.insert(id(), object);
+        lacking(&state, plan.mesh.as_ref().unwrap(), &theirs)
+    };
+    let http = json!([{"route": to("v7")}]);
+    for gateways in [json!(null), json!(["mesh", "other"])] {
+        let spec = json!({"spec": {"hosts": [HOST], "gateways": gateways, "http": http}});
+        assert!(seen(&spec).header.is_some(), "{gateways}");
+    }
+    for spec in [
+        json!({"hosts": [HOST], "gateways": ["out"], "http": http}),
+        json!({"hosts": [HOST], "tcp": http}),
+    ] {
+        assert_eq!(seen(&json!({"spec": spec})), Lacking::default());
+    }
+}
+
+#[test]
 fn a_default_route_before_the_headers_hides_them() {
     let http = json!([{"route": to("v7")}, by_header("v7"), by_header("v8")]);
     let header = seen(&theirs(&[HOST], &http)).header.unwrap();

@@ -78,6 +78,23 @@ fn an_installation_by_namespaces_wants_a_scope() {
 }
 
 #[test]
+fn callers_in_namespaces_that_are_not_written_to_are_refused_by_name() {
+    let scoped = |scope: &str| {
+        let mut bench = Bench::with(Settings {
+            watched: vec!["ml".to_owned(), "shop".to_owned()],
+            ..settings(Mode::Namespaces)
+        });
+        bench.apply(&in_mesh().replace("  variants:", &format!("  scope: [{scope}]\n  variants:")));
+        bench.problems("fraud")
+    };
+    assert_eq!(scoped("shop"), "");
+    assert_eq!(
+        scoped("shop, bank"),
+        "spec.scope: this installation may not write to namespace 'bank': it is told of ml, shop alone (--watch-namespaces)"
+    );
+}
+
+#[test]
 fn routes_of_files_are_not_for_a_cluster() {
     let mut bench = Bench::new();
     bench.apply(&crate::fixtures::text());
@@ -106,9 +123,8 @@ fn a_broken_edit_leaves_the_running_release_alone_and_is_said() {
     assert_eq!(ready.unwrap().status, crate::api::status::Truth::False);
 }
 
-#[test]
-fn a_host_that_somebody_else_routes_is_left_alone_also_after_a_restart() {
-    let mut bench = Bench::new();
+/// Somebody else routes the host of the rollout.
+fn routed_by_another(bench: &mut Bench) -> ObjectId {
     let theirs = ObjectId {
         kind: Kind::VirtualService,
         namespace: "ml".to_owned(),
@@ -117,7 +133,14 @@ fn a_host_that_somebody_else_routes_is_left_alone_also_after_a_restart() {
     let host = "fraud.ml.svc.cluster.local";
     let object = json!({"spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": host, "subset": "v7"}}]}]}});
     bench.fleet.object(theirs.clone(), Some(object.clone()));
-    bench.objects.insert(theirs, object);
+    bench.objects.insert(theirs.clone(), object);
+    theirs
+}
+
+#[test]
+fn a_host_that_somebody_else_routes_is_left_alone_also_after_a_restart() {
+    let mut bench = Bench::new();
+    routed_by_another(&mut bench);
     bench.apply(&in_mesh());
     for _ in 0..2 {
         bench.perform();
@@ -131,4 +154,31 @@ fn a_host_that_somebody_else_routes_is_left_alone_also_after_a_restart() {
         );
         bench.restart();
     }
+}
+
+#[test]
+fn after_a_release_too_it_is_seen_who_routes_the_host() {
+    let mut bench = Bench::started();
+    bench.ask("1", Do::Abort);
+    bench.perform();
+    bench.tick(1);
+    bench.perform();
+    let contested = |bench: &Bench| {
+        let resource = &bench.resources[&name_of("fraud")];
+        let conditions = &resource.status.as_ref().unwrap().conditions;
+        let found = conditions
+            .iter()
+            .find(|it| it.kind == conditions::ROUTES_FOLLOW_HEADER);
+        found.unwrap().status == crate::api::status::Truth::False
+    };
+    assert!(!contested(&bench));
+    let theirs = routed_by_another(&mut bench);
+    bench.tick(1);
+    bench.perform();
+    assert!(contested(&bench));
+    bench.objects.remove(&theirs);
+    bench.fleet.object(theirs, None);
+    bench.tick(1);
+    bench.perform();
+    assert!(!contested(&bench));
 }

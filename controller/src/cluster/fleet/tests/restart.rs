@@ -65,12 +65,7 @@ fn a_way_down_whose_status_was_not_written_before_the_kill_is_not_undone() {
     bench.perform();
     assert_eq!(bench.weight(), 0);
     bench.refusing = None;
-    bench
-        .resources
-        .get_mut(&name_of("fraud"))
-        .unwrap()
-        .metadata
-        .annotations = None;
+    forget_the_wish(&mut bench);
     bench.restart();
     bench.perform();
     assert_eq!(bench.weight(), 0, "the status says 10 %");
@@ -86,6 +81,75 @@ fn a_way_down_whose_status_was_not_written_before_the_kill_is_not_undone() {
         1_000,
         "there was no reason but a wish that is gone"
     );
+}
+
+/// Loses what somebody asked for.
+fn forget_the_wish(bench: &mut Bench) {
+    let resource = bench.resources.get_mut(&name_of("fraud")).unwrap();
+    resource.metadata.annotations = None;
+}
+
+/// A tick after this time, in which every proxy has what was given out last.
+fn later(bench: &mut Bench, time: Duration) {
+    bench.now += time;
+    bench.tick(bench.fleet.generation());
+    bench.perform();
+}
+
+#[test]
+fn a_default_route_that_was_moved_back_before_the_kill_is_not_moved_again() {
+    let mut bench = Bench::started();
+    bench.ask("1", Do::PromoteFull);
+    bench.perform();
+    // As if the soak were over.
+    let resource = bench.resources.get_mut(&name_of("fraud")).unwrap();
+    let status = resource.status.as_mut().unwrap();
+    let checkpoint = status.checkpoint.as_deref().unwrap();
+    let mut state: RolloutState = serde_json::from_str(checkpoint).unwrap();
+    state.release.as_mut().unwrap().stage = Stage::MoveDefault;
+    status.checkpoint = Some(serde_json::to_string(&state).unwrap());
+    bench.restart();
+    let old_default = bench.routes()["spec"].clone();
+    bench.perform();
+    let new_default = bench.routes()["spec"].clone();
+    assert_ne!(old_default, new_default);
+    bench.refusing = Some(("status", Failure::Other));
+    bench.ask("2", Do::Abort);
+    bench.perform();
+    let home = bench.routes()["spec"].clone();
+    assert_ne!(home, new_default);
+    bench.refusing = None;
+    forget_the_wish(&mut bench);
+    bench.restart();
+    bench.perform();
+    assert_eq!(
+        bench.routes()["spec"],
+        home,
+        "nobody knows why it went home"
+    );
+    assert_eq!(bench.weight(), 0);
+    later(&mut bench, Duration::from_secs(1));
+    assert_eq!(
+        bench.routes()["spec"],
+        home,
+        "the last cells cannot be read yet"
+    );
+}
+
+#[test]
+fn a_way_down_from_a_status_that_is_too_high_is_none() {
+    let mut bench = Bench::started();
+    bench.refusing = Some(("status", Failure::Other));
+    bench.apply(&in_mesh().replace("weight: 10,", "weight: 5,"));
+    bench.perform();
+    assert_eq!(bench.weight(), 500);
+    bench.restart();
+    bench.refusing = None;
+    bench.apply(&in_mesh().replace("weight: 10,", "weight: 8,"));
+    bench.perform();
+    assert_eq!(bench.weight(), 500, "the status said 10 %");
+    later(&mut bench, Duration::ZERO);
+    assert_eq!(bench.weight(), 800);
 }
 
 #[test]
@@ -219,4 +283,29 @@ fn a_resource_of_the_same_name_is_another_one() {
         bench.state().in_progress().is_some(),
         "nothing is held against it"
     );
+}
+
+#[test]
+fn a_release_in_cells_of_another_length_holds_says_so_and_can_be_aborted() {
+    let mut bench = Bench::started();
+    bench.tick(1);
+    bench.perform();
+    let evidence = bench.state().in_progress().unwrap().evidence.clone();
+    let second = Duration::from_secs(1);
+    bench.fleet.settings.grid = Grid::new(second, second).unwrap();
+    bench.restart();
+    assert_eq!(bench.fleet.asks()[0].next_cell, i64::MAX, "none is read");
+    let proxies = Some(Ok(Arc::new(Vec::new())));
+    let cells = (0..2_000).map(|cell| (cell, RolloutCounts::default()));
+    let world = World::of(cells, proxies);
+    bench.fleet.tick(&world, bench.now);
+    assert_eq!(bench.state().in_progress().unwrap().evidence, evidence);
+    let waiting_for = bench.managed().view.waiting_for.clone().unwrap();
+    assert!(
+        waiting_for.starts_with("its evidence is counted in cells of 2s"),
+        "{waiting_for}"
+    );
+    bench.ask("1", Do::Abort);
+    bench.perform();
+    assert_eq!(bench.weight(), 0);
 }

@@ -86,6 +86,26 @@ fn a_plugin_that_is_refused_on_the_way_down_is_tried_again() {
 }
 
 #[test]
+fn what_the_api_server_does_not_want_is_said_where_people_look() {
+    let mut bench = Bench::new();
+    let refusal = Failure::Refused("admission webhook denied it: no such gateway".to_owned());
+    bench.refusing = Some(("VirtualService", refusal));
+    bench.apply(&in_mesh());
+    bench.perform();
+    bench.tick(1);
+    let waiting_for = |bench: &Bench| bench.managed().view.waiting_for.clone().unwrap();
+    assert_eq!(
+        waiting_for(&bench),
+        "VirtualService ml/serin-fraud-ml-svc-cluster-local-d22dde45 cannot be written: admission webhook denied it: no such gateway"
+    );
+    bench.refusing = None;
+    bench.now += Retry::FIRST;
+    bench.perform();
+    bench.tick(1);
+    assert!(!waiting_for(&bench).contains("cannot be written"));
+}
+
+#[test]
 fn a_conflict_waits_for_the_watch() {
     let mut bench = Bench::started();
     bench.refusing = Some(("status", Failure::Conflict));
