@@ -119,6 +119,8 @@ impl BucketTable {
                 _ => joined.push((upto, variant)),
             }
         }
+        // A new split is made of a run for each bucket, of which two or three are left.
+        joined.shrink_to_fit();
         if reached == BUCKETS {
             Ok(Self(joined))
         } else {
