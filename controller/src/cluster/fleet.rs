@@ -277,9 +277,8 @@ impl Fleet {
             let entry = self.rollouts.get(&name);
             self.routing
                 .leave(&name, entry.is_some_and(|it| it.deleting));
-            self.routing
-                .hold(&name, entry.is_some_and(Entry::may_have_ended));
-            self.routing.follow(&name, entry.and_then(Entry::routed));
+            let routed = entry.and_then(Entry::routed);
+            self.routing.follow(&name, routed.as_ref());
             self.unsettled.insert(name);
         }
         let changed = self.routing.settle(&self.present);
@@ -385,10 +384,11 @@ impl Fleet {
                     routes: entry.lacking.as_input(),
                     ..Surroundings::whole(grid, &world)
                 };
+                let before = managed.pending;
                 advance(managed, &surroundings, &[action], now);
                 ended |= managed.state.in_progress().is_none();
                 entry.status_due = true;
-                if managed.pending == Writes::Up {
+                if managed.pending == Writes::Up && before != Writes::Up {
                     // Whoever wants more of it, now, knows what happened.
                     entry.unseen = Unseen::Nothing;
                 }

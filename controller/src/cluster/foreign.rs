@@ -10,7 +10,7 @@ use super::routes;
 use crate::driver::Routed;
 use crate::paths::Paths;
 use crate::rollout::{ForeignRoutes, RolloutState};
-use crate::validate::{Destination, Mesh, VariantRef};
+use crate::validate::{Destination, Mesh, Plan, VariantRef};
 
 /// VirtualServices that are not ours, by the hosts that they route.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,16 @@ struct Routes {
     /// Gateways that it is for, as `namespace/name`, and [`SIDECARS`].
     gateways: BTreeSet<String>,
     http: Value,
+}
+
+impl Routes {
+    /// Whether it is for a proxy that carries a rollout's hosts.
+    fn is_for(&self, mesh: &Mesh) -> bool {
+        match mesh.gateways.as_slice() {
+            [] => self.gateways.contains(SIDECARS),
+            ours => ours.iter().any(|it| self.gateways.contains(it)),
+        }
+    }
 }
 
 /// Istio's name for all sidecars, as a gateway.
@@ -77,15 +87,20 @@ impl Theirs {
         ids.filter_map(|(_, id)| Some((id, self.objects.get(id)?)))
     }
 
-    /// Those that route a host: with the name that fits best, as the proxies choose.
-    fn routing<'a>(&'a self, host: &str) -> Vec<(&'a ObjectId, &'a Routes)> {
+    /// Those that route a host: with the name that fits best, as the proxies choose. One that means more than this host is
+    /// of no concern at other gateways.
+    fn routing<'a>(&'a self, host: &str, mesh: &Mesh) -> Vec<(&'a ObjectId, &'a Routes)> {
         let rest = host.strip_prefix("*.").unwrap_or(host);
         let dots = rest.match_indices('.').map(|(at, _)| at);
         let suffixes = dots.map(|at| format!("*{}", &rest[at..]));
         let names = std::iter::once(host.to_owned())
             .chain(suffixes)
             .chain(["*".to_owned()]);
-        let mut found = names.map(|name| self.naming(&name).collect::<Vec<_>>());
+        let fits = |name: &str, it: &Routes| name == host || it.is_for(mesh);
+        let mut found = names.map(|name| {
+            let naming = self.naming(&name);
+            naming.filter(|(_, it)| fits(&name, it)).collect::<Vec<_>>()
+        });
         found.find(|found| !found.is_empty()).unwrap_or_default()
     }
 }
@@ -153,16 +168,21 @@ pub fn lacking(state: &RolloutState, mesh: &Mesh, theirs: &Theirs) -> Lacking {
     }
     let mut found = Lacking::default();
     for host in routes::main_hosts(state) {
-        let routing = theirs.routing(host);
+        let routing = theirs.routing(host, mesh);
+        let mut routing: Vec<_> = routing
+            .into_iter()
+            .filter_map(|(id, routes)| lacking_in(id, routes, state))
+            .collect();
         if routing.is_empty() {
             let missing = format!(
                 "no VirtualService routes {host}, apart from any that Serin made: write one that follows the header {DEFAULT_ROUTE_HEADER} and delete Serin's, or set spec.route.manage to true"
             );
-            found.header.get_or_insert_with(|| missing.clone());
-            found.default.get_or_insert(missing);
+            routing.push(Lacking {
+                header: Some(missing.clone()),
+                default: Some(missing),
+            });
         }
-        for (id, routes) in routing {
-            let Lacking { header, default } = lacking_in(id, routes, state);
+        for Lacking { header, default } in routing {
             found.header = found.header.or(header);
             found.default = found.default.or(default);
         }
@@ -172,31 +192,34 @@ pub fn lacking(state: &RolloutState, mesh: &Mesh, theirs: &Theirs) -> Lacking {
 
 /// One that names a host of ours for a proxy of ours.
 fn contesting<'a>(state: &RolloutState, mesh: &Mesh, theirs: &'a Theirs) -> Option<&'a ObjectId> {
-    let is_ours = |gateway: &String| match mesh.gateways.as_slice() {
-        [] => gateway == SIDECARS,
-        ours => ours.contains(gateway),
-    };
     let naming = state.hosts.iter().flat_map(|host| theirs.naming(host));
-    let contesting = naming.filter(|(_, it)| it.gateways.iter().any(is_ours));
+    let contesting = naming.filter(|(_, it)| it.is_for(mesh));
     contesting.map(|(id, _)| id).min()
 }
 
-fn lacking_in(id: &ObjectId, routes: &Routes, state: &RolloutState) -> Lacking {
-    let leads_to = |header: Option<&VariantRef>, to: &VariantRef| {
+/// What one of them lacks; `None`: it has no say in requests to these paths, as where several have a host in common.
+fn lacking_in(id: &ObjectId, routes: &Routes, state: &RolloutState) -> Option<Lacking> {
+    let route = |header: Option<&VariantRef>| {
         let header = header.map(|version| version.route.as_str());
-        let found = first_route(&routes.http, &id.namespace, &state.paths, header);
-        found
-            .zip(to.destination.as_ref())
-            .is_some_and(|(found, to)| {
-                (found.host, found.subset) == (to.host.clone(), to.subset.clone())
-            })
+        first_route(&routes.http, &id.namespace, &state.paths, header)
+    };
+    let leads_to = |header: Option<&VariantRef>, to: &VariantRef| {
+        let found = route(header).and_then(|found| found.destination);
+        let wanted = to.destination.as_ref();
+        let same = |a: &Destination, b: &Destination| (&a.host, &a.subset) == (&b.host, &b.subset);
+        found.is_some_and(|found| wanted.is_some_and(|wanted| same(&found, wanted)))
     };
     // After a release nobody has the header.
     let versions = state
         .in_progress()
         .into_iter()
         .flat_map(|release| std::iter::once(&release.stable).chain(release.arms()));
-    let mut wrong = versions.filter(|version| !leads_to(Some(version), version));
+    let mut versions = versions.collect::<Vec<_>>();
+    if route(None).is_none() && versions.iter().all(|it| route(Some(it)).is_none()) {
+        return None;
+    }
+    versions.retain(|version| !leads_to(Some(version), version));
+    let mut wrong = versions.into_iter();
     let header = wrong.next().map(|version| {
         format!(
             "{id} does not send {} with '{DEFAULT_ROUTE_HEADER}: {}' to {}: add such a route before the default one",
@@ -214,15 +237,20 @@ fn lacking_in(id: &ObjectId, routes: &Routes, state: &RolloutState) -> Lacking {
             wanted.version
         )
     });
-    Lacking { header, default }
+    Some(Lacking { header, default })
 }
 
 /// Where a request without the header goes by somebody's own routes: what is live when no status says so.
 #[must_use]
-pub fn default_route(hosts: &[String], paths: &Paths, theirs: &Theirs) -> Option<Routed> {
-    let mut routing = hosts.iter().flat_map(|host| theirs.routing(host));
-    let destination =
-        routing.find_map(|(id, routes)| first_route(&routes.http, &id.namespace, paths, None))?;
+pub fn default_route(plan: &Plan, theirs: &Theirs) -> Option<Routed> {
+    let mesh = plan.mesh.as_ref()?;
+    let mut hosts = plan.hosts.iter().map(|host| theirs.routing(host, mesh));
+    // Other names of the host are for others to route.
+    let routing = hosts.find(|routing| !routing.is_empty())?;
+    let mut routes = routing
+        .into_iter()
+        .filter_map(|(id, routes)| first_route(&routes.http, &id.namespace, &plan.paths, None));
+    let destination = routes.find_map(|route| route.destination)?;
     Some(Routed {
         route: destination
             .subset
@@ -244,30 +272,44 @@ fn place(version: &VariantRef) -> String {
     }
 }
 
-/// The only destination of the first route that takes a request to these paths with this value of the header.
+/// A route that takes a request.
+#[derive(Debug, Default)]
+struct Route {
+    /// Its only destination; `None`: it splits by weights, or leads elsewhere.
+    destination: Option<Destination>,
+}
+
+/// The first route that takes a request to these paths with this value of the header. Redirects and answers of the proxy
+/// itself are somebody else's special case.
 fn first_route(
     http: &Value,
     namespace: &str,
     paths: &Paths,
     header: Option<&str>,
-) -> Option<Destination> {
+) -> Option<Route> {
     let taken = http.as_array()?.iter().find(|route| {
         let matches = route.get("match").and_then(Value::as_array);
-        matches.is_none_or(|any| any.is_empty() || any.iter().any(|it| takes(it, paths, header)))
+        let answers = ["redirect", "directResponse"]
+            .iter()
+            .any(|it| route.get(it).is_some());
+        !answers
+            && matches
+                .is_none_or(|any| any.is_empty() || any.iter().any(|it| takes(it, paths, header)))
     })?;
-    let destinations = taken.get("route")?.as_array()?;
-    let [only] = destinations.as_slice() else {
-        return None;
+    let destinations = taken.get("route").and_then(Value::as_array);
+    let Some([only]) = destinations.map(Vec::as_slice) else {
+        return Some(Route::default());
     };
     let text = |field: &str| {
         let found = only.pointer(&format!("/destination/{field}"));
-        found.and_then(Value::as_str).map(str::to_owned)
+        found.and_then(Value::as_str)
     };
-    Some(Destination {
-        host: full_name(&text("host")?, namespace),
-        subset: text("subset"),
+    let destination = text("host").map(|host| Destination {
+        host: full_name(host, namespace),
+        subset: text("subset").map(str::to_owned),
         labels: BTreeMap::new(),
-    })
+    });
+    Some(Route { destination })
 }
 
 /// Whether a match takes such a request. What it asks beyond path and header only some requests have: then it does not

@@ -102,8 +102,11 @@ fn laggard(proxy: &Proxy) -> String {
     format!("{}{why}", proxy.target)
 }
 
-/// Cells that can be read and have not been counted.
+/// Cells that can be read and have not been counted. In cells of another length nobody counts.
 fn unread(release: &Release, input: &Input<'_>) -> i64 {
+    if release.grid.cell() != input.grid.cell() {
+        return i64::MAX;
+    }
     input.grid.readable_until(input.now) - release.evidence.next_cell
 }
 

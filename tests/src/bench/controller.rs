@@ -143,21 +143,29 @@ pub fn ms(duration: Duration) -> f64 {
 #[derive(Debug, Default)]
 pub struct Results(pub Vec<Finding>);
 
-/// Measures these parts, one after the other; `told` hears of each step.
+/// Measures these parts, one after the other; `told` hears of each step. What was measured before an error stays.
 ///
 /// # Errors
 /// When something cannot be started, or does not come to what is to be measured.
-pub async fn run(size: Size, parts: &[Part], told: impl Fn(&str)) -> Result<Results> {
+pub async fn run(size: Size, parts: &[Part], told: impl Fn(&str)) -> (Results, Result<()>) {
     let mut results = Results::default();
+    let mut all = Ok(());
     for part in parts {
-        results.0.extend(match part {
-            Part::Latency => latency::measure(size, &told).await?,
-            Part::Scale => scale::measure(size, &told).await?,
-            Part::Flagger => flagger::measure(size, &told).await?,
-        });
+        let measured = match part {
+            Part::Latency => latency::measure(size, &told).await,
+            Part::Scale => scale::measure(size, &told).await,
+            Part::Flagger => flagger::measure(size, &told).await,
+        };
+        match measured {
+            Ok(findings) => results.0.extend(findings),
+            Err(error) => {
+                all = Err(error);
+                break;
+            }
+        }
     }
     results.compare();
-    Ok(results)
+    (results, all)
 }
 
 impl Results {

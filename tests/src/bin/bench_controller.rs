@@ -34,7 +34,7 @@ fn bench(args: &Args) -> Result<()> {
         only => only,
     };
     let told = |line: &str| program::tell(NAME, line);
-    let results = runtime.block_on(run(size, parts, told))?;
+    let (results, all) = runtime.block_on(run(size, parts, told));
     let path = report::write("controller", &results.rows())?;
     writeln!(
         std::io::stdout(),
@@ -48,5 +48,5 @@ fn bench(args: &Args) -> Result<()> {
         path.display()
     )
     .context("failed to print")?;
-    Ok(())
+    all
 }

@@ -17,9 +17,9 @@ use crate::cells::Grid;
 use crate::cluster::conditions::reasons;
 use crate::cluster::foreign::Lacking;
 use crate::cluster::status::{self, Written};
-use crate::driver::{Ask, Managed, World};
+use crate::driver::{Managed, World};
 use crate::render::section;
-use crate::rollout::{Action, RolloutState, Writes, retire};
+use crate::rollout::{Action, Outcome, RolloutState, Writes, retire};
 use crate::validate::RolloutName;
 
 /// Own statuses that the watch may still bring back.
@@ -126,11 +126,20 @@ impl Entry {
     }
 
     /// What its routes are made of; none: they are not ours, or somebody else routes the same host.
-    pub(super) fn routed(&self) -> Option<&Arc<RolloutState>> {
+    pub(super) fn routed(&self) -> Option<Arc<RolloutState>> {
         let managed = self.managed.as_ref()?;
         let manages = |state: &RolloutState| state.mesh.as_ref().is_some_and(|mesh| mesh.manage);
         let contested = manages(&managed.state) && self.lacking.header.is_some();
-        Some(&managed.shown).filter(|shown| manages(shown) && !contested)
+        let shown = Some(&managed.shown).filter(|shown| manages(shown) && !contested)?;
+        if !self.may_have_ended() {
+            return Some(Arc::clone(shown));
+        }
+        // Its default route may be on its way home: until that is known it leads nowhere else.
+        let mut ended = RolloutState::clone(shown);
+        if let Some(release) = &mut ended.release {
+            release.outcome = Some(Outcome::RolledBack);
+        }
+        Some(Arc::new(ended))
     }
 
     /// A restored rollout finds its section among those that the proxies have.
@@ -153,14 +162,18 @@ impl Entry {
             Unseen::Before(cell) => cell,
         };
         let managed = self.managed.as_ref();
-        let Some(ask) = managed.and_then(|managed| Ask::of(managed, grid)) else {
+        let Some(release) = managed.and_then(|managed| managed.state.in_progress()) else {
             self.unseen = Unseen::Nothing;
             return;
         };
+        if release.grid.cell() != grid.cell() || managed.is_none_or(|it| it.plan.is_none()) {
+            // Nobody counts its cells: a person may say what is to become of it.
+            return;
+        }
         if matches!(world.proxies, Some(Ok(_))) {
             // Not for longer than it takes, also after a clock that was ahead.
             let until = until.min(grid.first_after(world.time(now)));
-            self.unseen = if ask.next_cell < until {
+            self.unseen = if release.evidence.next_cell < until {
                 Unseen::Before(until)
             } else {
                 Unseen::Nothing
@@ -183,7 +196,8 @@ impl Entry {
     }
 
     /// Whether what the proxies have of it waits: for its routes, or because a share would grow that somebody may have
-    /// had a reason to take away. A way home waits for nothing.
+    /// had a reason to take away. A way home waits for nothing, not even where another arm of it grows back to what its
+    /// status says: to keep users where they are known to fail would be worse.
     pub(super) fn waits(&self, routed: bool) -> bool {
         let goes_down = self.deleting || self.goes_down();
         if !routed && !goes_down {
@@ -277,11 +291,11 @@ impl Entry {
     }
 }
 
-/// Whether a variant that is not live gets requests that it does not get as things are.
+/// Whether a version that is not live gets requests that it does not get as things are.
 fn grows(present: Option<&RolloutConfig>, next: &RolloutConfig) -> bool {
     let share = |section: &RolloutConfig, version: &str| {
         let own = (0_u8..)
-            .zip(&section.variants)
+            .zip(section.variants.iter().filter(|_| section.enabled))
             .filter(|(_, it)| it.version == version && it.enabled && !it.live);
         own.map(|(number, _)| u32::from(section.table.share(number)))
             .sum::<u32>()

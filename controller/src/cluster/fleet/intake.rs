@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::echoes::Echoes;
 use super::entry::{Entry, Obstacle, Retry, Unseen, mark};
+use super::others::look_at_routes;
 use super::plugins::{Section, TooLarge};
 use super::rollouts::Seen;
 use super::{Fleet, Mode};
@@ -126,8 +127,13 @@ impl Fleet {
             None => {}
             Some(Ok(state)) => {
                 // What is parsed has room to grow, a copy has none: there may be thousands of them.
-                entry.managed = Some(Managed::restore(state.clone(), None));
-                entry.unseen = Unseen::All;
+                let mut managed = Managed::restore(state.clone(), None);
+                if state.in_progress().is_some() {
+                    // Otherwise nothing can have gone down since it was written.
+                    entry.unseen = Unseen::All;
+                }
+                (entry.lacking, managed.view.conditions) = self.routes_of_others(&state);
+                entry.managed = Some(managed);
                 entry.recognise(name, &self.plugins);
             }
             // To begin anew would move weights on half a memory.
@@ -231,7 +237,7 @@ impl Fleet {
                 Err((vec![refusal.to_string()], Some(Obstacle::Other(changes))))
             }
         };
-        let theirs = &self.theirs;
+        let (theirs, rivals) = (&self.theirs, &self.rivals);
         let done = self.rollouts.change(name, |entry| {
             let (state, writes) = match accepted {
                 Ok(accepted) => accepted,
@@ -244,10 +250,9 @@ impl Fleet {
             if let Some(managed) = &mut entry.managed {
                 managed.plan = Some(Arc::new(plan));
                 managed.change(state, writes);
-                if let Some(mesh) = &managed.state.mesh {
-                    // The first writes do not wait for a tick.
-                    entry.lacking = foreign::lacking(&managed.state, mesh, theirs);
-                }
+                // The first writes do not wait for a tick.
+                (entry.lacking, managed.view.conditions) =
+                    look_at_routes(&managed.state, theirs, rivals);
             }
             Ok(())
         });
@@ -342,7 +347,7 @@ impl Fleet {
                 destination: route.live.destination,
             });
         }
-        foreign::default_route(&plan.hosts, &plan.paths, &self.theirs)
+        foreign::default_route(plan, &self.theirs)
     }
 }
 

@@ -10,19 +10,23 @@ use crate::report::Condition;
 use crate::rollout::RolloutState;
 
 impl Fleet {
+    /// What others' objects, as they are now, say of a rollout.
+    pub(super) fn routes_of_others(&self, state: &RolloutState) -> (Lacking, Vec<Condition>) {
+        look_at_routes(state, &self.theirs, &self.rivals)
+    }
+
     /// Rollouts without a release in progress, at which nobody else looks, may have their routes to themselves now, or no
     /// more.
     pub(super) fn look_at_others_routes(&mut self) {
         if std::mem::replace(&mut self.routes_seen, true) {
             return;
         }
-        let (theirs, rivals) = (&self.theirs, &self.rivals);
         let idle = self.rollouts.iter().filter_map(|(name, entry)| {
             let managed = entry.managed.as_ref()?;
             (managed.state.in_progress().is_none()).then_some((name, entry, managed))
         });
         let changed = idle.filter_map(|(name, entry, managed)| {
-            let (lacking, conditions) = look_at_routes(&managed.state, theirs, rivals);
+            let (lacking, conditions) = self.routes_of_others(&managed.state);
             let same = lacking == entry.lacking && conditions == managed.view.conditions;
             (!same).then(|| (name.clone(), lacking, conditions))
         });
@@ -48,11 +52,17 @@ pub(super) fn look_at_routes(
         return Default::default();
     };
     let lacking = foreign::lacking(state, mesh, theirs);
-    let conditions = more_conditions(mesh.manage, &lacking, rivals);
+    let goes_on = state.in_progress().is_some();
+    let conditions = more_conditions(mesh.manage, goes_on, &lacking, rivals);
     (lacking, conditions)
 }
 
-fn more_conditions(manage: bool, lacking: &Lacking, rivals: &BTreeSet<ObjectId>) -> Vec<Condition> {
+fn more_conditions(
+    manage: bool,
+    goes_on: bool,
+    lacking: &Lacking,
+    rivals: &BTreeSet<ObjectId>,
+) -> Vec<Condition> {
     let condition = |kind: &str, wrong: Option<String>, fine: &str| Condition {
         kind: kind.to_owned(),
         status: Some(wrong.is_none()),
@@ -70,6 +80,10 @@ fn more_conditions(manage: bool, lacking: &Lacking, rivals: &BTreeSet<ObjectId>)
             lacking.default.clone(),
             "the default route leads where it should",
         ));
+    }
+    if !goes_on {
+        // Without a release nothing is counted. And thousands need not say of one plugin that it is there.
+        return found;
     }
     let rival = rivals.first().map(|id| {
         format!("{id} runs the filter as well, so that requests are counted twice: delete it")

@@ -32,8 +32,6 @@ pub(super) struct Routing {
     wrong: BTreeMap<(Kind, ObjectName), ObjectId>,
     /// Rollouts that are being deleted.
     leaving: BTreeSet<RolloutName>,
-    /// Rollouts whose routes are left as they are for now.
-    held: BTreeSet<RolloutName>,
     /// Rollouts whose routes are still to be written.
     unrouted: BTreeSet<RolloutName>,
 }
@@ -89,24 +87,6 @@ impl Routing {
             let services = services.map(|it| (Kind::DestinationRule, object::name(it)));
             self.dirty.extend(hosts.chain(services));
         }
-    }
-
-    /// Leaves a rollout's routes, and whatever else is in their objects, as they are, or does so no more.
-    pub(super) fn hold(&mut self, name: &RolloutName, holds: bool) {
-        if !holds {
-            self.held.remove(name);
-        } else if !self.held.contains(name) {
-            self.held.insert(name.clone());
-        }
-    }
-
-    /// Whether an object is left as it is.
-    fn is_held(&self, kind: Kind, name: &str) -> bool {
-        kind == Kind::VirtualService
-            && !self.held.is_empty()
-            && self
-                .users_of(kind, name)
-                .any(|(_, rollout)| self.held.contains(rollout))
     }
 
     /// Whether nobody needs an object but rollouts that are being deleted.
@@ -315,9 +295,6 @@ impl Routing {
         for ((kind, name), id) in self.wrong.iter().filter(|(_, id)| is_due(id)) {
             if first.len() >= AT_A_TIME {
                 break;
-            }
-            if self.is_held(*kind, name) {
-                continue;
             }
             let Some(owned) = self.wanted(*kind, name, present) else {
                 continue;

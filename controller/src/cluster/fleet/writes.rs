@@ -111,17 +111,19 @@ impl Fleet {
                 pending == Some(Writes::Nothing) && !told,
             )
         };
-        let mut names: Vec<_> = names.iter().collect();
+        let due = |it: &&Entry| !it.deleting && it.retry.is_due(now) && wanted(it);
+        let due = |name: &&RolloutName| self.rollouts.get(name).is_some_and(|it| due(&it));
+        let mut names: Vec<_> = names.iter().filter(due).collect();
         names.sort_by_cached_key(haste);
         for name in names {
-            if found.len() >= at_most {
+            let Some(entry) = self.rollouts.get(name) else {
+                continue;
+            };
+            let goes_down = entry.goes_down();
+            if found.len() >= if goes_down { STATUSES } else { at_most } {
                 self.left_over = true;
                 break;
             }
-            let due = |it: &&Entry| !it.deleting && it.retry.is_due(now) && wanted(it);
-            let Some(entry) = self.rollouts.get(name).filter(due) else {
-                continue;
-            };
             let next = status::next(entry.for_status(), now);
             let written = entry.written.as_ref().is_some_and(|it| it.is(&next));
             if written && !entry.is_pending() {

@@ -48,7 +48,10 @@ fn routes_that_follow_the_header_lack_nothing() {
 #[test]
 fn every_host_must_be_routed_so_by_all_that_route_it() {
     let text = in_mesh()
-        .replace("  variants:", "  route: {manage: false}\n  variants:")
+        .replace(
+            "  variants:",
+            "  route: {manage: false, gateways: [ml/out, mesh]}\n  variants:",
+        )
         .replace(&format!("[{HOST}"), &format!("[shop.example.com, {HOST}"));
     let (plan, state) = started_with(&text);
     let good = json!([by_header("v7"), by_header("v8"), {"route": to("v7")}]);
@@ -74,6 +77,45 @@ fn every_host_must_be_routed_so_by_all_that_route_it() {
     found.insert(outside, &spec(&json!([{"route": to("v7")}])));
     let header = seen(&found).header.unwrap();
     assert!(header.starts_with("VirtualService ml/outside"), "{header}");
+}
+
+#[test]
+fn of_several_for_a_host_those_without_its_paths_have_no_say() {
+    let good = json!([by_header("v7"), by_header("v8"), {"match": [{"uri": {"prefix": "/v2/models/fraud"}}], "route": to("v7")}]);
+    let web = json!([{"match": [{"uri": {"prefix": "/web"}}], "route": to("web")}]);
+    let redirects = json!([{"redirect": {"scheme": "https"}}]);
+    for others in [web, redirects] {
+        let mut found = theirs(&[HOST], &good);
+        let id = ObjectId {
+            name: "another".to_owned(),
+            ..id()
+        };
+        let spec = json!({"spec": {"hosts": [HOST], "http": others}});
+        found.insert(id.clone(), &spec);
+        assert_eq!(seen(&found), Lacking::default());
+        let mut alone = Theirs::default();
+        alone.insert(id, &spec);
+        let header = seen(&alone).header.unwrap();
+        assert!(header.starts_with("no VirtualService routes"), "{header}");
+    }
+}
+
+#[test]
+fn a_catch_all_at_a_gateway_says_nothing_of_what_is_live_in_the_mesh() {
+    let (plan, _) = started_with(&in_mesh());
+    let everything = |gateways: &Value| {
+        let mut theirs = Theirs::default();
+        let http = json!([{"route": [{"destination": {"host": "frontend"}}]}]);
+        let spec = json!({"spec": {"hosts": ["*"], "gateways": gateways, "http": http}});
+        theirs.insert(id(), &spec);
+        theirs
+    };
+    assert_eq!(
+        default_route(&plan, &everything(&json!(["frontend-gateway"]))),
+        None
+    );
+    let found = default_route(&plan, &everything(&json!(["mesh"]))).unwrap();
+    assert_eq!(found.route, "frontend.ml.svc.cluster.local");
 }
 
 #[test]
@@ -149,7 +191,7 @@ fn live_is_read_from_their_default_route() {
     let http = json!([by_header("v8"), {"route": to("v7")}]);
     let theirs = theirs(&[HOST], &http);
     let (plan, _) = started_with(&in_mesh());
-    let found = default_route(&plan.hosts, &plan.paths, &theirs).unwrap();
+    let found = default_route(&plan, &theirs).unwrap();
     assert_eq!(found.route, "v7");
 }
 

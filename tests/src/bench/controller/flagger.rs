@@ -6,12 +6,12 @@
 
 pub mod canaries;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use tokio::time::sleep;
 
 use self::canaries::{Canaries, INTERVAL, NAMESPACE};
@@ -20,7 +20,6 @@ use super::usage::Usage;
 use super::{Finding, Size};
 use crate::cluster::control_plane::{ControlPlane, Crds, Setup};
 use crate::cluster::identity::ADMIN;
-use crate::cluster::objects;
 use crate::process::Process;
 use crate::world::World;
 use crate::{ports, tools, wait};
@@ -128,8 +127,18 @@ impl Cluster {
         let control_plane = ControlPlane::start(&world, Setup::default()).await?;
         control_plane.install_crds(&[Crds::Istio]).await?;
         let client = control_plane.client().await?;
-        let definitions = objects::read_file(&tools::flagger_crds()?)?;
-        objects::define(&client, definitions).await?;
+        // By kubectl: this YAML is none that a strict reader takes.
+        let definitions = tools::flagger_crds()?;
+        for verb in [&["create"][..], &["wait", "--for=condition=Established"]] {
+            let arguments = verb.iter().map(OsStr::new);
+            let arguments = arguments.chain([OsStr::new("-f"), definitions.as_os_str()]);
+            let output = control_plane.kubectl(ADMIN, arguments).await?;
+            ensure!(
+                output.status.success(),
+                "kubectl says of Flagger's definitions: {}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+        }
         control_plane.namespace(NAMESPACE).await?;
         let bad = Arc::new(AtomicBool::new(false));
         let turned = Arc::clone(&bad);

@@ -137,6 +137,99 @@ fn a_default_route_that_was_moved_back_before_the_kill_is_not_moved_again() {
 }
 
 #[test]
+fn a_way_home_of_another_on_the_same_host_waits_for_nobodys_look() {
+    let mut bench = Bench::started();
+    bench.apply(
+        &in_mesh()
+            .replace("name: fraud,", "name: other,")
+            .replace("/v2/models/fraud", "/v2/models/other"),
+    );
+    bench.perform();
+    bench.refusing = Some(("status", Failure::Other));
+    bench.ask("1", Do::Abort);
+    bench.perform();
+    bench.refusing = None;
+    forget_the_wish(&mut bench);
+    bench.restart();
+    bench.perform();
+    let routed = |bench: &Bench| bench.routes()["spec"].to_string().contains("models/other");
+    assert!(routed(&bench));
+    assert_eq!(bench.weight(), 0, "of the first nobody knows");
+    bench.delete("other");
+    bench.perform();
+    assert!(!bench.sections().contains("ml/other"));
+    let log = &bench.log;
+    assert!(
+        log.iter().any(|line| line == "finalizer ml/other false"),
+        "{log:?}"
+    );
+}
+
+#[test]
+fn a_new_release_of_a_rollout_that_was_at_rest_waits_for_no_look() {
+    let mut bench = Bench::started();
+    bench.ask("1", Do::Abort);
+    bench.perform();
+    forget_the_wish(&mut bench);
+    bench.restart();
+    bench.apply(&in_mesh().replace("salt: fraud-8", "salt: fraud-9"));
+    bench.perform();
+    assert_eq!(bench.weight(), 1_000);
+}
+
+#[test]
+fn a_release_that_is_switched_off_is_so_at_once() {
+    let mut bench = Bench::started();
+    bench.refusing = Some(("WasmPlugin", Failure::Other));
+    bench.apply(&in_mesh().replace("weight: 10,", "weight: 20,"));
+    bench.perform();
+    bench.refusing = None;
+    bench.restart();
+    bench.perform();
+    assert_eq!(bench.weight(), 1_000, "20 % were never shown");
+    bench.apply(
+        &in_mesh()
+            .replace("weight: 10,", "weight: 20,")
+            .replace("spec:", "spec:\n  enabled: false"),
+    );
+    bench.perform();
+    let section = &bench.config("istio-system").unwrap().rollouts[0];
+    assert!(!section.enabled);
+}
+
+#[test]
+fn whoever_pauses_wants_no_more_of_it() {
+    let mut bench = Bench::started();
+    bench.refusing = Some(("status", Failure::Other));
+    bench.ask("1", Do::Abort);
+    bench.perform();
+    bench.refusing = None;
+    forget_the_wish(&mut bench);
+    bench.restart();
+    bench.apply(&in_mesh().replace("weight: 25,", "weight: 26,"));
+    bench.ask("2", Do::Pause);
+    bench.perform();
+    assert_eq!(bench.weight(), 0, "nobody knows why it went down");
+}
+
+#[test]
+fn what_is_said_of_a_rollout_at_rest_is_said_again_after_a_restart() {
+    let mut bench = Bench::started();
+    bench.apply(&spam());
+    bench.perform();
+    bench.ask("1", Do::Abort);
+    bench.tick(1);
+    bench.perform();
+    bench.tick(1);
+    bench.perform();
+    bench.restart();
+    // The first round of writes comes before the first look.
+    assert_eq!(bench.perform(), [""; 0]);
+    bench.tick(1);
+    assert_eq!(bench.perform(), [""; 0]);
+}
+
+#[test]
 fn a_way_down_from_a_status_that_is_too_high_is_none() {
     let mut bench = Bench::started();
     bench.refusing = Some(("status", Failure::Other));
@@ -291,20 +384,21 @@ fn a_release_in_cells_of_another_length_holds_says_so_and_can_be_aborted() {
     bench.tick(1);
     bench.perform();
     let evidence = bench.state().in_progress().unwrap().evidence.clone();
-    let second = Duration::from_secs(1);
-    bench.fleet.settings.grid = Grid::new(second, second).unwrap();
-    bench.restart();
-    assert_eq!(bench.fleet.asks()[0].next_cell, i64::MAX, "none is read");
-    let proxies = Some(Ok(Arc::new(Vec::new())));
-    let cells = (0..2_000).map(|cell| (cell, RolloutCounts::default()));
-    let world = World::of(cells, proxies);
-    bench.fleet.tick(&world, bench.now);
-    assert_eq!(bench.state().in_progress().unwrap().evidence, evidence);
-    let waiting_for = bench.managed().view.waiting_for.clone().unwrap();
-    assert!(
-        waiting_for.starts_with("its evidence is counted in cells of 2s"),
-        "{waiting_for}"
-    );
+    for cell in [1, 60].map(Duration::from_secs) {
+        bench.fleet.settings.grid = Grid::new(cell, cell).unwrap();
+        bench.restart();
+        assert_eq!(bench.fleet.asks()[0].next_cell, i64::MAX, "none is read");
+        let proxies = Some(Ok(Arc::new(Vec::new())));
+        let cells = (0..2_000).map(|cell| (cell, RolloutCounts::default()));
+        let world = World::of(cells, proxies);
+        bench.fleet.tick(&world, bench.now);
+        assert_eq!(bench.state().in_progress().unwrap().evidence, evidence);
+        let waiting_for = bench.managed().view.waiting_for.clone().unwrap();
+        assert!(
+            waiting_for.starts_with("its evidence is counted in cells of 2s"),
+            "{waiting_for}"
+        );
+    }
     bench.ask("1", Do::Abort);
     bench.perform();
     assert_eq!(bench.weight(), 0);
