@@ -69,9 +69,10 @@ pub struct Managed {
 }
 
 impl Managed {
-    /// From what was written.
+    /// From what was written at some time. Where it counts as written at the start, thousands are not written again
+    /// because of that.
     #[must_use]
-    pub fn restore(state: RolloutState, file: Option<String>) -> Self {
+    pub fn restore(state: RolloutState, file: Option<String>, written: Timestamp) -> Self {
         // The accepted file goes on judging even if the one in the folder is broken by now.
         let plan = state
             .release
@@ -82,7 +83,7 @@ impl Managed {
         Self {
             plan,
             file,
-            saved: Some((Arc::clone(&fresh.state), Timestamp::UNIX_EPOCH)),
+            saved: Some((Arc::clone(&fresh.state), written)),
             ..fresh
         }
     }

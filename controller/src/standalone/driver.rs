@@ -103,7 +103,8 @@ impl Driver {
         let states = store.states().map_err(LoadError::Store)?;
         let rollouts: BTreeMap<_, _> = states
             .into_iter()
-            .map(|file| Managed::restore(file.state, file.file))
+            // Its evidence is written soon: a file more costs nothing.
+            .map(|file| Managed::restore(file.state, file.file, Timestamp::UNIX_EPOCH))
             .map(|managed| (managed.state.name.clone(), managed))
             .collect();
         for (name, managed) in &rollouts {

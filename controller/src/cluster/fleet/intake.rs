@@ -49,7 +49,7 @@ impl Fleet {
         let edited = known.is_none_or(|entry| entry.spec_generation != spec_generation);
         let deleted = metadata.deletion_timestamp.is_some();
         if known.is_none() {
-            let entry = self.first_seen(resource, &name, uid);
+            let entry = self.first_seen(resource, &name, uid, now);
             self.rollouts.insert(&name, entry);
         }
         self.rollouts.change(&name, |entry| {
@@ -100,7 +100,13 @@ impl Fleet {
         }
     }
 
-    fn first_seen(&self, resource: &ModelRollout, name: &RolloutName, uid: String) -> Entry {
+    fn first_seen(
+        &self,
+        resource: &ModelRollout,
+        name: &RolloutName,
+        uid: String,
+        now: Timestamp,
+    ) -> Entry {
         let mut entry = Entry {
             uid,
             resource_version: String::new(),
@@ -127,7 +133,7 @@ impl Fleet {
             None => {}
             Some(Ok(state)) => {
                 // What is parsed has room to grow, a copy has none: there may be thousands of them.
-                let mut managed = Managed::restore(state.clone(), None);
+                let mut managed = Managed::restore(state.clone(), None, now);
                 if state.in_progress().is_some() {
                     // Otherwise nothing can have gone down since it was written.
                     entry.unseen = Unseen::All;
