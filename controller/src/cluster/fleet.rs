@@ -19,6 +19,7 @@ pub use writes::{Failure, ObjectWrite, StatusWrite};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::Value;
@@ -33,9 +34,10 @@ use self::routing::Routing;
 use super::foreign::Theirs;
 use super::object::{self, Kind, ObjectId, Present, Print};
 use super::plugin::{self, Module};
+use super::routes;
 use crate::cells::Grid;
 use crate::driver::{Ask, Managed, Proxies, Surroundings, World, advance};
-use crate::rollout::{RolloutState, Writes};
+use crate::rollout::RolloutState;
 use crate::validate::RolloutName;
 
 /// Which proxies run the filter (product.md, "Where the filter runs").
@@ -275,6 +277,12 @@ impl Fleet {
     fn settle(&mut self) {
         for name in self.rollouts.take_touched() {
             let entry = self.rollouts.get(&name);
+            let led_home = entry.is_some_and(|entry| self.is_led_home(&name, entry));
+            if entry.is_some_and(|entry| entry.led_home != led_home) {
+                self.rollouts
+                    .change(&name, |entry| entry.led_home = led_home);
+            }
+            let entry = self.rollouts.get(&name);
             self.routing
                 .leave(&name, entry.is_some_and(|it| it.deleting));
             let routed = entry.and_then(Entry::routed);
@@ -283,6 +291,18 @@ impl Fleet {
         }
         let changed = self.routing.settle(&self.present);
         self.unsettled.extend(changed);
+    }
+
+    /// Whether the default route leads to the live version, and its status says that it has moved on.
+    fn is_led_home(&self, name: &RolloutName, entry: &Entry) -> bool {
+        let Some(shown) = entry.half_seen().map(|managed| &managed.shown) else {
+            return false;
+        };
+        let there = self.routing.remembering(name).filter_map(|id| {
+            routes::default_routes(self.present.get(id)?).remove(&name.to_string())
+        });
+        let mut lives = there.map(|it| it.live.route);
+        shown.default_route() != &shown.live && lives.any(|route| route == shown.live.route)
     }
 
     /// Everything may have changed.
@@ -384,11 +404,11 @@ impl Fleet {
                     routes: entry.lacking.as_input(),
                     ..Surroundings::whole(grid, &world)
                 };
-                let before = managed.pending;
+                let before = Arc::clone(&managed.state);
                 advance(managed, &surroundings, &[action], now);
                 ended |= managed.state.in_progress().is_none();
                 entry.status_due = true;
-                if managed.pending == Writes::Up && before != Writes::Up {
+                if managed.state.grows_from(&before) {
                     // Whoever wants more of it, now, knows what happened.
                     entry.unseen = Unseen::Nothing;
                 }

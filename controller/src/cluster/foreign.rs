@@ -244,13 +244,15 @@ fn lacking_in(id: &ObjectId, routes: &Routes, state: &RolloutState) -> Option<La
 #[must_use]
 pub fn default_route(plan: &Plan, theirs: &Theirs) -> Option<Routed> {
     let mesh = plan.mesh.as_ref()?;
-    let mut hosts = plan.hosts.iter().map(|host| theirs.routing(host, mesh));
-    // Other names of the host are for others to route.
-    let routing = hosts.find(|routing| !routing.is_empty())?;
-    let mut routes = routing
-        .into_iter()
-        .filter_map(|(id, routes)| first_route(&routes.http, &id.namespace, &plan.paths, None));
-    let destination = routes.find_map(|route| route.destination)?;
+    let mut hosts = plan.hosts.iter().map(|host| {
+        let routing = theirs.routing(host, mesh).into_iter();
+        let routes =
+            routing.filter_map(|(id, it)| first_route(&it.http, &id.namespace, &plan.paths, None));
+        routes.collect::<Vec<_>>()
+    });
+    // The first host that anybody routes has the word, also where that is no single place.
+    let routes = hosts.find(|routes| !routes.is_empty())?;
+    let destination = routes.into_iter().find_map(|route| route.destination)?;
     Some(Routed {
         route: destination
             .subset

@@ -147,7 +147,7 @@ impl Managed {
             self.state = Arc::new(state);
         }
         self.pending = self.pending.max(writes);
-        if self.pending == Writes::Down && self.state.live_share() < self.shown.live_share() {
+        if self.pending == Writes::Down && self.state.grows_from(&self.shown) {
             // Down from what was never written, and yet up from what the proxies have.
             self.pending = Writes::Up;
         }
@@ -183,8 +183,16 @@ impl Managed {
     pub fn checkpoint_due(&self, now: Timestamp) -> bool {
         match &self.saved {
             Some((state, at)) => {
+                let counted = |state: &RolloutState| {
+                    let release = state.in_progress()?;
+                    Some(release.grid.begin(release.evidence.next_cell))
+                };
+                // However often it is begun anew, what it has counted is kept.
+                let late = counted(state).is_some_and(|then| {
+                    counted(&self.state).is_some_and(|now| now >= then + CHECKPOINT)
+                });
                 // A clock that went back must not make it wait.
-                (now >= *at + CHECKPOINT || now < *at) && *state != self.state
+                (late || now >= *at + CHECKPOINT || now < *at) && *state != self.state
             }
             None => true,
         }

@@ -84,7 +84,7 @@ pub fn accept(
     next.mesh.clone_from(&plan.mesh);
     let writes = if next == *state {
         Writes::Nothing
-    } else if next.live_share() > state.live_share() {
+    } else if next.live_share() > state.live_share() && !next.grows_from(state) {
         Writes::Down
     } else {
         Writes::Up

@@ -425,6 +425,25 @@ impl RolloutState {
         serving.map_or(BUCKETS, |release| release.table.share(STABLE))
     }
 
+    /// What a version that is not live gets right now, in 1/10 000.
+    fn share(&self, version: &str) -> u16 {
+        let serving = self.in_progress().filter(|release| release.switched_on());
+        let shares = serving.into_iter().flat_map(|release| {
+            let arms = (1..).zip(release.arms());
+            arms.map(|(number, arm)| (arm, release.table.share(number)))
+        });
+        let own = shares.filter(|(arm, _)| arm.version == version);
+        own.map(|(_, share)| share).sum()
+    }
+
+    /// Whether the live version gets less than before, or any other version more.
+    #[must_use]
+    pub fn grows_from(&self, before: &Self) -> bool {
+        let mut arms = self.in_progress().into_iter().flat_map(Release::arms);
+        self.live_share() < before.live_share()
+            || arms.any(|arm| self.share(&arm.version) > before.share(&arm.version))
+    }
+
     /// What the default route is to serve right now.
     #[must_use]
     pub fn default_route(&self) -> &VariantRef {

@@ -49,6 +49,8 @@ pub(super) struct Entry {
     pub(super) problems: Vec<String>,
     pub(super) lacking: Lacking,
     pub(super) unseen: Unseen,
+    /// Its default route leads home although its status says that it has moved on.
+    pub(super) led_home: bool,
     /// The status as last written.
     pub(super) written: Option<Written>,
     /// Checkpoints that we have read or sent, the last ones: any other is somebody else's.
@@ -182,17 +184,19 @@ impl Entry {
     }
 
     /// Its release, as long as not all of it was looked at.
-    fn half_seen(&self) -> Option<&Managed> {
+    pub(super) fn half_seen(&self) -> Option<&Managed> {
         let managed = self.managed.as_ref()?;
         let begun = managed.shown.in_progress().is_some();
         (begun && self.unseen != Unseen::Nothing).then_some(managed)
     }
 
-    /// The proxies have the end of a release that goes on by its status. Either it was rolled back and nobody lived to
-    /// say so, or it is the next one of this rollout and nobody lived to begin it.
+    /// The proxies have the end of a release that goes on by its status, or its default route does. Either it was rolled
+    /// back and nobody lived to say so, or it is a way up that nobody lived to go.
     pub(super) fn may_have_ended(&self) -> bool {
-        let given = self.half_seen().and_then(|it| it.rendered.as_ref());
-        given.is_some_and(|section| !section.progressing)
+        self.half_seen().is_some_and(|managed| {
+            let given = managed.rendered.as_ref();
+            self.led_home || given.is_some_and(|section| !section.progressing)
+        })
     }
 
     /// Whether what the proxies have of it waits: for its routes, or because a share would grow that somebody may have

@@ -121,6 +121,7 @@ impl Fleet {
             problems: Vec::new(),
             lacking: Lacking::default(),
             unseen: Unseen::Nothing,
+            led_home: false,
             written: None,
             known: VecDeque::from([mark(resource.status.as_ref())]),
             status_due: false,
@@ -244,11 +245,19 @@ impl Fleet {
             }
         };
         let (theirs, rivals) = (&self.theirs, &self.rivals);
+        // The first writes do not wait for a tick.
+        let look = |entry: &mut Entry| {
+            if let Some(managed) = &mut entry.managed {
+                (entry.lacking, managed.view.conditions) =
+                    look_at_routes(&managed.state, theirs, rivals);
+            }
+        };
         let done = self.rollouts.change(name, |entry| {
             let (state, writes) = match accepted {
                 Ok(accepted) => accepted,
                 Err(refused) => {
                     entry.managed = first.or(entry.managed.take());
+                    look(entry);
                     return Err(refused);
                 }
             };
@@ -256,10 +265,8 @@ impl Fleet {
             if let Some(managed) = &mut entry.managed {
                 managed.plan = Some(Arc::new(plan));
                 managed.change(state, writes);
-                // The first writes do not wait for a tick.
-                (entry.lacking, managed.view.conditions) =
-                    look_at_routes(&managed.state, theirs, rivals);
             }
+            look(entry);
             Ok(())
         });
         done.unwrap_or(Ok(()))

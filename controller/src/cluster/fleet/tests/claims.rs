@@ -157,6 +157,31 @@ fn a_host_that_somebody_else_routes_is_left_alone_also_after_a_restart() {
 }
 
 #[test]
+fn a_host_that_somebody_else_routes_is_left_alone_also_when_the_spec_is_refused() {
+    let mut bench = Bench::started();
+    bench.tick(1);
+    let host = "spam.ml.svc.cluster.local";
+    let theirs = ObjectId {
+        kind: Kind::VirtualService,
+        namespace: "ml".to_owned(),
+        name: "theirs".to_owned(),
+    };
+    let whole =
+        json!({"spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": host}}]}]}});
+    bench.fleet.object(theirs, Some(whole));
+    bench.tick(1);
+    bench.apply(&spam());
+    let problems = bench.problems("spam");
+    assert!(problems.contains("live is version 'unknown'"), "{problems}");
+    bench.perform();
+    let log = &bench.log;
+    assert!(
+        !log.iter().any(|line| line.starts_with("VirtualService")),
+        "{log:?}"
+    );
+}
+
+#[test]
 fn after_a_release_too_it_is_seen_who_routes_the_host() {
     let mut bench = Bench::started();
     bench.ask("1", Do::Abort);

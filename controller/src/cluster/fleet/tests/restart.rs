@@ -96,8 +96,8 @@ fn later(bench: &mut Bench, time: Duration) {
     bench.perform();
 }
 
-#[test]
-fn a_default_route_that_was_moved_back_before_the_kill_is_not_moved_again() {
+/// All users have the new version, and the default route leads to it.
+fn moved_on() -> Bench {
     let mut bench = Bench::started();
     bench.ask("1", Do::PromoteFull);
     bench.perform();
@@ -110,9 +110,15 @@ fn a_default_route_that_was_moved_back_before_the_kill_is_not_moved_again() {
     status.checkpoint = Some(serde_json::to_string(&state).unwrap());
     bench.restart();
     let old_default = bench.routes()["spec"].clone();
-    bench.perform();
+    later(&mut bench, Duration::ZERO);
+    assert_ne!(old_default, bench.routes()["spec"]);
+    bench
+}
+
+#[test]
+fn a_default_route_that_was_moved_back_before_the_kill_is_not_moved_again() {
+    let mut bench = moved_on();
     let new_default = bench.routes()["spec"].clone();
-    assert_ne!(old_default, new_default);
     bench.refusing = Some(("status", Failure::Other));
     bench.ask("2", Do::Abort);
     bench.perform();
@@ -133,6 +139,30 @@ fn a_default_route_that_was_moved_back_before_the_kill_is_not_moved_again() {
         bench.routes()["spec"],
         home,
         "the last cells cannot be read yet"
+    );
+}
+
+#[test]
+fn a_default_route_that_went_home_before_the_plugin_stays_there_too() {
+    let mut bench = moved_on();
+    let new_default = bench.routes()["spec"].clone();
+    // The plugin is not written, so the status is not either, and then it is killed.
+    bench.refusing = Some(("WasmPlugin", Failure::Other));
+    bench.ask("2", Do::Abort);
+    bench.perform();
+    let home = bench.routes()["spec"].clone();
+    assert_ne!(home, new_default);
+    bench.refusing = None;
+    forget_the_wish(&mut bench);
+    bench.restart();
+    bench.perform();
+    assert_eq!(bench.routes()["spec"], home);
+    later(&mut bench, Duration::from_secs(10));
+    later(&mut bench, Duration::from_secs(10));
+    assert_eq!(
+        bench.routes()["spec"],
+        home,
+        "the last cells are not counted"
     );
 }
 
@@ -346,7 +376,7 @@ fn without_a_status_live_is_what_the_remembered_default_route_serves() {
         .keys()
         .find(|it| it.kind == Kind::VirtualService);
     let object = bench.objects.get_mut(&id.unwrap().clone()).unwrap();
-    let annotation = &mut object["metadata"]["annotations"][crate::cluster::routes::LIVE];
+    let annotation = &mut object["metadata"]["annotations"][routes::LIVE];
     let text = annotation
         .as_str()
         .unwrap()
