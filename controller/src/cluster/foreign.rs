@@ -206,8 +206,7 @@ fn lacking_in(id: &ObjectId, routes: &Routes, state: &RolloutState) -> Option<La
     let leads_to = |header: Option<&VariantRef>, to: &VariantRef| {
         let found = route(header).and_then(|found| found.destination);
         let wanted = to.destination.as_ref();
-        let same = |a: &Destination, b: &Destination| (&a.host, &a.subset) == (&b.host, &b.subset);
-        found.is_some_and(|found| wanted.is_some_and(|wanted| same(&found, wanted)))
+        found.is_some_and(|found| wanted.is_some_and(|it| found.place() == it.place()))
     };
     // After a release nobody has the header.
     let versions = state

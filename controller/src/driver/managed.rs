@@ -21,12 +21,9 @@ pub struct Routed {
 
 impl Routed {
     fn serves(&self, variant: &VariantRef) -> bool {
-        // Labels say which pods a subset is; the route names the subset alone.
-        let place = |it: &Option<Destination>| {
-            let it = it.as_ref()?;
-            Some((it.host.clone(), it.subset.clone()))
-        };
-        self.route == variant.route && place(&self.destination) == place(&variant.destination)
+        let place = |it| Option::map(it, Destination::place);
+        self.route == variant.route
+            && place(self.destination.as_ref()) == place(variant.destination.as_ref())
     }
 
     fn unknown(self) -> VariantRef {

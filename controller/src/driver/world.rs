@@ -16,7 +16,7 @@ use crate::prometheus::{
     Client, GuardCounts, QueryError, RolloutCounts, Selectors, Tallies, answers, answers_query,
     cell_query, custom, custom_query, guard_query, proxies, proxies_query, ready, ready_query,
 };
-use crate::rollout::{GuardWindow, Ready, RolloutState};
+use crate::rollout::{GuardWindow, Ready, Release, RolloutState};
 use crate::validate::{Course, Plan, Source, VariantRef};
 
 /// Cells caught up in one tick at most, and the time that it may take: after a long gap the guards go on being asked.
@@ -46,20 +46,18 @@ impl Ask {
     #[must_use]
     pub fn of(managed: &Managed, grid: Grid) -> Option<Self> {
         Some(Self {
-            next_cell: next_cell(&managed.state, grid)?,
+            next_cell: next_cell(managed.state.in_progress()?, grid),
             plan: Arc::clone(managed.plan.as_ref()?),
         })
     }
 }
 
-fn next_cell(state: &RolloutState, grid: Grid) -> Option<i64> {
-    let release = state.in_progress()?;
-    let same = release.grid.cell() == grid.cell();
-    Some(if same {
+fn next_cell(release: &Release, grid: Grid) -> i64 {
+    if release.is_counted_on(grid) {
         release.evidence.next_cell
     } else {
         i64::MAX
-    })
+    }
 }
 
 /// The expected proxies, or why they are not known; `None`: nobody asked, for no release is in progress.
@@ -262,12 +260,9 @@ impl World {
         let (Some(plan), Some(release)) = (plan, state.in_progress()) else {
             return Vec::new();
         };
-        let Some(next_cell) = next_cell(state, grid) else {
-            return Vec::new();
-        };
         let name = state.name.to_string();
         self.cells
-            .range(next_cell..)
+            .range(next_cell(release, grid)..)
             .map_while(|(index, counts)| {
                 let arm = |variant| counts.arm(plan, &name, variant);
                 Some(Cell {
@@ -281,10 +276,11 @@ impl World {
 
     /// Why there is no evidence of what the rollout needs.
     pub fn refusal_for(&self, plan: &Plan, state: &RolloutState, grid: Grid) -> Option<String> {
-        let cell = state.in_progress().map_or(grid.cell(), |it| it.grid.cell());
-        if cell != grid.cell() {
+        let release = state.in_progress();
+        if let Some(release) = release.filter(|it| !it.is_counted_on(grid)) {
             return Some(format!(
-                "its evidence is counted in cells of {cell:?}, and this controller counts in cells of {:?}: start it with '--cell' as before until the release has ended, or abort the release",
+                "its evidence is counted in cells of {:?}, and this controller counts in cells of {:?}: start it with '--cell' as before until the release has ended, or abort the release",
+                release.grid.cell(),
                 grid.cell()
             ));
         }

@@ -102,14 +102,9 @@ fn laggard(proxy: &Proxy) -> String {
     format!("{}{why}", proxy.target)
 }
 
-/// Whether anybody counts: in cells of another length nobody does.
-fn is_counted(release: &Release, input: &Input<'_>) -> bool {
-    release.grid.cell() == input.grid.cell()
-}
-
-/// Cells that can be read and have not been counted.
+/// Cells that can be read and have not been counted: without end where nobody counts.
 fn unread(release: &Release, input: &Input<'_>) -> i64 {
-    if !is_counted(release, input) {
+    if !release.is_counted_on(input.grid) {
         return i64::MAX;
     }
     input.grid.readable_until(input.now) - release.evidence.next_cell
@@ -189,7 +184,7 @@ pub(super) fn forward(
     // Whoever runs a test was promised its end; for that nobody has to go up, and no proxy has to be asked.
     if let Course::Contest(contest) = &plan.course
         && has_ended(contest, release, input.now)
-        && (unread <= 0 || !is_counted(release, input) || input.proxies.is_err())
+        && (unread <= 0 || !release.is_counted_on(input.grid) || input.proxies.is_err())
     {
         let stopped = &release.stopped;
         let sentence = release.evidence.conclusion_sentence(plan, contest, stopped);

@@ -369,6 +369,12 @@ impl Release {
         });
     }
 
+    /// Whether its evidence is counted in cells of this length; in others nobody can go on with it.
+    #[must_use]
+    pub fn is_counted_on(&self, grid: Grid) -> bool {
+        self.grid.cell() == grid.cell()
+    }
+
     /// Enters a stage: what was watched or approved for the one before no longer counts.
     pub fn enter(&mut self, stage: Stage, now: Timestamp) {
         self.stage = stage;

@@ -111,7 +111,7 @@ impl Driver {
             if let Some(release) = managed
                 .state
                 .in_progress()
-                .filter(|release| release.grid.cell() != settings.grid.cell())
+                .filter(|release| !release.is_counted_on(settings.grid))
             {
                 return Err(LoadError::Grid {
                     rollout: name.clone(),

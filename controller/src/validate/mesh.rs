@@ -45,6 +45,14 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// What a route names. Which pods a subset is, its labels say, and no route does.
+    #[must_use]
+    pub fn place(&self) -> (&str, Option<&str>) {
+        (&self.host, self.subset.as_deref())
+    }
+}
+
+impl Destination {
     /// The end of the name of its Envoy cluster: Istio puts direction and port before it.
     #[must_use]
     pub fn cluster(&self) -> String {

@@ -168,7 +168,7 @@ impl Entry {
             self.unseen = Unseen::Nothing;
             return;
         };
-        if release.grid.cell() != grid.cell() || managed.is_none_or(|it| it.plan.is_none()) {
+        if !release.is_counted_on(grid) || managed.is_none_or(|it| it.plan.is_none()) {
             // Nobody counts its cells: a person may say what is to become of it.
             return;
         }

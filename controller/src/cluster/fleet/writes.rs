@@ -111,8 +111,10 @@ impl Fleet {
                 pending == Some(Writes::Nothing) && !told,
             )
         };
-        let due = |it: &&Entry| !it.deleting && it.retry.is_due(now) && wanted(it);
-        let due = |name: &&RolloutName| self.rollouts.get(name).is_some_and(|it| due(&it));
+        let due = |name: &&RolloutName| {
+            let entry = self.rollouts.get(name);
+            entry.is_some_and(|it| !it.deleting && it.retry.is_due(now) && wanted(it))
+        };
         let mut names: Vec<_> = names.iter().filter(due).collect();
         names.sort_by_cached_key(haste);
         for name in names {
@@ -230,14 +232,14 @@ impl Fleet {
                     self.stuck.remove(id);
                 } else {
                     let reason = "something on its way in changes it, such as a webhook";
-                    self.is_stuck(id, &Failure::Refused(reason.to_owned()), now);
+                    self.gets_stuck(id, &Failure::Refused(reason.to_owned()), now);
                 }
             }
-            Err(failure) => self.is_stuck(id, &failure, now),
+            Err(failure) => self.gets_stuck(id, &failure, now),
         }
     }
 
-    fn is_stuck(&mut self, id: &ObjectId, failure: &Failure, now: Timestamp) {
+    fn gets_stuck(&mut self, id: &ObjectId, failure: &Failure, now: Timestamp) {
         let stuck = self.stuck.entry(id.clone()).or_default();
         stuck.retry.failed(now);
         stuck.reason = match failure {
@@ -298,7 +300,7 @@ impl Fleet {
                 self.stuck.remove(id);
                 self.keep(id, None);
             }
-            Err(failure) => self.is_stuck(id, &failure, now),
+            Err(failure) => self.gets_stuck(id, &failure, now),
         }
     }
 

@@ -123,15 +123,16 @@ fn a_broken_edit_leaves_the_running_release_alone_and_is_said() {
     assert_eq!(ready.unwrap().status, crate::api::status::Truth::False);
 }
 
-/// Somebody else routes the host of the rollout.
-fn routed_by_another(bench: &mut Bench) -> ObjectId {
+/// Somebody else routes the host of a rollout, all of it to this subset.
+fn routed_by_another(bench: &mut Bench, name: &str, subset: Option<&str>) -> ObjectId {
     let theirs = ObjectId {
         kind: Kind::VirtualService,
         namespace: "ml".to_owned(),
         name: "theirs".to_owned(),
     };
-    let host = "fraud.ml.svc.cluster.local";
-    let object = json!({"spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": host, "subset": "v7"}}]}]}});
+    let host = format!("{name}.ml.svc.cluster.local");
+    let route = json!([{"destination": {"host": host, "subset": subset}}]);
+    let object = json!({"spec": {"hosts": [host], "http": [{"route": route}]}});
     bench.fleet.object(theirs.clone(), Some(object.clone()));
     bench.objects.insert(theirs.clone(), object);
     theirs
@@ -140,7 +141,7 @@ fn routed_by_another(bench: &mut Bench) -> ObjectId {
 #[test]
 fn a_host_that_somebody_else_routes_is_left_alone_also_after_a_restart() {
     let mut bench = Bench::new();
-    routed_by_another(&mut bench);
+    routed_by_another(&mut bench, "fraud", Some("v7"));
     bench.apply(&in_mesh());
     for _ in 0..2 {
         bench.perform();
@@ -160,15 +161,7 @@ fn a_host_that_somebody_else_routes_is_left_alone_also_after_a_restart() {
 fn a_host_that_somebody_else_routes_is_left_alone_also_when_the_spec_is_refused() {
     let mut bench = Bench::started();
     bench.tick(1);
-    let host = "spam.ml.svc.cluster.local";
-    let theirs = ObjectId {
-        kind: Kind::VirtualService,
-        namespace: "ml".to_owned(),
-        name: "theirs".to_owned(),
-    };
-    let whole =
-        json!({"spec": {"hosts": [host], "http": [{"route": [{"destination": {"host": host}}]}]}});
-    bench.fleet.object(theirs, Some(whole));
+    routed_by_another(&mut bench, "spam", None);
     bench.tick(1);
     bench.apply(&spam());
     let problems = bench.problems("spam");
@@ -197,7 +190,7 @@ fn after_a_release_too_it_is_seen_who_routes_the_host() {
         found.unwrap().status == crate::api::status::Truth::False
     };
     assert!(!contested(&bench));
-    let theirs = routed_by_another(&mut bench);
+    let theirs = routed_by_another(&mut bench, "fraud", Some("v7"));
     bench.tick(1);
     bench.perform();
     assert!(contested(&bench));

@@ -60,13 +60,8 @@ fn a_status_that_was_written_before_the_kill_goes_on_to_the_proxies() {
 #[test]
 fn a_way_down_whose_status_was_not_written_before_the_kill_is_not_undone() {
     let mut bench = Bench::started();
-    bench.refusing = Some(("status", Failure::Other));
-    bench.ask("1", Do::Abort);
-    bench.perform();
+    die_on_the_way_down(&mut bench, "status");
     assert_eq!(bench.weight(), 0);
-    bench.refusing = None;
-    forget_the_wish(&mut bench);
-    bench.restart();
     bench.perform();
     assert_eq!(bench.weight(), 0, "the status says 10 %");
     // Prometheus is away: nobody knows why it went down.
@@ -87,6 +82,16 @@ fn a_way_down_whose_status_was_not_written_before_the_kill_is_not_undone() {
 fn forget_the_wish(bench: &mut Bench) {
     let resource = bench.resources.get_mut(&name_of("fraud")).unwrap();
     resource.metadata.annotations = None;
+}
+
+/// Somebody aborts, writes like this are refused, and all that is known is lost, the wish as well.
+fn die_on_the_way_down(bench: &mut Bench, refused: &'static str) {
+    bench.refusing = Some((refused, Failure::Other));
+    bench.ask("down", Do::Abort);
+    bench.perform();
+    bench.refusing = None;
+    forget_the_wish(bench);
+    bench.restart();
 }
 
 /// A tick after this time, in which every proxy has what was given out last.
@@ -119,14 +124,9 @@ fn moved_on() -> Bench {
 fn a_default_route_that_was_moved_back_before_the_kill_is_not_moved_again() {
     let mut bench = moved_on();
     let new_default = bench.routes()["spec"].clone();
-    bench.refusing = Some(("status", Failure::Other));
-    bench.ask("2", Do::Abort);
-    bench.perform();
+    die_on_the_way_down(&mut bench, "status");
     let home = bench.routes()["spec"].clone();
     assert_ne!(home, new_default);
-    bench.refusing = None;
-    forget_the_wish(&mut bench);
-    bench.restart();
     bench.perform();
     assert_eq!(
         bench.routes()["spec"],
@@ -146,15 +146,10 @@ fn a_default_route_that_was_moved_back_before_the_kill_is_not_moved_again() {
 fn a_default_route_that_went_home_before_the_plugin_stays_there_too() {
     let mut bench = moved_on();
     let new_default = bench.routes()["spec"].clone();
-    // The plugin is not written, so the status is not either, and then it is killed.
-    bench.refusing = Some(("WasmPlugin", Failure::Other));
-    bench.ask("2", Do::Abort);
-    bench.perform();
+    // Without the plugin the status is not written either.
+    die_on_the_way_down(&mut bench, "WasmPlugin");
     let home = bench.routes()["spec"].clone();
     assert_ne!(home, new_default);
-    bench.refusing = None;
-    forget_the_wish(&mut bench);
-    bench.restart();
     bench.perform();
     assert_eq!(bench.routes()["spec"], home);
     later(&mut bench, Duration::from_secs(10));
@@ -175,12 +170,7 @@ fn a_way_home_of_another_on_the_same_host_waits_for_nobodys_look() {
             .replace("/v2/models/fraud", "/v2/models/other"),
     );
     bench.perform();
-    bench.refusing = Some(("status", Failure::Other));
-    bench.ask("1", Do::Abort);
-    bench.perform();
-    bench.refusing = None;
-    forget_the_wish(&mut bench);
-    bench.restart();
+    die_on_the_way_down(&mut bench, "status");
     bench.perform();
     let routed = |bench: &Bench| bench.routes()["spec"].to_string().contains("models/other");
     assert!(routed(&bench));
@@ -230,12 +220,7 @@ fn a_release_that_is_switched_off_is_so_at_once() {
 #[test]
 fn whoever_pauses_wants_no_more_of_it() {
     let mut bench = Bench::started();
-    bench.refusing = Some(("status", Failure::Other));
-    bench.ask("1", Do::Abort);
-    bench.perform();
-    bench.refusing = None;
-    forget_the_wish(&mut bench);
-    bench.restart();
+    die_on_the_way_down(&mut bench, "status");
     bench.apply(&in_mesh().replace("weight: 25,", "weight: 26,"));
     bench.ask("2", Do::Pause);
     bench.perform();
