@@ -52,7 +52,7 @@ pub fn advance(
         routes,
     } = *surroundings;
     let now = world.time(now);
-    let plan = managed.plan.clone();
+    let plan = managed.plan();
     let cells = world.cells_for(plan.as_deref(), &managed.state, grid);
     let guards = plan
         .as_deref()

@@ -105,6 +105,11 @@ impl Evidence {
         self.canary.freeze_limits(plan);
     }
 
+    /// Drops what only further cells would need: most rollouts rest most of the time.
+    pub(crate) fn close(&mut self) {
+        self.arms_mut().for_each(ArmEvidence::close);
+    }
+
     /// What a test of several versions has come to; `stopped` are those that are out of it, by their position among the
     /// variants.
     #[must_use]

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::observation::{Proxy, Tally};
-use crate::rollout::{PastRelease, Phase, Record, Release, RolloutState, Stage};
+use crate::rollout::{Accepted, PastRelease, Phase, Record, Release, RolloutState, Stage};
 use crate::stats::e_for_display;
 use crate::stats::ratio::RatioInterval;
 use crate::validate::{Course, Plan, RolloutName, VariantRef};
@@ -223,7 +223,7 @@ pub struct View {
 #[derive(Clone, Debug)]
 pub struct Sources {
     /// What the accepted file comes to.
-    pub plan: Option<Arc<Plan>>,
+    pub accepted: Accepted,
     /// What is decided.
     pub state: Arc<RolloutState>,
     /// What is shown beside the state.
@@ -234,7 +234,8 @@ impl Sources {
     /// The status.
     #[must_use]
     pub fn status(&self) -> Status {
-        report(self.plan.as_deref(), &self.state, &self.view)
+        let plan = self.accepted.plan(&self.state);
+        report(plan.as_deref(), &self.state, &self.view)
     }
 }
 

@@ -4,6 +4,7 @@
 //! that goes up. So a rollback is decided before a promotion, in the tick that sees it.
 
 mod accept;
+mod accepted;
 mod act;
 mod advance;
 mod capacity;
@@ -12,6 +13,7 @@ mod split;
 mod state;
 
 pub use accept::{Refusal, accept, begins, retire};
+pub use accepted::Accepted;
 pub use act::{Action, Do};
 pub use split::SplitWatch;
 pub use state::{

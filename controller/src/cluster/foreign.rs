@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use litemap::LiteMap;
 use serde_json::Value;
 use serin_filter_core::config::DEFAULT_ROUTE_HEADER;
 
@@ -212,7 +213,7 @@ fn lacking_in(id: &ObjectId, routes: &Routes, state: &RolloutState) -> Option<La
     let versions = state
         .in_progress()
         .into_iter()
-        .flat_map(|release| std::iter::once(&release.stable).chain(release.arms()));
+        .flat_map(|release| release.variants());
     let mut versions = versions.collect::<Vec<_>>();
     if route(None).is_none() && versions.iter().all(|it| route(Some(it)).is_none()) {
         return None;
@@ -308,7 +309,7 @@ fn first_route(
     let destination = text("host").map(|host| Destination {
         host: full_name(host, namespace),
         subset: text("subset").map(str::to_owned),
-        labels: BTreeMap::new(),
+        labels: LiteMap::new(),
     });
     Some(Route { destination })
 }

@@ -2,6 +2,7 @@
 
 mod rollouts;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
@@ -9,7 +10,7 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::report::Status;
+use crate::report::Sources;
 
 /// Everything that is counted, registered once.
 #[derive(Clone)]
@@ -147,10 +148,10 @@ impl Metrics {
     ///
     /// # Errors
     /// Two families of the same name, which the tests would have found.
-    pub fn text(&self, rollouts: &[Status]) -> prometheus::Result<String> {
-        let mut families = self.registry.gather();
-        families.extend(rollouts::families(rollouts)?);
-        TextEncoder::new().encode_to_string(&families)
+    pub fn text(&self, rollouts: &[Arc<Sources>]) -> prometheus::Result<String> {
+        let mut text = TextEncoder::new().encode_to_string(&self.registry.gather())?;
+        rollouts::write(rollouts, &mut text)?;
+        Ok(text)
     }
 }
 

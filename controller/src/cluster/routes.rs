@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use serin_filter_core::config::DEFAULT_ROUTE_HEADER;
@@ -72,13 +73,12 @@ pub fn services(state: &RolloutState) -> BTreeSet<&str> {
 /// Versions that a rollout leads to.
 pub fn versions(state: &RolloutState) -> impl Iterator<Item = &VariantRef> {
     let release = state.release.iter();
-    let variants =
-        release.flat_map(|release| std::iter::once(&release.stable).chain(release.arms()));
+    let variants = release.flat_map(|release| release.variants());
     variants.chain([&state.live])
 }
 
 /// The service of a version, and its subset and labels there.
-pub fn subset(variant: &VariantRef) -> Option<(&str, &str, &BTreeMap<String, String>)> {
+pub fn subset(variant: &VariantRef) -> Option<(&str, &str, &LiteMap<String, String>)> {
     let destination = variant.destination.as_ref()?;
     let subset = destination.subset.as_deref()?;
     Some((&destination.host, subset, &destination.labels))
@@ -188,8 +188,7 @@ pub fn virtual_service<'a>(
 
 fn rollout_routes(state: &RolloutState) -> Vec<Value> {
     let release = state.release.iter();
-    let variants =
-        release.flat_map(|release| std::iter::once(&release.stable).chain(release.arms()));
+    let variants = release.flat_map(|release| release.variants());
     let header_routes = variants.map(|variant| {
         let mut matches = path_matches(&state.paths);
         for it in &mut matches {
@@ -259,7 +258,7 @@ pub fn destination_rule<'a>(
 ) -> Option<Owned> {
     let mut namespace = None;
     let mut policy = None;
-    let mut subsets: BTreeMap<&str, &BTreeMap<String, String>> = BTreeMap::new();
+    let mut subsets: BTreeMap<&str, &LiteMap<String, String>> = BTreeMap::new();
     let kept = gone.iter().filter_map(subset);
     subsets.extend(
         kept.filter(|(host, ..)| *host == service)

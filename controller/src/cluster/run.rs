@@ -105,8 +105,7 @@ pub async fn run(
         endpoint::Shown {
             board: board.clone(),
             metrics: Some(std::sync::Arc::new(move || {
-                let rollouts = of_rollouts.read().map(|it| it.rollouts);
-                let text = text.text(&rollouts.unwrap_or_default());
+                let text = text.text(&of_rollouts.sources());
                 text.unwrap_or_else(|error| format!("# {error}\n"))
             })),
         },
@@ -266,7 +265,6 @@ async fn lead(
     let mut announcer = Announcer::new(kube.clone(), &options.identity);
     let mut fleet = Fleet::new(options.settings.clone());
     let mut waiting: Vec<Change> = Vec::new();
-    let mut early: Vec<Change> = Vec::new();
     let mut ticks = tokio::time::interval(options.tick);
     // A round that took long must not make the next look later still.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -313,23 +311,11 @@ async fn lead(
         let now = Timestamp::now();
         let news = !waiting.is_empty();
         for change in waiting.drain(..) {
-            let complete = incomplete.is_empty() && early.is_empty();
-            if complete || !change.is_of_resources() {
-                take_in(&mut fleet, change, &mut incomplete, now);
-                continue;
-            }
-            // What is live may be for the routes to say, so these wait for them.
-            if let Change::Complete(source, _) = &change {
-                incomplete.remove(source);
-            }
-            early.push(change);
+            take_in(&mut fleet, change, &mut incomplete, now);
         }
         if !incomplete.is_empty() {
             // On half a picture everything else would seem to be gone.
             continue;
-        }
-        for change in early.drain(..) {
-            take_in(&mut fleet, change, &mut incomplete, now);
         }
         // The first look follows the whole picture at once: somebody may have died on the way down.
         due |= !std::mem::replace(&mut begun, true);

@@ -1,6 +1,7 @@
 //! Watches: what changes on the API server, as one stream.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
@@ -10,6 +11,7 @@ use kube::runtime::watcher::{self, DefaultBackoff, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client};
 use serde_json::Value;
+use tokio::sync::Barrier;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 
@@ -42,18 +44,6 @@ pub enum Change {
     Complete(Source, Present),
 }
 
-impl Change {
-    /// Whether it is about our own resources.
-    #[must_use]
-    pub fn is_of_resources(&self) -> bool {
-        match self {
-            Self::Resource(_) | Self::ResourceGone(_) => true,
-            Self::Object(..) | Self::ObjectGone(_) => false,
-            Self::Complete(source, _) => source.kind.is_none(),
-        }
-    }
-}
-
 /// What a watch found there.
 #[derive(Debug)]
 pub enum Present {
@@ -81,6 +71,9 @@ pub fn api_resource(kind: Kind) -> ApiResource {
 
 /// Starts every watch; they end with the set. Errors are told in the log and tried again: a watch that has expired (410)
 /// lists anew.
+///
+/// What is live may be for the routes to say, so our own resources are listed when all objects have been told. (To keep
+/// them back here would be to hold thousands of them with all that the server says of each.)
 #[must_use]
 pub fn start(
     client: &Client,
@@ -97,6 +90,7 @@ pub fn start(
     } else {
         &named
     };
+    let told = Arc::new(Barrier::new(places.len() * (1 + kinds.len())));
     for namespace in places {
         let source = Source {
             kind: None,
@@ -107,7 +101,7 @@ pub fn start(
             Some(namespace) => Api::namespaced(client.clone(), namespace),
             None => Api::all(client.clone()),
         };
-        tasks.spawn(resources(api, source, changes.clone()));
+        tasks.spawn(resources(api, source, Arc::clone(&told), changes.clone()));
         for &kind in kinds {
             let resource = api_resource(kind);
             let source = Source {
@@ -119,7 +113,8 @@ pub fn start(
                 Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
                 None => Api::all_with(client.clone(), &resource),
             };
-            tasks.spawn(objects(api, kind, source, changes.clone()));
+            let (told, changes) = (Arc::clone(&told), changes.clone());
+            tasks.spawn(objects(api, kind, source, told, changes));
         }
     }
     (tasks, sources)
@@ -148,7 +143,13 @@ impl Backoff for Patience {
     }
 }
 
-async fn resources(api: Api<ModelRollout>, source: Source, changes: Sender<Change>) {
+async fn resources(
+    api: Api<ModelRollout>,
+    source: Source,
+    told: Arc<Barrier>,
+    changes: Sender<Change>,
+) {
+    told.wait().await;
     let mut there = BTreeSet::new();
     let mut stream = watch(api, watcher::Config::default())
         .backoff(Patience::default())
@@ -179,8 +180,15 @@ async fn resources(api: Api<ModelRollout>, source: Source, changes: Sender<Chang
     }
 }
 
-async fn objects(api: Api<DynamicObject>, kind: Kind, source: Source, changes: Sender<Change>) {
+async fn objects(
+    api: Api<DynamicObject>,
+    kind: Kind,
+    source: Source,
+    told: Arc<Barrier>,
+    changes: Sender<Change>,
+) {
     let mut there = BTreeSet::new();
+    let mut first = Some(told);
     // Of subsets only our own matter.
     let config = match kind {
         Kind::DestinationRule => watcher::Config::default().labels(&routes::ours()),
@@ -209,7 +217,15 @@ async fn objects(api: Api<DynamicObject>, kind: Kind, source: Source, changes: S
                 None => continue,
             },
             Event::InitDone => {
-                Change::Complete(source.clone(), Present::Objects(std::mem::take(&mut there)))
+                let there = Present::Objects(std::mem::take(&mut there));
+                let complete = Change::Complete(source.clone(), there);
+                if changes.send(complete).await.is_err() {
+                    return;
+                }
+                if let Some(told) = first.take() {
+                    told.wait().await;
+                }
+                continue;
             }
         };
         if changes.send(change).await.is_err() {

@@ -7,8 +7,8 @@ use serin_filter_core::config::RolloutConfig;
 
 use crate::render::section;
 use crate::report::{Sources, Status, View, report};
-use crate::rollout::{Release, RolloutState, Writes};
-use crate::validate::{Destination, Plan, VariantRef, validate};
+use crate::rollout::{Accepted, Release, RolloutState, Writes, retire};
+use crate::validate::{Destination, Plan, VariantRef};
 
 /// Where a default route leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +48,7 @@ pub struct Managed {
     pub state: Arc<RolloutState>,
     /// The state that the proxies are shown: it runs behind `state` while a write fails.
     pub shown: Arc<RolloutState>,
-    /// What the accepted file comes to.
-    pub plan: Option<Arc<Plan>>,
+    accepted: Accepted,
     /// Name of the rollout's file (standalone).
     pub file: Option<String>,
     /// Since when the file is away (standalone).
@@ -70,15 +69,9 @@ impl Managed {
     /// because of that.
     #[must_use]
     pub fn restore(state: RolloutState, file: Option<String>, written: Timestamp) -> Self {
-        // The accepted file goes on judging even if the one in the folder is broken by now.
-        let plan = state
-            .release
-            .as_ref()
-            .and_then(|release| validate(&release.rollout).ok())
-            .map(Arc::new);
         let fresh = Self::new(state);
         Self {
-            plan,
+            accepted: Accepted::restore(&fresh.state),
             file,
             saved: Some((Arc::clone(&fresh.state), written)),
             ..fresh
@@ -90,7 +83,7 @@ impl Managed {
         Self {
             shown: Arc::clone(&state),
             state,
-            plan: None,
+            accepted: Accepted::Nothing,
             file: None,
             missing_since: None,
             pending: Writes::Nothing,
@@ -113,6 +106,32 @@ impl Managed {
                 .unwrap_or_else(|| routed.unknown()),
         };
         Self::new(RolloutState::new(plan, live))
+    }
+
+    /// Takes the next state, which comes of this file.
+    pub fn accept(&mut self, plan: Arc<Plan>, state: RolloutState, writes: Writes) {
+        self.accepted = Accepted::Kept(plan);
+        self.change(state, writes);
+        self.accepted.follow(&self.state);
+    }
+
+    /// Takes the last state: no file is in force any more.
+    pub fn retire(&mut self, now: Timestamp) {
+        let (state, writes) = retire(&self.state, now);
+        self.accepted = Accepted::Nothing;
+        self.change(state, writes.max(Writes::State));
+    }
+
+    /// Whether a file is in force.
+    #[must_use]
+    pub fn is_accepted(&self) -> bool {
+        self.accepted.is_any()
+    }
+
+    /// What the accepted file comes to.
+    #[must_use]
+    pub fn plan(&self) -> Option<Arc<Plan>> {
+        self.accepted.plan(&self.state)
     }
 
     /// Takes the next state; what could not be written yet stays to be written.
@@ -142,6 +161,7 @@ impl Managed {
         }
         if *self.state != state {
             self.state = Arc::new(state);
+            self.accepted.follow(&self.state);
         }
         self.pending = self.pending.max(writes);
         if self.pending == Writes::Down && self.state.grows_from(&self.shown) {
@@ -180,13 +200,12 @@ impl Managed {
     pub fn checkpoint_due(&self, now: Timestamp) -> bool {
         match &self.saved {
             Some((state, at)) => {
-                let counted = |state: &RolloutState| {
-                    let release = state.in_progress()?;
-                    Some(release.grid.begin(release.evidence.next_cell))
-                };
-                // However often it is begun anew, what it has counted is kept.
-                let late = counted(state).is_some_and(|then| {
-                    counted(&self.state).is_some_and(|now| now >= then + CHECKPOINT)
+                // However often the controller is started, and the clock with it, what it has counted is kept. While it
+                // runs, the time that cells cover is ahead of the clock's by less than two cells.
+                let both = state.in_progress().zip(self.state.in_progress());
+                let late = both.is_some_and(|(then, now)| {
+                    let counted = |it: &Release| now.grid.begin(it.evidence.next_cell);
+                    counted(now) >= counted(then) + CHECKPOINT + now.grid.cell() * 2
                 });
                 // A clock that went back must not make it wait.
                 (late || now >= *at + CHECKPOINT || now < *at) && *state != self.state
@@ -218,13 +237,59 @@ impl Managed {
     #[must_use]
     pub fn sources(&self) -> Sources {
         Sources {
-            plan: self.plan.clone(),
+            accepted: self.accepted.clone(),
             state: Arc::clone(&self.state),
             view: self.view.clone(),
         }
     }
 
     pub fn status(&self) -> Status {
-        report(self.plan.as_deref(), &self.state, &self.view)
+        report(self.plan().as_deref(), &self.state, &self.view)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+    use crate::fixtures::started;
+
+    /// In cells of 2 s, as the fixtures have them: when the next checkpoint is due, in seconds after `written`.
+    fn due(written: Timestamp, counted_before: i64) -> i64 {
+        let (_, mut state) = started();
+        let grid = state.release.as_ref().unwrap().grid;
+        let cells_until = |now| grid.readable_until(now);
+        state.release.as_mut().unwrap().evidence.next_cell = cells_until(written) - counted_before;
+        let mut managed = Managed::restore(state.clone(), None, written);
+        (0..)
+            .find(|seconds| {
+                let now = written + SignedDuration::from_secs(*seconds);
+                let mut next = state.clone();
+                next.release.as_mut().unwrap().evidence.next_cell = cells_until(now);
+                managed.change(next, Writes::Nothing);
+                managed.checkpoint_due(now)
+            })
+            .unwrap()
+    }
+
+    #[test]
+    fn while_a_controller_runs_checkpoints_are_a_minute_apart() {
+        for offset in 0..4 {
+            let written = Timestamp::from_second(1_000 + offset).unwrap();
+            assert_eq!(due(written, 0), 60, "{offset}");
+            assert_eq!(due(written, 1), 60, "{offset}");
+        }
+    }
+
+    #[test]
+    fn what_was_counted_is_kept_however_often_a_controller_is_started() {
+        let written = Timestamp::from_second(1_000).unwrap();
+        assert_eq!(
+            due(written, 20),
+            24,
+            "of 32 cells, 20 were counted before it"
+        );
+        assert_eq!(due(written, 40), 0);
     }
 }

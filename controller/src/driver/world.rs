@@ -47,7 +47,7 @@ impl Ask {
     pub fn of(managed: &Managed, grid: Grid) -> Option<Self> {
         Some(Self {
             next_cell: next_cell(managed.state.in_progress()?, grid),
-            plan: Arc::clone(managed.plan.as_ref()?),
+            plan: managed.plan()?,
         })
     }
 }

@@ -107,6 +107,14 @@ impl Board {
         })
     }
 
+    /// What every rollout's status is made of.
+    #[must_use]
+    pub fn sources(&self) -> Vec<Arc<Sources>> {
+        let everything = lock(&self.everything);
+        let rollouts = everything.iter().flat_map(|it| it.rollouts.values());
+        rollouts.cloned().collect()
+    }
+
     /// Reads one rollout, if there is anything to be read at all.
     #[must_use]
     pub fn read_one(&self, name: &RolloutName) -> Option<Option<Status>> {

@@ -199,6 +199,10 @@ impl ArmEvidence {
         most.map(|(at, _)| at).into_iter().collect()
     }
 
+    pub(super) fn close(&mut self) {
+        self.metrics.iter_mut().for_each(Comparison::close);
+    }
+
     pub(super) fn freeze_limits(&mut self, plan: &Plan) {
         self.frozen = true;
         for (comparison, metric) in self.metrics.iter_mut().zip(&plan.metrics) {

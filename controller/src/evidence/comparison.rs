@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::observation::{Grouped, Tally};
 use crate::stats::poisson::{Counts, Direction, EProcess, Line};
 use crate::stats::ratio::{RatioInterval, RatioSequence};
-use crate::stats::user_mix::{Fused, GROUPS, GroupCount, GroupTotals, UserMix};
+use crate::stats::user_mix::{Fused, GROUPS, GroupCount, GroupTotals, Spread, UserMix};
 use crate::validate::PlannedMetric;
 
 /// What one metric of one version is worth so far.
@@ -31,7 +31,8 @@ pub struct Comparison {
     /// Against "at least as bad as the gate", one per step with a gate.
     gates: Vec<Option<EProcess>>,
     /// Both versions by hash group, and what the fuse sent home, which the gates count.
-    user_mix: UserMix,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    user_mix: Option<Box<UserMix>>,
     /// Ratio of the rates, for people.
     ratio: RatioSequence,
 }
@@ -56,7 +57,7 @@ impl Comparison {
             soak: Tally::default(),
             harm: EProcess::start(Direction::Harm),
             gates: metric.gates.iter().map(gate).collect(),
-            user_mix: UserMix::default(),
+            user_mix: None,
             ratio: RatioSequence::default(),
         }
     }
@@ -74,8 +75,9 @@ impl Comparison {
             let _ = self.ratio.update(counts(canary.tally(), stable.tally()));
         }
         // The counts are whole, and bad ones never exceed all (prometheus::counts), so nothing here can be refused.
-        let _ = self.user_mix.add(&groups(canary), &groups(stable));
-        let _ = self.user_mix.add_fused(&fused(canary, promoted));
+        let user_mix = self.user_mix.get_or_insert_default();
+        let _ = user_mix.add(&groups(canary), &groups(stable));
+        let _ = user_mix.add_fused(&fused(canary, promoted));
         if frozen {
             self.soak.add(promoted.tally());
         }
@@ -98,15 +100,14 @@ impl Comparison {
             }
             None => metric.tolerance,
         };
-        let margin = self
-            .user_mix
-            .margin(Direction::Harm, metric.harm_margin, line.theta);
+        let spread = self.spread(Direction::Harm);
+        let margin = spread.margin(metric.harm_margin, line.theta);
         let judged = bet(&mut self.harm, counts, line, margin, metric.dispersion);
         judged && counts.total_canary > 0.0
     }
 
     fn judge_gates(&mut self, metric: &PlannedMetric, counts: Counts) {
-        let spread = self.user_mix.spread(Direction::Success);
+        let spread = self.spread(Direction::Success);
         let lines = metric.gates.iter();
         for (gate, line) in self.gates.iter_mut().zip(lines) {
             let (Some(gate), Some(line)) = (gate, line) else {
@@ -115,6 +116,20 @@ impl Comparison {
             let margin = spread.margin(metric.gate_margin, line.theta);
             bet(gate, counts, *line, margin, metric.dispersion);
         }
+    }
+
+    /// Without a cell nothing is known of the users.
+    fn spread(&self, direction: Direction) -> Spread {
+        let user_mix = self.user_mix.as_deref();
+        user_mix.map_or_else(
+            || UserMix::default().spread(direction),
+            |it| it.spread(direction),
+        )
+    }
+
+    /// No more cells will come.
+    pub(super) fn close(&mut self) {
+        self.user_mix = None;
     }
 
     /// Freezes the absolute limit. Stable without any event has shown no rate: then there is no limit.

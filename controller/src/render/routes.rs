@@ -71,8 +71,7 @@ fn routes(state: &RolloutState) -> Vec<Value> {
     let path = path_match(&state.paths);
     let to = |cluster: &str| action(state, cluster);
     let release = state.release.iter();
-    let variants =
-        release.flat_map(|release| std::iter::once(&release.stable).chain(release.arms()));
+    let variants = release.flat_map(|release| release.variants());
     let header_routes = variants.map(|variant| {
         let mut matches = path.clone();
         matches["headers"] = json!([{"name": DEFAULT_ROUTE_HEADER, "string_match": {"exact": variant.route}}]);

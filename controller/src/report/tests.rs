@@ -1,7 +1,8 @@
 mod verdicts;
 
 use super::*;
-use crate::fixtures::started;
+use crate::fixtures::{cell, started};
+use crate::rollout::Outcome;
 
 fn condition<'a>(status: &'a Status, kind: &str) -> &'a Condition {
     status
@@ -72,11 +73,11 @@ fn status_reads_back_the_same() {
 fn a_canary_whose_requests_stay_away_has_no_data_again() {
     let (plan, mut state) = started();
     let evidence = &mut state.release.as_mut().unwrap().evidence;
-    evidence.consume(&plan, &crate::fixtures::cell(0, (10, 0), (90, 0)), true);
+    evidence.consume(&plan, &cell(0, (10, 0), (90, 0)), true);
     for index in 1..=metrics::IDLE {
         evidence.consume(
             &plan,
-            &crate::fixtures::cell(index.try_into().unwrap(), (0, 0), (90, 0)),
+            &cell(index.try_into().unwrap(), (0, 0), (90, 0)),
             true,
         );
     }
@@ -90,16 +91,12 @@ fn a_soak_that_the_fuse_interrupts_is_undecided_and_says_how_much_was_sent_home(
     let release = state.release.as_mut().unwrap();
     let evidence = &mut release.evidence;
     for index in 0..5 {
-        evidence.consume(
-            &plan,
-            &crate::fixtures::cell(index, (200, 0), (1800, 1)),
-            true,
-        );
+        evidence.consume(&plan, &cell(index, (200, 0), (1800, 1)), true);
     }
     evidence.freeze_limits(&plan);
-    let mut cell = crate::fixtures::cell(5, (900, 0), (0, 0));
-    cell.arms[0].fused[2] = 100;
-    evidence.consume(&plan, &cell, true);
+    let mut bad = cell(5, (900, 0), (0, 0));
+    bad.arms[0].fused[2] = 100;
+    evidence.consume(&plan, &bad, true);
     release.stage = Stage::Soak;
     let release = report(Some(&plan), &state, &View::default())
         .release
@@ -116,4 +113,27 @@ fn a_soak_that_the_fuse_interrupts_is_undecided_and_says_how_much_was_sent_home(
         "{}",
         metric.sentence
     );
+}
+
+#[test]
+fn what_a_release_has_shown_is_still_there_when_it_has_ended() {
+    let (plan, mut state) = started();
+    let release = state.release.as_mut().unwrap();
+    for index in release.first_cell..release.first_cell + 20 {
+        let cell = cell(index, (200, 3), (1_800, 9));
+        release.evidence.consume(&plan, &cell, true);
+    }
+    let status = |state: &RolloutState| {
+        let status = report(Some(&plan), state, &View::default());
+        status.release.unwrap()
+    };
+    let before = status(&state);
+    let kept = |state: &RolloutState| serde_json::to_string(state).unwrap().len();
+    let bytes = kept(&state);
+    let release = state.release.as_mut().unwrap();
+    release.end(Outcome::RolledBack, Timestamp::UNIX_EPOCH, "bad");
+    let after = status(&state);
+    assert_eq!(before.metrics, after.metrics);
+    assert_eq!((before.arms, before.harm), (after.arms, after.harm));
+    assert!(kept(&state) < bytes, "the groups of users are not kept");
 }

@@ -340,9 +340,7 @@ fn conclude(state: &mut RolloutState, now: Timestamp, message: String) -> Writes
         return Writes::Nothing;
     };
     set_weight(release, 0);
-    release.outcome = Some(Outcome::Concluded);
-    release.hold = None;
-    release.record(now, message);
+    release.end(Outcome::Concluded, now, message);
     Writes::Down
 }
 
@@ -459,10 +457,9 @@ fn finish(state: &mut RolloutState, now: Timestamp) -> Result<Writes, String> {
     if release.routes.canary.sampled_confirmed == 0 {
         return Err("waiting for a sampled request on the default route".to_owned());
     }
-    release.outcome = Some(Outcome::Succeeded);
     let version = &release.canary.version;
     let message = format!("version {version} is live: every sampled request reached '{route}'");
-    release.record(now, message);
+    release.end(Outcome::Succeeded, now, message);
     state.live = release.canary.clone();
     Ok(Writes::Up)
 }

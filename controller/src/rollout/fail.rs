@@ -214,8 +214,6 @@ pub(super) fn roll_back(state: &mut RolloutState, now: Timestamp, reason: String
         return Writes::Nothing;
     };
     set_weight(release, 0);
-    release.outcome = Some(Outcome::RolledBack);
-    release.hold = None;
-    release.record(now, reason);
+    release.end(Outcome::RolledBack, now, reason);
     Writes::Down
 }

@@ -304,10 +304,15 @@ impl Release {
         std::iter::once(&self.canary).chain(&self.others)
     }
 
+    /// Every version, the stable one first.
+    pub fn variants(&self) -> impl Iterator<Item = &VariantRef> + Clone {
+        std::iter::once(&self.stable).chain(self.arms())
+    }
+
     /// What the version at each position among the variants is called, the stable one first.
     #[must_use]
     pub fn versions(&self) -> Vec<&str> {
-        let all = std::iter::once(&self.stable).chain(self.arms());
+        let all = self.variants();
         all.map(|variant| variant.version.as_str()).collect()
     }
 
@@ -381,6 +386,15 @@ impl Release {
         self.since = now;
         (self.approved, self.skipped, self.by_hand) = (false, false, false);
         self.routes = RouteWatch::default();
+    }
+
+    /// There will be no more cells. What people may want to see of it stays.
+    pub fn end(&mut self, outcome: Outcome, now: Timestamp, message: impl Into<String>) {
+        self.outcome = Some(outcome);
+        self.hold = None;
+        self.evidence.close();
+        self.split = SplitWatch::default();
+        self.record(now, message);
     }
 }
 

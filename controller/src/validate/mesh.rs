@@ -1,7 +1,6 @@
 //! What a rollout in the mesh says beside one on a single machine: subsets of services instead of Envoy clusters.
 
-use std::collections::BTreeMap;
-
+use litemap::LiteMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -39,9 +38,9 @@ pub struct Destination {
     /// Subset of it; none: all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subset: Option<String>,
-    /// Labels of the subset's pods.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
+    /// Labels of the subset's pods. Not a tree: that has room for eleven, and there are tens of thousands of these.
+    #[serde(default, skip_serializing_if = "LiteMap::is_empty")]
+    pub labels: LiteMap<String, String>,
 }
 
 impl Destination {
@@ -96,10 +95,10 @@ pub(super) fn destination(route: &api::Route, service: &str) -> (String, Destina
         .to_ascii_lowercase();
     let subset = route.subset.clone();
     let labels = match &subset {
-        Some(subset) if route.labels.is_empty() => {
-            BTreeMap::from([(VERSION_LABEL.to_owned(), subset.clone())])
-        }
-        _ => route.labels.clone(),
+        Some(subset) if route.labels.is_empty() => [(VERSION_LABEL.to_owned(), subset.clone())]
+            .into_iter()
+            .collect(),
+        _ => route.labels.clone().into_iter().collect(),
     };
     let header = subset.clone().unwrap_or_else(|| host.clone());
     let destination = Destination {

@@ -19,7 +19,7 @@ use crate::cluster::foreign::Lacking;
 use crate::cluster::status::{self, Written};
 use crate::driver::{Managed, World};
 use crate::render::section;
-use crate::rollout::{Action, Outcome, RolloutState, Writes, retire};
+use crate::rollout::{Action, Outcome, RolloutState, Writes};
 use crate::validate::RolloutName;
 
 /// Own statuses that the watch may still bring back.
@@ -168,7 +168,7 @@ impl Entry {
             self.unseen = Unseen::Nothing;
             return;
         };
-        if !release.is_counted_on(grid) || managed.is_none_or(|it| it.plan.is_none()) {
+        if !release.is_counted_on(grid) || managed.is_none_or(|it| !it.is_accepted()) {
             // Nobody counts its cells: a person may say what is to become of it.
             return;
         }
@@ -268,9 +268,7 @@ impl Entry {
         let Some(managed) = &mut self.managed else {
             return;
         };
-        let (state, writes) = retire(&managed.state, now);
-        managed.plan = None;
-        managed.change(state, writes.max(Writes::State));
+        managed.retire(now);
         // There is no status left to be written first.
         managed.show();
     }

@@ -263,8 +263,7 @@ impl Fleet {
             };
             entry.managed = entry.managed.take().or(first);
             if let Some(managed) = &mut entry.managed {
-                managed.plan = Some(Arc::new(plan));
-                managed.change(state, writes);
+                managed.accept(Arc::new(plan), state, writes);
             }
             look(entry);
             Ok(())
@@ -324,12 +323,11 @@ impl Fleet {
             ));
         }
         let own = self.rollouts.get(name).and_then(|it| it.managed.as_ref());
-        let first_come = own.is_none_or(|managed| managed.plan.is_none());
+        let first_come = own.is_none_or(|managed| !managed.is_accepted());
         let mut claiming = self.rollouts.claiming(&plan.hosts, &plan.paths);
         let taken = claiming.find(|(other, entry)| {
             let managed = entry.managed.as_ref().filter(|_| *other != name);
-            managed
-                .is_some_and(|it| it.state.release.is_some() || (first_come && it.plan.is_some()))
+            managed.is_some_and(|it| it.state.release.is_some() || (first_come && it.is_accepted()))
         });
         if let Some((taker, _)) = taken {
             let why = format!(

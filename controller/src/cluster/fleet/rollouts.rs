@@ -13,7 +13,8 @@ use crate::validate::RolloutName;
 /// All of them.
 #[derive(Clone, Default)]
 pub(super) struct Rollouts {
-    entries: BTreeMap<RolloutName, Entry>,
+    /// Boxed, for a tree has room that it does not use.
+    entries: BTreeMap<RolloutName, Box<Entry>>,
     /// Hosts and who claims some of their paths.
     claims: BTreeSet<(String, RolloutName)>,
     /// Whose release is in progress.
@@ -56,11 +57,11 @@ impl fmt::Debug for Rollouts {
 
 impl Rollouts {
     pub(super) fn get(&self, name: &RolloutName) -> Option<&Entry> {
-        self.entries.get(name)
+        self.entries.get(name).map(|it| &**it)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&RolloutName, &Entry)> {
-        self.entries.iter()
+        self.entries.iter().map(|(name, it)| (name, &**it))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -80,11 +81,11 @@ impl Rollouts {
 
     pub(super) fn insert(&mut self, name: &RolloutName, entry: Entry) {
         self.remove(name);
-        self.entries.insert(name.clone(), entry);
+        self.entries.insert(name.clone(), Box::new(entry));
         self.look_at(name);
     }
 
-    pub(super) fn remove(&mut self, name: &RolloutName) -> Option<Entry> {
+    pub(super) fn remove(&mut self, name: &RolloutName) -> Option<Box<Entry>> {
         let entry = self.entries.remove(name)?;
         self.claim(name, entry.seen.state.as_deref(), None);
         for set in [
@@ -190,7 +191,7 @@ impl Rollouts {
         }
         let found: Vec<_> = found
             .into_iter()
-            .filter_map(|name| Some((name, self.entries.get(name)?)))
+            .filter_map(|name| Some((name, self.get(name)?)))
             .filter(|(_, entry)| {
                 let managed = entry.managed.as_ref();
                 managed.is_some_and(|it| it.state.claims(hosts, paths))

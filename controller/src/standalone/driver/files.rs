@@ -11,7 +11,7 @@ use crate::driver::{Managed, Routed};
 use crate::locate::{Place, place_of};
 use crate::paths::Paths;
 use crate::render::{self, default_route_in};
-use crate::rollout::{Writes, accept, begins, retire};
+use crate::rollout::{Writes, accept, begins};
 use crate::standalone::folder::Folder;
 use crate::validate::{Plan, RolloutName};
 
@@ -24,7 +24,7 @@ impl Driver {
         let mut managed = self.rollouts.values();
         match managed.find(|it| it.file.as_deref() == Some(file)) {
             Some(managed) if managed.state.release.is_some() => 0,
-            Some(managed) if managed.plan.is_some() => 1,
+            Some(managed) if managed.is_accepted() => 1,
             _ => 2,
         }
     }
@@ -65,9 +65,8 @@ impl Driver {
                         .filter(|host| !state.hosts.contains(host));
                     self.inherited
                         .extend(dropped.map(|host| render::default_host(&managed.state, host)));
-                    managed.plan = Some(Arc::new(plan.clone()));
                     managed.say_problems(Vec::new());
-                    managed.change(state, writes);
+                    managed.accept(Arc::new(plan.clone()), state, writes);
                     let (hosts, paths) = (plan.hosts.clone(), plan.paths.clone());
                     self.give_up_claims(name, &hosts, &paths);
                 }
@@ -164,11 +163,9 @@ impl Driver {
             }
             let live = &managed.state.live.version;
             tracing::info!(rollout = %name, live, "the rollout file is gone; the live version goes on serving");
-            let (state, writes) = retire(&managed.state, now);
-            managed.plan = None;
             managed.file = None;
             managed.say_problems(Vec::new());
-            managed.change(state, writes.max(Writes::State));
+            managed.retire(now);
         }
     }
 }

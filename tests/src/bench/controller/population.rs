@@ -127,8 +127,7 @@ impl Member {
         let release = state.release.as_mut().context("no release has begun")?;
         release.enter(Stage::DropHeader, now);
         release.table = BucketTable::whole(1);
-        release.outcome = Some(Outcome::Succeeded);
-        release.record(now, "version 8 is live");
+        release.end(Outcome::Succeeded, now, "version 8 is live");
         state.live = release.canary.clone();
         Ok(RolloutStatus {
             checkpoint: Some(serde_json::to_string(&state)?),
