@@ -52,7 +52,10 @@ pub fn advance(
         routes,
     } = *surroundings;
     let now = world.time(now);
-    let plan = managed.plan();
+    // Without a release nothing needs it, unless somebody asks for one.
+    let plan = (managed.state.in_progress().is_some() || !actions.is_empty())
+        .then(|| managed.plan())
+        .flatten();
     let cells = world.cells_for(plan.as_deref(), &managed.state, grid);
     let guards = plan
         .as_deref()

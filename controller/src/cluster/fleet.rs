@@ -85,6 +85,8 @@ pub struct Fleet {
     rivals: BTreeSet<ObjectId>,
     routing: Routing,
     plugins: Plugins,
+    /// Resources whose spec is looked at when all have been told; `None`: they have.
+    listed: Option<BTreeSet<RolloutName>>,
     /// Rollouts whose section is to be looked at.
     unsettled: BTreeSet<RolloutName>,
     /// Whether all rollouts were looked at since routes or plugins of others have changed.
@@ -145,6 +147,7 @@ impl Fleet {
             rivals: BTreeSet::new(),
             routing: Routing::default(),
             plugins: Plugins::default(),
+            listed: None,
             unsettled: BTreeSet::new(),
             routes_seen: false,
             stuck: BTreeMap::new(),

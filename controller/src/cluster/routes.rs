@@ -282,7 +282,11 @@ pub fn destination_rule<'a>(
     }
     let subsets: Vec<_> = subsets
         .into_iter()
-        .map(|(name, labels)| json!({"name": name, "labels": labels}))
+        .map(|(name, labels)| {
+            // An empty LiteMap would be written as a list.
+            let labels: BTreeMap<_, _> = labels.iter().collect();
+            json!({"name": name, "labels": labels})
+        })
         .collect();
     let mut spec = json!({"host": service, "subsets": subsets});
     if let Some(policy) = policy {

@@ -264,6 +264,7 @@ async fn lead(
     let writer = Writer::new(kube.clone(), term.clone(), metrics.clone(), faults);
     let mut announcer = Announcer::new(kube.clone(), &options.identity);
     let mut fleet = Fleet::new(options.settings.clone());
+    fleet.expect_list();
     let mut waiting: Vec<Change> = Vec::new();
     let mut ticks = tokio::time::interval(options.tick);
     // A round that took long must not make the next look later still.
@@ -317,6 +318,7 @@ async fn lead(
             // On half a picture everything else would seem to be gone.
             continue;
         }
+        fleet.all_told(now);
         // The first look follows the whole picture at once: somebody may have died on the way down.
         due |= !std::mem::replace(&mut begun, true);
         if news {

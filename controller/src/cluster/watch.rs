@@ -11,7 +11,7 @@ use kube::runtime::watcher::{self, DefaultBackoff, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client};
 use serde_json::Value;
-use tokio::sync::Barrier;
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 
@@ -90,7 +90,10 @@ pub fn start(
     } else {
         &named
     };
-    let told = Arc::new(Barrier::new(places.len() * (1 + kinds.len())));
+    let told = Told {
+        lists: Arc::new(Semaphore::new(0)),
+        all: u32::try_from(places.len() * kinds.len()).unwrap_or(u32::MAX),
+    };
     for namespace in places {
         let source = Source {
             kind: None,
@@ -101,7 +104,7 @@ pub fn start(
             Some(namespace) => Api::namespaced(client.clone(), namespace),
             None => Api::all(client.clone()),
         };
-        tasks.spawn(resources(api, source, Arc::clone(&told), changes.clone()));
+        tasks.spawn(resources(api, source, told.clone(), changes.clone()));
         for &kind in kinds {
             let resource = api_resource(kind);
             let source = Source {
@@ -113,7 +116,7 @@ pub fn start(
                 Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
                 None => Api::all_with(client.clone(), &resource),
             };
-            let (told, changes) = (Arc::clone(&told), changes.clone());
+            let (told, changes) = (told.clone(), changes.clone());
             tasks.spawn(objects(api, kind, source, told, changes));
         }
     }
@@ -143,13 +146,23 @@ impl Backoff for Patience {
     }
 }
 
-async fn resources(
-    api: Api<ModelRollout>,
-    source: Source,
-    told: Arc<Barrier>,
-    changes: Sender<Change>,
-) {
-    told.wait().await;
+/// Which lists of objects have been told.
+#[derive(Clone)]
+struct Told {
+    lists: Arc<Semaphore>,
+    all: u32,
+}
+
+impl Told {
+    /// Waits for all of them.
+    async fn all(&self) {
+        // They go back with the permit, for whoever else waits. Nobody closes it.
+        drop(self.lists.acquire_many(self.all).await);
+    }
+}
+
+async fn resources(api: Api<ModelRollout>, source: Source, told: Told, changes: Sender<Change>) {
+    told.all().await;
     let mut there = BTreeSet::new();
     let mut stream = watch(api, watcher::Config::default())
         .backoff(Patience::default())
@@ -184,11 +197,11 @@ async fn objects(
     api: Api<DynamicObject>,
     kind: Kind,
     source: Source,
-    told: Arc<Barrier>,
+    told: Told,
     changes: Sender<Change>,
 ) {
     let mut there = BTreeSet::new();
-    let mut first = Some(told);
+    let mut first = Some(told.lists);
     // Of subsets only our own matter.
     let config = match kind {
         Kind::DestinationRule => watcher::Config::default().labels(&routes::ours()),
@@ -223,7 +236,7 @@ async fn objects(
                     return;
                 }
                 if let Some(told) = first.take() {
-                    told.wait().await;
+                    told.add_permits(1);
                 }
                 continue;
             }

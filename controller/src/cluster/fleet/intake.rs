@@ -75,6 +75,22 @@ impl Fleet {
             }
         });
         if edited && !deleted {
+            match &mut self.listed {
+                Some(listed) => drop(listed.insert(name)),
+                None => self.take_over(&name, now),
+            }
+        }
+    }
+
+    /// Resources follow one by one, in no order: a newcomer among them may want requests that belong to another, whose
+    /// memory is not told yet. So specs wait for [`Fleet::all_told`].
+    pub fn expect_list(&mut self) {
+        self.listed = Some(BTreeSet::new());
+    }
+
+    /// Every resource has been told.
+    pub fn all_told(&mut self, now: Timestamp) {
+        for name in self.listed.take().into_iter().flatten() {
             self.take_over(&name, now);
         }
     }

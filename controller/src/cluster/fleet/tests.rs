@@ -188,9 +188,11 @@ impl Bench {
         for (id, object) in &self.objects {
             self.fleet.object(id.clone(), Some(object.clone()));
         }
+        self.fleet.expect_list();
         for resource in self.resources.values() {
             self.fleet.resource(resource, self.now);
         }
+        self.fleet.all_told(self.now);
     }
 
     fn refused(&mut self, line: String) -> Result<(), Failure> {

@@ -216,6 +216,17 @@ fn subsets_are_labelled_by_version_unless_said() {
 }
 
 #[test]
+fn a_subset_that_somebody_else_named_has_labels_that_are_a_map() {
+    let mut state = state(&in_mesh());
+    let destination = state.live.destination.as_mut().unwrap();
+    destination.subset = Some("theirs".to_owned());
+    destination.labels = LiteMap::new();
+    let rule = destination_rule(HOST, [&state].into_iter(), &[]).unwrap();
+    let subset = &rule.object["spec"]["subsets"][0];
+    assert_eq!(*subset, json!({"name": "theirs", "labels": {}}));
+}
+
+#[test]
 fn a_rule_that_loses_a_subset_keeps_it_first() {
     let two = objects([&state(&in_mesh())].into_iter(), &BTreeMap::new());
     let two = of_kind(&two, Kind::DestinationRule)[0].clone();

@@ -17,6 +17,31 @@ fn requests_belong_to_whoever_came_first() {
 }
 
 #[test]
+fn a_newcomer_of_the_time_without_a_controller_takes_nothing_from_whoever_was_there() {
+    let mut bench = Bench::started();
+    // It is told first, for names are told in their order.
+    let newcomer = in_mesh().replace("name: fraud,", "name: another,");
+    let resource = |bench: &mut Bench| {
+        bench.apply(&newcomer);
+        bench.resources[&name_of("another")].clone()
+    };
+    let mut elsewhere = Bench::new();
+    let newcomer = resource(&mut elsewhere);
+    bench.resources.insert(name_of("another"), newcomer);
+    bench.restart();
+    bench.perform();
+    assert_eq!(bench.problems("fraud"), "");
+    assert!(
+        bench
+            .problems("another")
+            .starts_with("spec.match: these requests belong to rollout 'ml/fraud'"),
+        "{}",
+        bench.problems("another")
+    );
+    assert_eq!(bench.sections().len(), 1);
+}
+
+#[test]
 fn requests_are_free_again_when_their_rollout_is_gone() {
     let mut bench = Bench::started();
     bench.apply(&in_mesh().replace("name: fraud,", "name: second,"));
