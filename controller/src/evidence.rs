@@ -106,7 +106,7 @@ impl Evidence {
     }
 
     /// Drops what only further cells would need: most rollouts rest most of the time.
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.arms_mut().for_each(ArmEvidence::close);
     }
 

@@ -31,6 +31,9 @@ pub(crate) async fn recomputed(prometheus: &Prometheus, name: &str, release: &Re
         let slow_counted = counted.is_some_and(|since| grid.begin(index) >= since);
         evidence.consume(&plan, &cell, slow_counted);
     }
+    if release.outcome.is_some() {
+        evidence.close();
+    }
     evidence
 }
 
