@@ -41,7 +41,7 @@ pub enum ApiError {
     #[error("the request body is larger than {0} bytes")]
     TooLarge(usize),
     /// The model's thread cannot take the request.
-    #[error("model '{model}' version {version} is unavailable: {reason}")]
+    #[error("model '{model}' version {version} {}: {reason}", .reason.verb())]
     Worker {
         /// The model.
         model: String,
@@ -83,7 +83,11 @@ impl ApiError {
             Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Worker { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Worker { reason, .. } => match reason {
+                WorkerError::Full | WorkerError::Dead => StatusCode::SERVICE_UNAVAILABLE,
+                WorkerError::Late => StatusCode::GATEWAY_TIMEOUT,
+                WorkerError::Rows(_) => StatusCode::BAD_REQUEST,
+            },
             Self::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -100,6 +104,10 @@ impl ApiError {
                 reason: WorkerError::Dead,
                 ..
             } => Outcome::Unavailable,
+            Self::Worker {
+                reason: WorkerError::Late,
+                ..
+            } => Outcome::Late,
             Self::Failed { .. } => Outcome::Failed,
             _ => Outcome::Refused,
         }

@@ -26,6 +26,7 @@ use crate::{
         response::{InferResponse, ModelMetadata},
     },
     registry::{ModelVersion, Registry},
+    worker::Urgency,
 };
 
 /// The name of the model that answered.
@@ -218,8 +219,12 @@ async fn answer(
     } = InferRequest::parse(&body, spec).map_err(ApiError::Request)?;
     // The text is the largest thing a waiting request would hold.
     drop(body);
-    let answer = worker.infer(inputs).await.map_err(unavailable)?;
-    in_flight.computed(answer.compute);
+    let urgency = Urgency {
+        deadline: spec.serving.timeout.map(|it| in_flight.start() + it),
+        ..Urgency::default()
+    };
+    let answer = worker.infer(inputs, urgency).await.map_err(unavailable)?;
+    in_flight.computed(&answer);
     let failed = |reason: String| ApiError::Failed {
         model: model.clone(),
         version,

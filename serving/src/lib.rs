@@ -13,6 +13,7 @@
 
 pub mod args;
 pub mod backend;
+pub mod batch;
 pub mod error;
 pub mod http;
 pub mod metrics;
@@ -56,7 +57,7 @@ pub struct Config {
     pub max_body: usize,
     /// Requests that may wait for each model version.
     pub queue: usize,
-    /// Threads of one forward; by default the cores shared among the model versions.
+    /// Threads of one forward; by default the cores shared among all instances.
     pub threads: Option<usize>,
     /// Cores of the machine.
     pub cores: usize,
@@ -100,12 +101,11 @@ pub struct Bound {
 /// [`BindError`]
 pub async fn bind(config: Config) -> Result<Bound, BindError> {
     let entries = repository::read(&config.models).map_err(BindError::Repository)?;
-    let threads = config
-        .threads
-        .unwrap_or(config.cores / entries.len())
-        .max(1);
+    let instances: usize = entries.iter().map(|it| it.spec.serving.instances).sum();
+    let threads = config.threads.unwrap_or(config.cores / instances).max(1);
     tracing::info!(
         versions = entries.len(),
+        instances,
         threads,
         max_body = config.max_body,
         queue = config.queue,
@@ -114,9 +114,13 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
     torch::set_num_threads(threads);
     let candidates = entries
         .into_iter()
-        .map(|entry| Candidate {
-            load: torch::loader(entry.file.clone(), &entry.spec),
-            entry,
+        .map(|entry| {
+            let instances = 0..entry.spec.serving.instances;
+            let load = |_| torch::loader(entry.file.clone(), &entry.spec);
+            Candidate {
+                loads: instances.map(load).collect(),
+                entry,
+            }
         })
         .collect();
     bind_candidates(&config, candidates).await

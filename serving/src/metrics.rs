@@ -1,12 +1,12 @@
 //! What Prometheus sees of the server.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::registry::ModelVersion;
+use crate::{registry::ModelVersion, worker::Answer};
 
 /// Seconds. The smallest models answer in 0.1 ms; ten seconds is beyond any client's patience.
 const DURATION_BUCKETS: [f64; 16] = [
@@ -19,6 +19,9 @@ const COMPUTE_BUCKETS: [f64; 16] = [
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
     0.05, 0.1, 0.5, 1.0, 5.0,
 ];
+
+/// Requests.
+const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 /// How an inference request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub enum Outcome {
     Overloaded,
     /// The worker has ended (503).
     Unavailable,
+    /// No answer in time (504).
+    Late,
     /// The client went away first.
     Dropped,
 }
@@ -43,6 +48,9 @@ pub struct Metrics {
     requests: IntCounterVec,
     duration: HistogramVec,
     compute: HistogramVec,
+    queue: HistogramVec,
+    batch: HistogramVec,
+    waiting: IntGaugeVec,
     in_flight: IntGaugeVec,
     loaded: IntGaugeVec,
 }
@@ -65,6 +73,7 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Overloaded => "overloaded",
             Self::Unavailable => "unavailable",
+            Self::Late => "late",
             Self::Dropped => "dropped",
         }
     }
@@ -102,6 +111,23 @@ impl Metrics {
                 "Time of the forward, in seconds.",
                 &COMPUTE_BUCKETS,
             )?,
+            queue: histogram(
+                "serin_serve_queue_duration_seconds",
+                "Time that a request waited for an instance, in seconds.",
+                &COMPUTE_BUCKETS,
+            )?,
+            batch: histogram(
+                "serin_serve_batch_requests",
+                "Requests that ran together with a request, itself included.",
+                &BATCH_BUCKETS,
+            )?,
+            waiting: IntGaugeVec::new(
+                Opts::new(
+                    "serin_serve_requests_waiting",
+                    "Inference requests that wait for an instance.",
+                ),
+                model,
+            )?,
             in_flight: IntGaugeVec::new(
                 Opts::new(
                     "serin_serve_requests_in_flight",
@@ -121,6 +147,9 @@ impl Metrics {
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
         registry.register(Box::new(metrics.compute.clone()))?;
+        registry.register(Box::new(metrics.queue.clone()))?;
+        registry.register(Box::new(metrics.batch.clone()))?;
+        registry.register(Box::new(metrics.waiting.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.loaded.clone()))?;
         Ok(metrics)
@@ -155,18 +184,37 @@ impl Metrics {
             self.loaded
                 .with_label_values(&[&loaded.model, &version])
                 .set(i64::from(loaded.worker.is_alive()));
+            let waiting = i64::try_from(loaded.worker.depth()).unwrap_or(i64::MAX);
+            let labels = [&loaded.model, &version];
+            self.waiting.with_label_values(&labels).set(waiting);
         }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }
 
 impl InFlight<'_> {
-    /// Notes the time of the forward.
-    pub fn computed(&self, compute: Duration) {
-        self.metrics
-            .compute
-            .with_label_values(&[self.model, &self.version])
-            .observe(compute.as_secs_f64());
+    /// When it began.
+    #[must_use]
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+
+    /// Notes what a forward took.
+    pub fn computed(&self, answer: &Answer) {
+        let labels = [self.model, &self.version];
+        let Metrics {
+            compute,
+            queue,
+            batch,
+            ..
+        } = self.metrics;
+        let observe = |histogram: &HistogramVec, value| {
+            histogram.with_label_values(&labels).observe(value);
+        };
+        observe(compute, answer.compute.as_secs_f64());
+        observe(queue, answer.queue.as_secs_f64());
+        #[allow(clippy::cast_precision_loss, reason = "at most thousands")]
+        observe(batch, answer.together as f64);
     }
 }
 

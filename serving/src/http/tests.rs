@@ -53,7 +53,7 @@ impl Server {
                         spec,
                         file: PathBuf::new(),
                     },
-                    load,
+                    loads: vec![load],
                 },
             )
         };
