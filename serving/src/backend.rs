@@ -61,6 +61,9 @@ pub fn infer_checked(
 ) -> Result<Vec<Tensor>, BackendError> {
     let outputs = backend.infer(inputs)?;
     spec.check_outputs(&outputs)?;
+    if spec.serving.max_batch_size.is_some() {
+        spec.check_rows(inputs, &outputs)?;
+    }
     Ok(outputs)
 }
 

@@ -234,6 +234,26 @@ impl ModelSpec {
         inputs.iter().flat_map(beyond).collect()
     }
 
+    /// Whether every output has a row for each row of the inputs, as a batch needs it.
+    ///
+    /// # Errors
+    /// [`OutputError::Rows`] of the first that has not.
+    pub fn check_rows(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Result<(), OutputError> {
+        let rows = |tensor: &Tensor| tensor.shape().first().copied();
+        let Some(wanted) = inputs.first().and_then(rows) else {
+            return Ok(());
+        };
+        let mut named = self.outputs.iter().zip(outputs);
+        match named.find(|(_, output)| rows(output) != Some(wanted)) {
+            None => Ok(()),
+            Some((spec, output)) => Err(OutputError::Rows {
+                name: spec.name.clone(),
+                found: rows(output).unwrap_or(0),
+                wanted,
+            }),
+        }
+    }
+
     /// Whether these are the outputs that the model promises.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
     reason = "a helper of a test fails by panicking"
 )]
 
+mod batching;
 mod models;
 mod process;
 mod server;

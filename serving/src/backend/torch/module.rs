@@ -216,3 +216,6 @@ fn owned(text: *mut std::ffi::c_char) -> Option<String> {
     unsafe { libc::free(text.as_ptr().cast()) };
     Some(copy)
 }
+
+#[cfg(test)]
+mod tests;
