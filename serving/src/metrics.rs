@@ -33,6 +33,8 @@ pub enum Outcome {
     Overloaded,
     /// The worker has ended (503).
     Unavailable,
+    /// Not answered within the request's own timeout (504).
+    Expired,
     /// The client went away first.
     Dropped,
 }
@@ -65,6 +67,7 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Overloaded => "overloaded",
             Self::Unavailable => "unavailable",
+            Self::Expired => "expired",
             Self::Dropped => "dropped",
         }
     }
@@ -161,6 +164,12 @@ impl Metrics {
 }
 
 impl InFlight<'_> {
+    /// When the request began.
+    #[must_use]
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+
     /// Notes the time of the forward.
     pub fn computed(&self, compute: Duration) {
         self.metrics
