@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! args -> Config -> bind: repository (disk -> Entry) -> registry (Entry -> worker thread per version)
-//! request -> http -> protocol::request (bytes -> Tensor) -> worker -> backend::torch -> protocol::response
+//! request -> http | grpc -> protocol::request (bytes -> Tensor) -> inference -> worker -> backend::torch
+//!         -> protocol::response
 //! ```
 //!
 //! Rules that hold everywhere:
@@ -16,6 +17,7 @@ pub mod backend;
 pub mod batch;
 pub mod error;
 pub mod http;
+pub mod inference;
 pub mod metrics;
 pub mod protocol;
 pub mod registry;
@@ -32,7 +34,7 @@ use tokio::{net::TcpListener, sync::oneshot};
 
 use crate::{
     backend::torch,
-    http::App,
+    inference::App,
     metrics::Metrics,
     registry::{Candidate, Failures, Registry},
     repository::Problems,

@@ -36,8 +36,8 @@ pub enum Outcome {
     Overloaded,
     /// The worker has ended (503).
     Unavailable,
-    /// No answer in time (504).
-    Late,
+    /// Not answered within the request's own timeout (504).
+    Expired,
     /// The client went away first.
     Dropped,
 }
@@ -73,7 +73,7 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Overloaded => "overloaded",
             Self::Unavailable => "unavailable",
-            Self::Late => "late",
+            Self::Expired => "expired",
             Self::Dropped => "dropped",
         }
     }
@@ -193,7 +193,7 @@ impl Metrics {
 }
 
 impl InFlight<'_> {
-    /// When it began.
+    /// When the request began.
     #[must_use]
     pub fn start(&self) -> Instant {
         self.start

@@ -137,6 +137,8 @@ fn kind(datatype: Datatype) -> Kind {
         Datatype::Int16 => Kind::Int16,
         Datatype::Int32 => Kind::Int,
         Datatype::Int64 => Kind::Int64,
+        Datatype::Fp16 => Kind::Half,
+        Datatype::Bf16 => Kind::BFloat16,
         Datatype::Fp32 => Kind::Float,
         Datatype::Fp64 => Kind::Double,
     }
@@ -150,6 +152,8 @@ fn datatype(kind: Kind) -> Option<Datatype> {
         Kind::Int16 => Some(Datatype::Int16),
         Kind::Int => Some(Datatype::Int32),
         Kind::Int64 => Some(Datatype::Int64),
+        Kind::Half => Some(Datatype::Fp16),
+        Kind::BFloat16 => Some(Datatype::Bf16),
         Kind::Float => Some(Datatype::Fp32),
         Kind::Double => Some(Datatype::Fp64),
         _ => None,

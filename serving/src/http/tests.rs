@@ -2,8 +2,12 @@
 
 mod failures;
 mod malformed;
+mod wire;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use reqwest::{Client, Method};
 use serde_json::Value;
@@ -151,7 +155,7 @@ async fn health_and_metadata_follow_the_protocol() {
     check("/v2/health/ready", json!({"ready": true})).await;
     check(
         "/v2",
-        json!({"name": "serin-serve", "version": env!("CARGO_PKG_VERSION"), "extensions": []}),
+        json!({"name": "serin-serve", "version": env!("CARGO_PKG_VERSION"), "extensions": ["binary_tensor_data"]}),
     )
     .await;
     check(

@@ -209,13 +209,13 @@ mod tests {
     #[test]
     fn every_problem_comes_with_its_line() {
         check(
-            "inputs:\n  - name: x\n    datatype: FP16\n    shape: [-1, 0]\n  - name: x\n    datatype: float\n    \
+            "inputs:\n  - name: x\n    datatype: UINT16\n    shape: [-1, 0]\n  - name: x\n    datatype: float\n    \
              shape: [-2]\noutputs: []\n",
             &[
-                "m/model.yaml:3: datatype of input 'x' is refused: datatype 'FP16' is not supported: JSON has no half",
+                "m/model.yaml:3: datatype of input 'x' is refused: datatype 'UINT16' is not supported: libtorch",
                 "m/model.yaml:4: shape of input 'x' is refused: dimension 1 of the shape is 0",
                 "m/model.yaml:5: input 'x' is declared twice",
-                "m/model.yaml:6: datatype of input 'x' is refused: datatype 'float' is unknown; use one of FP32",
+                "m/model.yaml:6: datatype of input 'x' is refused: datatype 'float' is unknown; use one of FP16",
                 "m/model.yaml:7: shape of input 'x' is refused: dimension 0 of the shape is -2",
                 "m/model.yaml:8: 0 outputs: a model has 1 to 64",
             ],

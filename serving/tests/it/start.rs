@@ -79,7 +79,8 @@ fn models_that_do_not_load_or_warm_up_are_told_at_once() {
              shape is [1, 1], but the model has [-1, 2]",
             "/other-input/1/model.pt: failed to warm up on zeros: mat1 and mat2 shapes cannot be multiplied",
             "/two-outputs/1/model.pt: failed to warm up on zeros: it returned 1 outputs, but model.yaml declares 2",
-            "/half/1/model.pt: failed to warm up on zeros: it returned a tensor of Half, which is not served",
+            "/half/1/model.pt: failed to warm up on zeros: its output 'score' is not what model.yaml declares: datatype is FP16, but the \
+             model has FP32",
         ],
     );
 }
