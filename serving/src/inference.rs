@@ -15,7 +15,7 @@ use crate::{
 pub const SERVER: &str = "serin-serve";
 
 /// The extensions of the protocol that are there, by Triton's names.
-pub const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+pub const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "model_configuration", "statistics"];
 
 /// What all requests share.
 pub struct App {
@@ -25,6 +25,8 @@ pub struct App {
     pub metrics: Metrics,
     /// Largest body of a request, in bytes; what a compressed one holds counts too.
     pub max_body: usize,
+    /// Messages of gRPC that may be read at once: which model they are for is only known then.
+    pub max_reading: usize,
 }
 
 /// A place for a request, to be held until its answer is written. Take it before the request is read.
