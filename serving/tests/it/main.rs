@@ -7,6 +7,7 @@
     reason = "a helper of a test fails by panicking"
 )]
 
+mod clients;
 mod models;
 mod process;
 mod server;
