@@ -144,7 +144,7 @@ libtorch() {
 
 # Not a virtual environment: that needs a package of its own on Debian, and this folder can be moved.
 make_clients() {
-  x86_64_only "the Python clients of the tests" CLIENTS
+  x86_64_only "the Python clients of the tests" PYTHON_CLIENTS
   need python3 "install Python 3 with pip"
   python3 -m pip --version >/dev/null 2>&1 || fail "python3 has no pip: install it (Debian: apt-get install python3-pip)"
   local quiet=--quiet; [ -t 2 ] && quiet=--progress-bar=on
@@ -156,11 +156,11 @@ make_clients() {
 # tritonclient and KServe's SDK, for the Python that is on PATH.
 clients() {
   local path folder
-  path="$(own CLIENTS)"
+  path="$(own PYTHON_CLIENTS)"
   if [ -z "$path" ]; then
     need python3 "install Python 3.11 to 3.13 with pip"
     folder="clients-$(python3 -c 'import sys; print("cp%d%d" % sys.version_info[:2])')-$(sha256sum <"$here/clients.txt" | cut -c1-8)"
-    fetch "$folder" tritonclient/__init__.py "the Python clients that serving is tested with (100 MB to download)" make_clients
+    fetch "$folder" tritonclient/__init__.py "the Python clients that serving is tested with (500 MB on the disk)" make_clients
     path="$cache/$folder"
   fi
   point clients "$path"
@@ -181,7 +181,7 @@ cargo_deny() {
 }
 
 case "${1:-all}" in
-  all) rust_target; envoy; prometheus; libtorch; clients ;;
+  all) rust_target; envoy; prometheus; libtorch ;;
   clients) clients ;;
   lint) cargo_deny ;;
   envoys) envoys ;;

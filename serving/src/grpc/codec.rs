@@ -19,6 +19,12 @@ use crate::spec::MAX_TENSORS;
 /// More parameters than this in one place are refused.
 const MAX_PARAMETERS: usize = 64;
 
+/// A dimension takes at most ten bytes. More dimensions than a model can have are refused later, with their number.
+const MAX_SHAPE: usize = 32 * 1024;
+
+/// More bytes than this in a list of integers are refused.
+const MAX_INTEGERS: usize = 1 << 20;
+
 /// Sends any message, and reads those within bounds.
 pub struct Bounded<T, U>(PhantomData<(T, U)>);
 
@@ -64,47 +70,72 @@ impl<U: Message + Default + 'static> Decoder for BoundedDecoder<U> {
     }
 }
 
-/// The lists of a message: the number of the field, its name, how many entries it may have, and their own lists.
-type Lists = [(u64, &'static str, usize, &'static Fields)];
+/// The lists of a message.
+struct Fields(&'static [List]);
 
-/// A sized [`Lists`].
-struct Fields(&'static Lists);
+/// One list: the number of its field, its name, and how much it may hold of what.
+struct List(u64, &'static str, usize, Of);
 
-const NONE: Fields = Fields(&[]);
-const INPUT: Fields = Fields(&[
-    (
-        3,
-        "shape of an input (written unpacked)",
-        MAX_TENSORS,
-        &NONE,
-    ),
-    (4, "parameters of an input", MAX_PARAMETERS, &NONE),
-    (5, "contents of an input", 1, &CONTENTS),
-]);
-const CONTENTS: Fields = Fields(&[(8, "bytes_contents", MAX_TENSORS, &NONE)]);
-const OUTPUT: Fields = Fields(&[(2, "parameters of an output", MAX_PARAMETERS, &NONE)]);
+/// What is counted of a list.
+enum Of {
+    /// Entries, which have lists of their own.
+    Entries(&'static Fields),
+    /// Bytes of numbers that are written in a byte each and take up to eight in memory, or entries if they come one by
+    /// one.
+    Bytes,
+}
+
+const NONE: Of = Of::Entries(&Fields(&[]));
 const REQUEST: Fields = Fields(&[
-    (4, "parameters", MAX_PARAMETERS, &NONE),
-    (5, "inputs", MAX_TENSORS, &INPUT),
-    (6, "outputs", MAX_TENSORS, &OUTPUT),
-    (7, "raw_input_contents", MAX_TENSORS, &NONE),
+    List(4, "parameters", MAX_PARAMETERS, NONE),
+    List(5, "inputs", MAX_TENSORS, Of::Entries(&INPUT)),
+    List(6, "outputs", MAX_TENSORS, Of::Entries(&OUTPUT)),
+    List(7, "raw_input_contents", MAX_TENSORS, NONE),
 ]);
+const INPUT: Fields = Fields(&[
+    List(3, "bytes of an input's shape", MAX_SHAPE, Of::Bytes),
+    List(4, "parameters of an input", MAX_PARAMETERS, NONE),
+    List(5, "contents of an input", 1, Of::Entries(&CONTENTS)),
+]);
+const OUTPUT: Fields = Fields(&[List(2, "parameters of an output", MAX_PARAMETERS, NONE)]);
+const CONTENTS: Fields = Fields(&[
+    integers(2, "bytes of int_contents: send raw_input_contents instead"),
+    integers(
+        3,
+        "bytes of int64_contents: send raw_input_contents instead",
+    ),
+    integers(4, "bytes of uint_contents: send raw_input_contents instead"),
+    integers(
+        5,
+        "bytes of uint64_contents: send raw_input_contents instead",
+    ),
+    List(8, "bytes_contents", MAX_TENSORS, NONE),
+]);
+
+const fn integers(field: u64, name: &'static str) -> List {
+    List(field, name, MAX_INTEGERS, Of::Bytes)
+}
 
 /// Counts the entries of the lists. A message that cannot be read is left to the real decoder.
 fn check(mut message: &[u8], Fields(lists): &Fields) -> Result<(), Status> {
     let mut counts = [0_usize; 8];
     while let Some((field, content)) = next_field(&mut message) {
-        for (count, (number, name, max, entries)) in counts.iter_mut().zip(lists.iter()) {
+        for (count, List(number, name, max, of)) in counts.iter_mut().zip(lists.iter()) {
             if *number != field {
                 continue;
             }
-            *count += 1;
+            *count += match of {
+                Of::Entries(_) => 1,
+                Of::Bytes => content.len().max(1),
+            };
             if *count > *max {
                 return Err(Status::invalid_argument(format!(
                     "the request has more than {max} {name}"
                 )));
             }
-            check(content, entries)?;
+            if let Of::Entries(entries) = of {
+                check(content, entries)?;
+            }
         }
     }
     Ok(())
@@ -149,7 +180,10 @@ fn varint(message: &mut &[u8]) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::proto::{InferParameter, ModelInferRequest, model_infer_request::InferInputTensor},
+        super::proto::{
+            InferParameter, InferTensorContents, ModelInferRequest,
+            model_infer_request::InferInputTensor,
+        },
         *,
     };
 
@@ -186,6 +220,25 @@ mod tests {
         }
         let words = "the request has more than 64 parameters of an input";
         assert_eq!(refusal(&request).as_deref(), Some(words));
+    }
+
+    #[test]
+    fn integers_that_grow_in_memory_are_bounded() {
+        let contents = |count| InferTensorContents {
+            int64_contents: vec![1; count],
+            fp32_contents: vec![1.0; count],
+            ..Default::default()
+        };
+        let request = |count| ModelInferRequest {
+            inputs: vec![InferInputTensor {
+                contents: Some(contents(count)),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        assert_eq!(refusal(&request(MAX_INTEGERS)), None);
+        let words = "the request has more than 1048576 bytes of int64_contents: send raw_input_contents instead";
+        assert_eq!(refusal(&request(MAX_INTEGERS + 1)).as_deref(), Some(words));
     }
 
     #[test]
