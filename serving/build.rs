@@ -16,6 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         // Tensors are handed on without a copy.
         .bytes(".inference.ModelInferRequest.raw_input_contents")
         .bytes(".inference.ModelInferResponse.raw_output_contents")
+        // So that of two wrong parameters it is always the same one that is named.
+        .btree_map(".")
         .codec_path("crate::grpc::codec::Bounded")
         .compile_fds(descriptors)?;
     Ok(())

@@ -5,13 +5,14 @@
 
 mod body;
 mod encoding;
+mod extensions;
 mod infer;
 
 use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
-    extract::{RawPathParams, Request, State},
+    extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -42,6 +43,8 @@ pub fn router(app: Arc<App>) -> Router {
         models = models
             .route(model, get(model_metadata))
             .route(&format!("{model}/ready"), get(model_ready))
+            .route(&format!("{model}/config"), get(extensions::config))
+            .route(&format!("{model}/stats"), get(extensions::statistics))
             .route(&format!("{model}/infer"), post(infer::infer));
     }
     models
@@ -50,6 +53,17 @@ pub fn router(app: Arc<App>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&app), find_model))
         .layer(encoding::responses())
         .route("/v2", get(server_metadata))
+        .route("/v2/models", get(extensions::models))
+        .route("/v2/models/stats", get(extensions::statistics))
+        .route("/v2/repository/index", post(extensions::index))
+        .route(
+            "/v2/repository/models/{model}/load",
+            post(extensions::read_only),
+        )
+        .route(
+            "/v2/repository/models/{model}/unload",
+            post(extensions::read_only),
+        )
         .route("/v2/health/live", get(server_live))
         .route("/v2/health/ready", get(server_ready))
         .route("/metrics", get(metrics))
@@ -60,10 +74,14 @@ pub fn router(app: Arc<App>) -> Router {
 
 async fn find_model(
     State(app): State<Arc<App>>,
-    parameters: RawPathParams,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    // Not UTF-8: no model has such a name.
+    let Ok(parameters) = parameters else {
+        return ApiError::Path.into_response();
+    };
     let parameter = |wanted| {
         parameters
             .iter()
@@ -154,4 +172,4 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,7 +13,7 @@ use crate::{
 pub const SERVER: &str = "serin-serve";
 
 /// The extensions of the protocol that are there, by Triton's names.
-pub const EXTENSIONS: [&str; 1] = ["binary_tensor_data"];
+pub const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "model_configuration", "statistics"];
 
 /// The priority of requests that name none; 1 is the most urgent.
 const DEFAULT_PRIORITY: u64 = 100;
@@ -26,6 +26,8 @@ pub struct App {
     pub metrics: Metrics,
     /// Largest body of a request, in bytes; what a compressed one holds counts too.
     pub max_body: usize,
+    /// Messages of gRPC that may be read at once: which model they are for is only known then.
+    pub max_reading: usize,
 }
 
 /// A place for a request, to be held until its answer is written. Take it before the request is read.

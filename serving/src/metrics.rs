@@ -1,6 +1,6 @@
 //! What Prometheus sees of the server.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -53,6 +53,23 @@ pub struct Metrics {
     waiting: IntGaugeVec,
     in_flight: IntGaugeVec,
     loaded: IntGaugeVec,
+    /// Nanoseconds of the requests, by whether they were answered. Not scraped: Prometheus has the histogram.
+    nanos: IntCounterVec,
+    /// Milliseconds since the epoch of the last request. Not scraped either.
+    last: IntGaugeVec,
+}
+
+/// Numbers of requests and their time altogether, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Answered with an inference.
+    pub success: (u64, Duration),
+    /// Ended in any other way.
+    pub fail: (u64, Duration),
+    /// Forwards.
+    pub compute: (u64, Duration),
+    /// Milliseconds since the epoch of the last request; 0 if there was none.
+    pub last: u64,
 }
 
 /// A request being served; it counts itself when dropped, as [`Outcome::Dropped`] unless told otherwise.
@@ -66,6 +83,16 @@ pub struct InFlight<'a> {
 }
 
 impl Outcome {
+    /// All that is no success.
+    const FAILURES: [Self; 6] = [
+        Self::Refused,
+        Self::Failed,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::Expired,
+        Self::Dropped,
+    ];
+
     fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -142,6 +169,11 @@ impl Metrics {
                 ),
                 model,
             )?,
+            nanos: IntCounterVec::new(
+                Opts::new("nanos", "Time of the requests, in nanoseconds."),
+                &["model", "version", "answered"],
+            )?,
+            last: IntGaugeVec::new(Opts::new("last", "Time of the last request."), model)?,
         };
         let registry = &metrics.registry;
         registry.register(Box::new(metrics.requests.clone()))?;
@@ -168,6 +200,35 @@ impl Metrics {
             version,
             start,
             outcome: Outcome::Dropped,
+        }
+    }
+
+    /// What was counted of a model version.
+    #[must_use]
+    pub fn counted(&self, loaded: &ModelVersion) -> Counted {
+        let version = loaded.version.to_string();
+        let labels = [loaded.model.as_str(), version.as_str()];
+        let count = |outcome: Outcome| {
+            let labels = [labels[0], labels[1], outcome.label()];
+            self.requests.with_label_values(&labels).get()
+        };
+        let time = |answered| {
+            let labels = [labels[0], labels[1], answered];
+            Duration::from_nanos(self.nanos.with_label_values(&labels).get())
+        };
+        let compute = self.compute.with_label_values(&labels);
+        let last = self.last.with_label_values(&labels).get();
+        Counted {
+            success: (count(Outcome::Ok), time("true")),
+            fail: (
+                Outcome::FAILURES.into_iter().map(count).sum(),
+                time("false"),
+            ),
+            compute: (
+                compute.get_sample_count(),
+                Duration::try_from_secs_f64(compute.get_sample_sum()).unwrap_or_default(),
+            ),
+            last: u64::try_from(last).unwrap_or_default(),
         }
     }
 
@@ -221,11 +282,26 @@ impl InFlight<'_> {
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         let labels = [self.model, &self.version];
+        let elapsed = self.start.elapsed();
         self.metrics.in_flight.with_label_values(&labels).dec();
         self.metrics
             .duration
             .with_label_values(&labels)
-            .observe(self.start.elapsed().as_secs_f64());
+            .observe(elapsed.as_secs_f64());
+        let answered = if self.outcome == Outcome::Ok {
+            "true"
+        } else {
+            "false"
+        };
+        self.metrics
+            .nanos
+            .with_label_values(&[self.model, &self.version, answered])
+            .inc_by(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        let epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        self.metrics
+            .last
+            .with_label_values(&labels)
+            .set(i64::try_from(epoch.as_millis()).unwrap_or(i64::MAX));
         self.metrics
             .requests
             .with_label_values(&[self.model, &self.version, self.outcome.label()])

@@ -4,3 +4,4 @@ mod bounded;
 pub mod parameters;
 pub mod request;
 pub mod response;
+pub mod triton;

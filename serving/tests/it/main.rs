@@ -8,6 +8,7 @@
 )]
 
 mod batching;
+mod clients;
 mod models;
 mod process;
 mod server;

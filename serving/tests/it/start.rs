@@ -92,7 +92,14 @@ fn a_taken_port_is_named() {
     let port = taken.local_addr().unwrap().port().to_string();
     // The later --port would be a second one, so the command is built anew.
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_serin-serve"))
-        .args(["--models", dir.path().to_str().unwrap(), "--port", &port])
+        .args([
+            "--models",
+            dir.path().to_str().unwrap(),
+            "--port",
+            &port,
+            "--grpc-port",
+            "0",
+        ])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -100,7 +107,7 @@ fn a_taken_port_is_named() {
     check(
         &refusal,
         &[&format!(
-            "failed to listen on '127.0.0.1' port {port}: Address already in use"
+            "failed to listen for REST on '127.0.0.1' port {port}, choose another with --port: Address already in use"
         )],
     );
 }
