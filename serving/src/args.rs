@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "100", env = "SERIN_QUEUE")]
     pub queue: NonZeroUsize,
 
-    /// Threads that one forward may use [default: cores / model versions, at least 1].
+    /// Threads that one forward may use [default: cores / instances of all model versions, at least 1].
     #[arg(long, value_name = "N", env = "SERIN_THREADS")]
     pub threads: Option<NonZeroUsize>,
 }

@@ -50,6 +50,7 @@ pub struct Metrics {
     compute: HistogramVec,
     queue: HistogramVec,
     batch: HistogramVec,
+    forwards: IntCounterVec,
     waiting: IntGaugeVec,
     in_flight: IntGaugeVec,
     loaded: IntGaugeVec,
@@ -66,8 +67,12 @@ pub struct Counted {
     pub success: (u64, Duration),
     /// Ended in any other way.
     pub fail: (u64, Duration),
-    /// Forwards.
+    /// Computed, and how long they had waited for that.
+    pub queue: (u64, Duration),
+    /// Computed, and the time of their forwards, shared ones included.
     pub compute: (u64, Duration),
+    /// Forwards.
+    pub forwards: u64,
     /// Milliseconds since the epoch of the last request; 0 if there was none.
     pub last: u64,
 }
@@ -148,6 +153,13 @@ impl Metrics {
                 "Requests that ran together with a request, itself included.",
                 &BATCH_BUCKETS,
             )?,
+            forwards: IntCounterVec::new(
+                Opts::new(
+                    "serin_serve_forwards_total",
+                    "Times that the model ran, for one request or for several together.",
+                ),
+                model,
+            )?,
             waiting: IntGaugeVec::new(
                 Opts::new(
                     "serin_serve_requests_waiting",
@@ -181,6 +193,7 @@ impl Metrics {
         registry.register(Box::new(metrics.compute.clone()))?;
         registry.register(Box::new(metrics.queue.clone()))?;
         registry.register(Box::new(metrics.batch.clone()))?;
+        registry.register(Box::new(metrics.forwards.clone()))?;
         registry.register(Box::new(metrics.waiting.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.loaded.clone()))?;
@@ -207,16 +220,21 @@ impl Metrics {
     #[must_use]
     pub fn counted(&self, loaded: &ModelVersion) -> Counted {
         let version = loaded.version.to_string();
-        let labels = [loaded.model.as_str(), version.as_str()];
+        let (model, version) = (loaded.model.as_str(), version.as_str());
+        let labels = [model, version];
         let count = |outcome: Outcome| {
-            let labels = [labels[0], labels[1], outcome.label()];
+            let labels = [model, version, outcome.label()];
             self.requests.with_label_values(&labels).get()
         };
         let time = |answered| {
-            let labels = [labels[0], labels[1], answered];
+            let labels = [model, version, answered];
             Duration::from_nanos(self.nanos.with_label_values(&labels).get())
         };
-        let compute = self.compute.with_label_values(&labels);
+        let observed = |histogram: &HistogramVec| {
+            let found = histogram.with_label_values(&labels);
+            let sum = Duration::try_from_secs_f64(found.get_sample_sum());
+            (found.get_sample_count(), sum.unwrap_or_default())
+        };
         let last = self.last.with_label_values(&labels).get();
         Counted {
             success: (count(Outcome::Ok), time("true")),
@@ -224,10 +242,9 @@ impl Metrics {
                 Outcome::FAILURES.into_iter().map(count).sum(),
                 time("false"),
             ),
-            compute: (
-                compute.get_sample_count(),
-                Duration::try_from_secs_f64(compute.get_sample_sum()).unwrap_or_default(),
-            ),
+            queue: observed(&self.queue),
+            compute: observed(&self.compute),
+            forwards: self.forwards.with_label_values(&labels).get(),
             last: u64::try_from(last).unwrap_or_default(),
         }
     }
@@ -267,8 +284,12 @@ impl InFlight<'_> {
             compute,
             queue,
             batch,
+            forwards,
             ..
         } = self.metrics;
+        if answer.first {
+            forwards.with_label_values(&labels).inc();
+        }
         let observe = |histogram: &HistogramVec, value| {
             histogram.with_label_values(&labels).observe(value);
         };

@@ -74,6 +74,8 @@ pub struct Answer {
     pub compute: Duration,
     /// Requests in that forward.
     pub together: usize,
+    /// Whether it was the first of them: there is one for each forward.
+    pub first: bool,
 }
 
 /// Why a worker could not be started.
@@ -319,13 +321,14 @@ fn serve(
             return;
         };
         let together = batch.len();
-        for (job, outputs) in batch.into_iter().zip(answers) {
+        for (index, (job, outputs)) in batch.into_iter().zip(answers).enumerate() {
             let queue = start.saturating_duration_since(job.arrived);
             let answer = Answer {
                 outputs,
                 queue,
                 compute,
                 together,
+                first: index == 0,
             };
             // The client may have gone meanwhile.
             drop(job.reply.send(answer));

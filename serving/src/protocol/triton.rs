@@ -21,7 +21,7 @@ pub struct ModelConfig {
     name: String,
     platform: &'static str,
     backend: &'static str,
-    /// 0: the shapes are whole, the first dimension included.
+    /// 0: the shapes are whole. More: they are those of a row, without the first dimension.
     max_batch_size: i32,
     input: Vec<Declaration>,
     output: Vec<Declaration>,
@@ -91,24 +91,31 @@ impl ModelConfig {
     /// Of a model version.
     #[must_use]
     pub fn new(loaded: &ModelVersion) -> Self {
+        let most = loaded.spec.serving.max_batch_size;
+        let beyond = usize::from(most.is_some());
+        let declared = |all: &[TensorSpec]| {
+            let all = all.iter().map(|it| Declaration::new(it, beyond));
+            all.collect()
+        };
         Self {
             name: loaded.model.clone(),
             platform: PLATFORM,
             backend: "pytorch",
-            max_batch_size: 0,
-            input: loaded.spec.inputs.iter().map(Declaration::new).collect(),
-            output: loaded.spec.outputs.iter().map(Declaration::new).collect(),
+            max_batch_size: most.map_or(0, |it| i32::try_from(it).unwrap_or(i32::MAX)),
+            input: declared(&loaded.spec.inputs),
+            output: declared(&loaded.spec.outputs),
             default_model_filename: MODEL_FILE,
         }
     }
 }
 
 impl Declaration {
-    fn new(spec: &TensorSpec) -> Self {
+    /// Of the dimensions those beyond so many.
+    fn new(spec: &TensorSpec, beyond: usize) -> Self {
         Self {
             name: spec.name.clone(),
             data_type: data_type(spec.datatype).as_str_name().to_owned(),
-            dims: spec.shape.clone(),
+            dims: spec.shape.iter().skip(beyond).copied().collect(),
         }
     }
 }
@@ -141,7 +148,9 @@ impl ModelStatistics {
         let Counted {
             success,
             fail,
+            queue,
             compute,
+            forwards,
             last,
         } = metrics.counted(loaded);
         let duration = |(count, time): (u64, Duration)| StatisticDuration {
@@ -153,11 +162,11 @@ impl ModelStatistics {
             version: loaded.version.to_string(),
             last_inference: last,
             inference_count: success.0,
-            execution_count: compute.0,
+            execution_count: forwards,
             inference_stats: InferStatistics {
                 success: duration(success),
                 fail: duration(fail),
-                queue: StatisticDuration::default(),
+                queue: duration(queue),
                 compute_input: StatisticDuration::default(),
                 compute_infer: duration(compute),
                 compute_output: StatisticDuration::default(),
