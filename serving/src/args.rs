@@ -6,7 +6,7 @@ use clap::Parser;
 
 use crate::Config;
 
-/// Serves TorchScript models over the Open Inference Protocol v2 (REST, JSON tensors) on libtorch, CPU.
+/// Serves TorchScript models over the Open Inference Protocol v2 (REST and gRPC) on libtorch, CPU.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "serin-serve", version)]
 pub struct Args {
@@ -23,7 +23,11 @@ pub struct Args {
     #[arg(long, env = "SERIN_LISTEN_PORT")]
     pub port: u16,
 
-    /// Largest request body in bytes; larger ones get 413.
+    /// Port of gRPC; 0 picks a free one.
+    #[arg(long, default_value = "8001", env = "SERIN_LISTEN_GRPC_PORT")]
+    pub grpc_port: u16,
+
+    /// Largest request body or gRPC message in bytes, also when it was compressed; larger ones get 413.
     #[arg(
         long,
         value_name = "BYTES",
@@ -37,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value = "100", env = "SERIN_QUEUE")]
     pub queue: NonZeroUsize,
 
-    /// Threads that one forward may use [default: cores / model versions, at least 1].
+    /// Threads that one forward may use [default: cores / instances of all model versions, at least 1].
     #[arg(long, value_name = "N", env = "SERIN_THREADS")]
     pub threads: Option<NonZeroUsize>,
 }
@@ -50,6 +54,7 @@ impl Args {
             models,
             host,
             port,
+            grpc_port,
             max_body,
             queue,
             threads,
@@ -58,6 +63,7 @@ impl Args {
             models,
             host,
             port,
+            grpc_port,
             max_body: max_body.get(),
             queue: queue.get(),
             threads: threads.map(NonZeroUsize::get),

@@ -61,21 +61,24 @@ pub fn infer_checked(
 ) -> Result<Vec<Tensor>, BackendError> {
     let outputs = backend.infer(inputs)?;
     spec.check_outputs(&outputs)?;
+    if spec.serving.max_batch_size.is_some() {
+        spec.check_rows(inputs, &outputs)?;
+    }
     Ok(outputs)
 }
 
-/// Runs the model [`WARM_UP_RUNS`] times on zeros.
+/// Runs the model [`WARM_UP_RUNS`] times on zeros, for batches of every power of two that there may be.
+/// Other sizes run through what was compiled for these.
 ///
 /// # Errors
 /// [`BackendError`] of the first run that fails: the model would fail its first client too.
 pub fn warm_up(backend: &mut dyn Backend, spec: &ModelSpec) -> Result<(), BackendError> {
-    let inputs = spec
-        .inputs
-        .iter()
-        .map(|input| input.zeros())
-        .collect::<Result<Vec<_>, _>>()?;
-    for _ in 0..WARM_UP_RUNS {
-        infer_checked(backend, spec, &inputs)?;
+    for rows in spec.serving.sizes() {
+        let zeros = spec.inputs.iter().map(|input| input.zeros(rows));
+        let inputs = zeros.collect::<Result<Vec<_>, _>>()?;
+        for _ in 0..WARM_UP_RUNS {
+            infer_checked(backend, spec, &inputs)?;
+        }
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! What a client gets when it does not get an inference: the one place where errors become HTTP statuses.
 
+use std::time::Duration;
+
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
@@ -7,10 +9,7 @@ use axum::{
 };
 
 use crate::{
-    metrics::Outcome,
-    protocol::{request::RequestError, response::NotFinite},
-    registry::NotFound,
-    worker::WorkerError,
+    metrics::Outcome, protocol::request::RequestError, registry::NotFound, worker::WorkerError,
 };
 
 /// An error that a client sees, as `{"error": <one sentence>}`.
@@ -28,9 +27,22 @@ pub enum ApiError {
     /// The request is wrong.
     #[error(transparent)]
     Request(RequestError),
-    /// The request is encoded as this server cannot read.
-    #[error("{0} is not supported: send plain JSON")]
-    Encoding(&'static str),
+    /// The body is compressed in a way that this server does not know.
+    #[error(
+        "content encoding '{0}' is not supported: use gzip, deflate, zstd or none, and one of them only"
+    )]
+    Encoding(String),
+    /// The body is not what its encoding says.
+    #[error("the request body is not valid {0}: it is broken, too short or too long")]
+    Compressed(&'static str),
+    /// The answer came too late.
+    #[error("the answer was not ready within the request's timeout of {} microseconds", .0.as_micros())]
+    Expired(Duration),
+    /// Models cannot be loaded or unloaded by clients.
+    #[error(
+        "loading and unloading models is not enabled on this server: change the model repository and restart it"
+    )]
+    RepositoryReadOnly,
     /// The body did not arrive as a whole.
     #[error("the request body broke off")]
     BrokenBody,
@@ -41,7 +53,7 @@ pub enum ApiError {
     #[error("the request body is larger than {0} bytes")]
     TooLarge(usize),
     /// The model's thread cannot take the request.
-    #[error("model '{model}' version {version} is unavailable: {reason}")]
+    #[error("model '{model}' version {version} {}: {reason}", .reason.verb())]
     Worker {
         /// The model.
         model: String,
@@ -63,27 +75,22 @@ pub enum ApiError {
 }
 
 impl ApiError {
-    /// An answer that JSON cannot carry is the model's failure, not the client's.
-    #[must_use]
-    pub fn not_finite(model: &str, version: u64, reason: &NotFinite) -> Self {
-        Self::Failed {
-            model: model.to_owned(),
-            version,
-            reason: reason.to_string(),
-        }
-    }
-
     /// The HTTP status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
             Self::Path | Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Request(_) | Self::BrokenBody => StatusCode::BAD_REQUEST,
+            Self::Method | Self::RepositoryReadOnly => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Request(_) | Self::BrokenBody | Self::Compressed(_) => StatusCode::BAD_REQUEST,
             Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Worker { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Expired(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Worker { reason, .. } => match reason {
+                WorkerError::Full | WorkerError::Dead => StatusCode::SERVICE_UNAVAILABLE,
+                WorkerError::Late => StatusCode::GATEWAY_TIMEOUT,
+                WorkerError::Rows(_) => StatusCode::BAD_REQUEST,
+            },
             Self::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -100,7 +107,12 @@ impl ApiError {
                 reason: WorkerError::Dead,
                 ..
             } => Outcome::Unavailable,
+            Self::Worker {
+                reason: WorkerError::Late,
+                ..
+            } => Outcome::Expired,
             Self::Failed { .. } => Outcome::Failed,
+            Self::Expired(_) => Outcome::Expired,
             _ => Outcome::Refused,
         }
     }

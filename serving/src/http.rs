@@ -4,12 +4,15 @@
 //! says which version gave it. Those headers are never read from requests.
 
 mod body;
+mod encoding;
+mod extensions;
+mod infer;
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
-    extract::{RawPathParams, Request, State},
+    extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -20,28 +23,15 @@ use serde_json::json;
 use crate::{
     backend::torch::PLATFORM,
     error::ApiError,
-    metrics::{InFlight, Metrics, Outcome},
-    protocol::{
-        request::InferRequest,
-        response::{InferResponse, ModelMetadata},
-    },
-    registry::{ModelVersion, Registry},
+    inference::{App, EXTENSIONS, SERVER},
+    protocol::response::ModelMetadata,
+    registry::ModelVersion,
 };
 
 /// The name of the model that answered.
 pub const MODEL_HEADER: HeaderName = HeaderName::from_static("x-serin-model");
 /// The version of the model that answered.
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static("x-serin-model-version");
-
-/// What the handlers share.
-pub struct App {
-    /// The loaded models.
-    pub registry: Registry,
-    /// The metric families.
-    pub metrics: Metrics,
-    /// Largest body of a request, in bytes.
-    pub max_body: usize,
-}
 
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
@@ -53,13 +43,27 @@ pub fn router(app: Arc<App>) -> Router {
         models = models
             .route(model, get(model_metadata))
             .route(&format!("{model}/ready"), get(model_ready))
-            .route(&format!("{model}/infer"), post(infer));
+            .route(&format!("{model}/config"), get(extensions::config))
+            .route(&format!("{model}/stats"), get(extensions::statistics))
+            .route(&format!("{model}/infer"), post(infer::infer));
     }
     models
         // Before the layer, so that a wrong verb on a model names the version too.
         .method_not_allowed_fallback(async || ApiError::Method)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), find_model))
+        .layer(encoding::responses())
         .route("/v2", get(server_metadata))
+        .route("/v2/models", get(extensions::models))
+        .route("/v2/models/stats", get(extensions::statistics))
+        .route("/v2/repository/index", post(extensions::index))
+        .route(
+            "/v2/repository/models/{model}/load",
+            post(extensions::read_only),
+        )
+        .route(
+            "/v2/repository/models/{model}/unload",
+            post(extensions::read_only),
+        )
         .route("/v2/health/live", get(server_live))
         .route("/v2/health/ready", get(server_ready))
         .route("/metrics", get(metrics))
@@ -70,10 +74,14 @@ pub fn router(app: Arc<App>) -> Router {
 
 async fn find_model(
     State(app): State<Arc<App>>,
-    parameters: RawPathParams,
+    parameters: Result<RawPathParams, RawPathParamsRejection>,
     mut request: Request,
     next: Next,
 ) -> Response {
+    // Not UTF-8: no model has such a name.
+    let Ok(parameters) = parameters else {
+        return ApiError::Path.into_response();
+    };
     let parameter = |wanted| {
         parameters
             .iter()
@@ -100,7 +108,8 @@ async fn find_model(
 }
 
 async fn server_metadata() -> impl IntoResponse {
-    Json(json!({ "name": "serin-serve", "version": env!("CARGO_PKG_VERSION"), "extensions": [] }))
+    let version = env!("CARGO_PKG_VERSION");
+    Json(json!({ "name": SERVER, "version": version, "extensions": EXTENSIONS }))
 }
 
 /// Kubernetes restarts on this one. A version whose thread has died has already taken readiness from the whole server,
@@ -162,83 +171,5 @@ async fn metrics(State(app): State<Arc<App>>) -> Response {
     }
 }
 
-async fn infer(
-    State(app): State<Arc<App>>,
-    Extension(loaded): Extension<Arc<ModelVersion>>,
-    request: Request,
-) -> Response {
-    let mut in_flight = app.metrics.begin(&loaded, Instant::now());
-    match answer(&loaded, request, app.max_body, &in_flight).await {
-        Ok(response) => {
-            in_flight.outcome = Outcome::Ok;
-            response
-        }
-        Err(error) => {
-            in_flight.outcome = error.outcome();
-            if error.status().is_server_error() {
-                tracing::warn!(%error, "request failed");
-            }
-            error.into_response()
-        }
-    }
-}
-
-async fn answer(
-    loaded: &ModelVersion,
-    request: Request,
-    max_body: usize,
-    in_flight: &InFlight<'_>,
-) -> Result<Response, ApiError> {
-    let ModelVersion {
-        model,
-        version,
-        spec,
-        worker,
-    } = loaded;
-    let version = *version;
-    let unavailable = |reason| ApiError::Worker {
-        model: model.clone(),
-        version,
-        reason,
-    };
-    body::check_encoding(request.headers())?;
-    // Kept until the answer is written.
-    let _place = match worker.admit() {
-        Ok(place) => place,
-        Err(full) => {
-            body::discard(request.into_body(), max_body).await;
-            return Err(unavailable(full));
-        }
-    };
-    let body = body::read(request.into_body(), max_body).await?;
-    let InferRequest {
-        id,
-        inputs,
-        outputs: selected,
-    } = InferRequest::parse(&body, spec).map_err(ApiError::Request)?;
-    // The text is the largest thing a waiting request would hold.
-    drop(body);
-    let answer = worker.infer(inputs).await.map_err(unavailable)?;
-    in_flight.computed(answer.compute);
-    let failed = |reason: String| ApiError::Failed {
-        model: model.clone(),
-        version,
-        reason,
-    };
-    let outputs = answer.outputs.map_err(|error| failed(error.to_string()))?;
-    let response = InferResponse::new((model, version), id, spec, &outputs, &selected)
-        .map_err(|error| ApiError::not_finite(model, version, &error))?;
-    let body = serde_json::to_vec(&response)
-        .map_err(|_| failed("its answer could not be written".to_owned()))?;
-    Ok((
-        [(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        )],
-        body,
-    )
-        .into_response())
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

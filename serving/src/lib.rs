@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! args -> Config -> bind: repository (disk -> Entry) -> registry (Entry -> worker thread per version)
-//! request -> http -> protocol::request (bytes -> Tensor) -> worker -> backend::torch -> protocol::response
+//! request -> http | grpc -> protocol::request (bytes -> Tensor) -> inference -> worker -> backend::torch
+//!         -> protocol::response
 //! ```
 //!
 //! Rules that hold everywhere:
@@ -13,8 +14,11 @@
 
 pub mod args;
 pub mod backend;
+pub mod batch;
 pub mod error;
+pub mod grpc;
 pub mod http;
+pub mod inference;
 pub mod metrics;
 pub mod protocol;
 pub mod registry;
@@ -27,11 +31,12 @@ pub mod worker;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::serve::ListenerExt;
+use futures::{FutureExt, TryFutureExt};
 use tokio::{net::TcpListener, sync::oneshot};
 
 use crate::{
     backend::torch,
-    http::App,
+    inference::App,
     metrics::Metrics,
     registry::{Candidate, Failures, Registry},
     repository::Problems,
@@ -52,11 +57,13 @@ pub struct Config {
     pub host: String,
     /// Port to listen on; 0 for any.
     pub port: u16,
+    /// Port of gRPC to listen on; 0 for any.
+    pub grpc_port: u16,
     /// Largest request body, in bytes.
     pub max_body: usize,
     /// Requests that may wait for each model version.
     pub queue: usize,
-    /// Threads of one forward; by default the cores shared among the model versions.
+    /// Threads of one forward; by default the cores shared among all instances.
     pub threads: Option<usize>,
     /// Cores of the machine.
     pub cores: usize,
@@ -72,8 +79,12 @@ pub enum BindError {
     #[error(transparent)]
     Models(Failures),
     /// The address cannot be listened on.
-    #[error("failed to listen on '{host}' port {port}")]
+    #[error("failed to listen for {protocol} on '{host}' port {port}, choose another with {flag}")]
     Listen {
+        /// What is spoken there.
+        protocol: &'static str,
+        /// The flag that says the port.
+        flag: &'static str,
         /// The address.
         host: String,
         /// The port.
@@ -87,25 +98,30 @@ pub enum BindError {
     Metrics(#[source] prometheus::Error),
 }
 
-/// A server with warm models and an open port, which accepts once it runs.
+/// A server with warm models and open ports, which accepts once it runs.
 pub struct Bound {
-    address: SocketAddr,
-    listener: TcpListener,
+    rest: Listening,
+    grpc: Listening,
     app: Arc<App>,
 }
 
-/// Reads the repository, opens the port, loads and warms all models.
+/// An open port.
+struct Listening {
+    address: SocketAddr,
+    listener: TcpListener,
+}
+
+/// Reads the repository, opens the ports, loads and warms all models.
 ///
 /// # Errors
 /// [`BindError`]
 pub async fn bind(config: Config) -> Result<Bound, BindError> {
     let entries = repository::read(&config.models).map_err(BindError::Repository)?;
-    let threads = config
-        .threads
-        .unwrap_or(config.cores / entries.len())
-        .max(1);
+    let instances: usize = entries.iter().map(|it| it.spec.serving.instances).sum();
+    let threads = config.threads.unwrap_or(config.cores / instances).max(1);
     tracing::info!(
         versions = entries.len(),
+        instances,
         threads,
         max_body = config.max_body,
         queue = config.queue,
@@ -114,9 +130,13 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
     torch::set_num_threads(threads);
     let candidates = entries
         .into_iter()
-        .map(|entry| Candidate {
-            load: torch::loader(entry.file.clone(), &entry.spec),
-            entry,
+        .map(|entry| {
+            let instances = 0..entry.spec.serving.instances;
+            let load = |_| torch::loader(entry.file.clone(), &entry.spec);
+            Candidate {
+                loads: instances.map(load).collect(),
+                entry,
+            }
         })
         .collect();
     bind_candidates(&config, candidates).await
@@ -130,37 +150,60 @@ pub async fn bind_candidates(
     config: &Config,
     candidates: Vec<Candidate>,
 ) -> Result<Bound, BindError> {
-    let Config { host, port, .. } = config;
-    let refused = |source| BindError::Listen {
-        host: host.clone(),
-        port: *port,
-        source,
-    };
-    // The port first: that it is taken should not wait for gigabytes of models.
-    let listener = TcpListener::bind((host.as_str(), *port))
-        .await
-        .map_err(refused)?;
-    let address = listener.local_addr().map_err(refused)?;
+    let host = &config.host;
+    // The ports first: that one is taken should not wait for gigabytes of models.
+    let rest = listen("REST", "--port", host, config.port).await?;
+    let grpc = listen("gRPC", "--grpc-port", host, config.grpc_port).await?;
     let metrics = Metrics::new().map_err(BindError::Metrics)?;
+    // As many as the models have places for: see `Worker::admit`.
+    let max_reading = config
+        .queue
+        .saturating_add(1)
+        .saturating_mul(candidates.len());
     let registry = Registry::load(candidates, config.queue)
         .await
         .map_err(BindError::Models)?;
     Ok(Bound {
-        address,
-        listener,
+        rest,
+        grpc,
         app: Arc::new(App {
             registry,
             metrics,
             max_body: config.max_body,
+            max_reading,
         }),
     })
 }
 
+async fn listen(
+    protocol: &'static str,
+    flag: &'static str,
+    host: &str,
+    port: u16,
+) -> Result<Listening, BindError> {
+    let refused = |source| BindError::Listen {
+        protocol,
+        flag,
+        host: host.to_owned(),
+        port,
+        source,
+    };
+    let listener = TcpListener::bind((host, port)).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    Ok(Listening { address, listener })
+}
+
 impl Bound {
-    /// Where the server listens, with the port that was picked.
+    /// Where the server listens for REST, with the port that was picked.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.rest.address
+    }
+
+    /// Where the server listens for gRPC, with the port that was picked.
+    #[must_use]
+    pub fn grpc_address(&self) -> SocketAddr {
+        self.grpc.address
     }
 
     /// Serves until `shutdown`, finishes the requests in flight (for 25 s at most), and unloads the models.
@@ -169,18 +212,22 @@ impl Bound {
     /// [`io::Error`] if the listener fails.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let (stopping, stopped) = oneshot::channel();
-        let listener = self.listener.tap_io(|stream| {
+        let shutdown = async move {
+            shutdown.await;
+            tracing::info!("shutting down: finishing the requests in flight");
+            let _ = stopping.send(());
+        };
+        let shutdown = shutdown.boxed().shared();
+        let listener = self.rest.listener.tap_io(|stream| {
             // Small answers must not wait for the client's delayed acknowledgement.
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "failed to set TCP_NODELAY");
             }
         });
-        let server = axum::serve(listener, http::router(Arc::clone(&self.app)))
-            .with_graceful_shutdown(async move {
-                shutdown.await;
-                tracing::info!("shutting down: finishing the requests in flight");
-                let _ = stopping.send(());
-            });
+        let rest = axum::serve(listener, http::router(Arc::clone(&self.app)))
+            .with_graceful_shutdown(shutdown.clone());
+        let grpc = grpc::serve(self.grpc.listener, Arc::clone(&self.app), shutdown);
+        let server = async { tokio::try_join!(rest, grpc.map_err(io::Error::other)).map(drop) };
         let impatience = async {
             if stopped.await.is_ok() {
                 tokio::time::sleep(GRACE).await;

@@ -38,7 +38,11 @@ async fn serve(args: Args) -> anyhow::Result<()> {
         bound = bind(args.into_config(cores)) => bound?,
         () = &mut shutdown => return Ok(()),
     };
-    writeln!(io::stdout(), "listening on http://{}", bound.address())
+    let (rest, grpc) = (bound.address(), bound.grpc_address());
+    // In one piece: who reads only the first line may close the pipe then.
+    let lines = format!("listening on http://{rest}\nlistening on grpc://{grpc}\n");
+    io::stdout()
+        .write_all(lines.as_bytes())
         .context("failed to write to stdout")?;
     bound.run(shutdown).await.context("failed to serve")
 }

@@ -1,12 +1,12 @@
 //! What Prometheus sees of the server.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
-use crate::registry::ModelVersion;
+use crate::{registry::ModelVersion, worker::Answer};
 
 /// Seconds. The smallest models answer in 0.1 ms; ten seconds is beyond any client's patience.
 const DURATION_BUCKETS: [f64; 16] = [
@@ -19,6 +19,9 @@ const COMPUTE_BUCKETS: [f64; 16] = [
     0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025,
     0.05, 0.1, 0.5, 1.0, 5.0,
 ];
+
+/// Requests.
+const BATCH_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 /// How an inference request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,8 @@ pub enum Outcome {
     Overloaded,
     /// The worker has ended (503).
     Unavailable,
+    /// Not answered within the request's own timeout (504).
+    Expired,
     /// The client went away first.
     Dropped,
 }
@@ -43,8 +48,33 @@ pub struct Metrics {
     requests: IntCounterVec,
     duration: HistogramVec,
     compute: HistogramVec,
+    queue: HistogramVec,
+    batch: HistogramVec,
+    forwards: IntCounterVec,
+    waiting: IntGaugeVec,
     in_flight: IntGaugeVec,
     loaded: IntGaugeVec,
+    /// Nanoseconds of the requests, by whether they were answered. Not scraped: Prometheus has the histogram.
+    nanos: IntCounterVec,
+    /// Milliseconds since the epoch of the last request. Not scraped either.
+    last: IntGaugeVec,
+}
+
+/// Numbers of requests and their time altogether, since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Answered with an inference.
+    pub success: (u64, Duration),
+    /// Ended in any other way.
+    pub fail: (u64, Duration),
+    /// Computed, and how long they had waited for that.
+    pub queue: (u64, Duration),
+    /// Computed, and the time of their forwards, shared ones included.
+    pub compute: (u64, Duration),
+    /// Forwards.
+    pub forwards: u64,
+    /// Milliseconds since the epoch of the last request; 0 if there was none.
+    pub last: u64,
 }
 
 /// A request being served; it counts itself when dropped, as [`Outcome::Dropped`] unless told otherwise.
@@ -58,6 +88,16 @@ pub struct InFlight<'a> {
 }
 
 impl Outcome {
+    /// All that is no success.
+    const FAILURES: [Self; 6] = [
+        Self::Refused,
+        Self::Failed,
+        Self::Overloaded,
+        Self::Unavailable,
+        Self::Expired,
+        Self::Dropped,
+    ];
+
     fn label(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -65,6 +105,7 @@ impl Outcome {
             Self::Failed => "failed",
             Self::Overloaded => "overloaded",
             Self::Unavailable => "unavailable",
+            Self::Expired => "expired",
             Self::Dropped => "dropped",
         }
     }
@@ -102,6 +143,30 @@ impl Metrics {
                 "Time of the forward, in seconds.",
                 &COMPUTE_BUCKETS,
             )?,
+            queue: histogram(
+                "serin_serve_queue_duration_seconds",
+                "Time that a request waited for an instance, in seconds.",
+                &COMPUTE_BUCKETS,
+            )?,
+            batch: histogram(
+                "serin_serve_batch_requests",
+                "Requests that ran together with a request, itself included.",
+                &BATCH_BUCKETS,
+            )?,
+            forwards: IntCounterVec::new(
+                Opts::new(
+                    "serin_serve_forwards_total",
+                    "Times that the model ran, for one request or for several together.",
+                ),
+                model,
+            )?,
+            waiting: IntGaugeVec::new(
+                Opts::new(
+                    "serin_serve_requests_waiting",
+                    "Inference requests that wait for an instance.",
+                ),
+                model,
+            )?,
             in_flight: IntGaugeVec::new(
                 Opts::new(
                     "serin_serve_requests_in_flight",
@@ -116,11 +181,20 @@ impl Metrics {
                 ),
                 model,
             )?,
+            nanos: IntCounterVec::new(
+                Opts::new("nanos", "Time of the requests, in nanoseconds."),
+                &["model", "version", "answered"],
+            )?,
+            last: IntGaugeVec::new(Opts::new("last", "Time of the last request."), model)?,
         };
         let registry = &metrics.registry;
         registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.duration.clone()))?;
         registry.register(Box::new(metrics.compute.clone()))?;
+        registry.register(Box::new(metrics.queue.clone()))?;
+        registry.register(Box::new(metrics.batch.clone()))?;
+        registry.register(Box::new(metrics.forwards.clone()))?;
+        registry.register(Box::new(metrics.waiting.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.loaded.clone()))?;
         Ok(metrics)
@@ -142,6 +216,39 @@ impl Metrics {
         }
     }
 
+    /// What was counted of a model version.
+    #[must_use]
+    pub fn counted(&self, loaded: &ModelVersion) -> Counted {
+        let version = loaded.version.to_string();
+        let (model, version) = (loaded.model.as_str(), version.as_str());
+        let labels = [model, version];
+        let count = |outcome: Outcome| {
+            let labels = [model, version, outcome.label()];
+            self.requests.with_label_values(&labels).get()
+        };
+        let time = |answered| {
+            let labels = [model, version, answered];
+            Duration::from_nanos(self.nanos.with_label_values(&labels).get())
+        };
+        let observed = |histogram: &HistogramVec| {
+            let found = histogram.with_label_values(&labels);
+            let sum = Duration::try_from_secs_f64(found.get_sample_sum());
+            (found.get_sample_count(), sum.unwrap_or_default())
+        };
+        let last = self.last.with_label_values(&labels).get();
+        Counted {
+            success: (count(Outcome::Ok), time("true")),
+            fail: (
+                Outcome::FAILURES.into_iter().map(count).sum(),
+                time("false"),
+            ),
+            queue: observed(&self.queue),
+            compute: observed(&self.compute),
+            forwards: self.forwards.with_label_values(&labels).get(),
+            last: u64::try_from(last).unwrap_or_default(),
+        }
+    }
+
     /// The text format of Prometheus, with the state of the workers as it is now.
     ///
     /// # Errors
@@ -155,29 +262,67 @@ impl Metrics {
             self.loaded
                 .with_label_values(&[&loaded.model, &version])
                 .set(i64::from(loaded.worker.is_alive()));
+            let waiting = i64::try_from(loaded.worker.depth()).unwrap_or(i64::MAX);
+            let labels = [&loaded.model, &version];
+            self.waiting.with_label_values(&labels).set(waiting);
         }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }
 
 impl InFlight<'_> {
-    /// Notes the time of the forward.
-    pub fn computed(&self, compute: Duration) {
-        self.metrics
-            .compute
-            .with_label_values(&[self.model, &self.version])
-            .observe(compute.as_secs_f64());
+    /// When the request began.
+    #[must_use]
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+
+    /// Notes what a forward took.
+    pub fn computed(&self, answer: &Answer) {
+        let labels = [self.model, &self.version];
+        let Metrics {
+            compute,
+            queue,
+            batch,
+            forwards,
+            ..
+        } = self.metrics;
+        if answer.first {
+            forwards.with_label_values(&labels).inc();
+        }
+        let observe = |histogram: &HistogramVec, value| {
+            histogram.with_label_values(&labels).observe(value);
+        };
+        observe(compute, answer.compute.as_secs_f64());
+        observe(queue, answer.queue.as_secs_f64());
+        #[allow(clippy::cast_precision_loss, reason = "at most thousands")]
+        observe(batch, answer.together as f64);
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         let labels = [self.model, &self.version];
+        let elapsed = self.start.elapsed();
         self.metrics.in_flight.with_label_values(&labels).dec();
         self.metrics
             .duration
             .with_label_values(&labels)
-            .observe(self.start.elapsed().as_secs_f64());
+            .observe(elapsed.as_secs_f64());
+        let answered = if self.outcome == Outcome::Ok {
+            "true"
+        } else {
+            "false"
+        };
+        self.metrics
+            .nanos
+            .with_label_values(&[self.model, &self.version, answered])
+            .inc_by(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        let epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        self.metrics
+            .last
+            .with_label_values(&labels)
+            .set(i64::try_from(epoch.as_millis()).unwrap_or(i64::MAX));
         self.metrics
             .requests
             .with_label_values(&[self.model, &self.version, self.outcome.label()])

@@ -16,8 +16,8 @@ use crate::{
 pub struct Candidate {
     /// Where it was found.
     pub entry: Entry,
-    /// How it is loaded.
-    pub load: Load,
+    /// How each of its instances is loaded.
+    pub loads: Vec<Load>,
 }
 
 /// A model version that can serve.
@@ -97,15 +97,16 @@ impl Registry {
     /// # Errors
     /// [`Failures`] with every candidate that did not start; the others are unloaded again.
     pub async fn load(candidates: Vec<Candidate>, queue: usize) -> Result<Self, Failures> {
-        let start = |Candidate { entry, load }: Candidate| async move {
+        let start = |Candidate { entry, loads }: Candidate| async move {
             let Entry {
                 model,
                 version,
                 spec,
                 file,
             } = entry;
-            let started =
-                Worker::start(format!("{model}/{version}"), Arc::clone(&spec), queue, load).await;
+            let queue = spec.serving.queue_size.unwrap_or(queue);
+            let name = format!("{model}/{version}");
+            let started = Worker::start(name, Arc::clone(&spec), queue, loads).await;
             match started {
                 Ok(worker) => {
                     tracing::info!(model, version, "model is loaded and warm");

@@ -1,5 +1,8 @@
 //! What a model takes and returns, as its model.yaml says.
 
+use std::time::Duration;
+
+use crate::batch::Rules;
 use crate::tensor::{Datatype, Tensor, TensorError};
 
 /// A model takes at most this many inputs and names at most this many outputs.
@@ -19,13 +22,89 @@ pub struct TensorSpec {
     pub shape: Vec<i64>,
 }
 
-/// The inputs (in the order of `forward`) and outputs of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The inputs (in the order of `forward`) and outputs of a model, and how it is served.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ModelSpec {
     /// The arguments of `forward`, in its order.
     pub inputs: Vec<TensorSpec>,
     /// What `forward` returns.
     pub outputs: Vec<TensorSpec>,
+    /// How it is served.
+    pub serving: Serving,
+}
+
+/// How a model is served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Serving {
+    /// Rows that run together at the most; `None`: every request runs alone, and its first dimension is the model's affair.
+    pub max_batch_size: Option<usize>,
+    /// How long a batch that is not full may wait for more.
+    pub max_queue_delay: Duration,
+    /// Requests that may wait; `None`: as many as the server says.
+    pub queue_size: Option<usize>,
+    /// How long each of them may wait and be computed, unless it wants less.
+    pub timeout: Option<Duration>,
+    /// Threads that each have the model.
+    pub instances: usize,
+}
+
+impl Default for Serving {
+    fn default() -> Self {
+        Self {
+            max_batch_size: None,
+            max_queue_delay: Duration::ZERO,
+            queue_size: None,
+            timeout: None,
+            instances: 1,
+        }
+    }
+}
+
+impl Serving {
+    /// What a batch may be.
+    #[must_use]
+    pub fn batching(&self) -> Rules {
+        Rules {
+            max_rows: self.max_batch_size.unwrap_or(1),
+            max_delay: self.max_queue_delay,
+        }
+    }
+
+    /// Rows of every batch that a model is warmed up with: it compiles for a size when it first sees it.
+    pub fn sizes(&self) -> impl Iterator<Item = usize> {
+        let most = self.max_batch_size.unwrap_or(1);
+        let powers = std::iter::successors(Some(1_usize), |it| it.checked_mul(2));
+        powers.take_while(move |it| *it < most).chain([most])
+    }
+}
+
+/// Why inputs are no part of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RowsError {
+    /// Their first dimensions differ.
+    #[error(
+        "input '{name}' has {found} rows, but input '{first}' has {wanted}: all inputs of a request have the same first dimension"
+    )]
+    Differ {
+        /// The input.
+        name: String,
+        /// Its first dimension.
+        found: i64,
+        /// The first input.
+        first: String,
+        /// The first input's first dimension.
+        wanted: i64,
+    },
+    /// More than a batch may have.
+    #[error(
+        "the request has {found} rows, but the model takes at most {most} at once: send several requests"
+    )]
+    TooMany {
+        /// Its rows.
+        found: i64,
+        /// Rows of a batch at the most.
+        most: usize,
+    },
 }
 
 /// How a tensor differs from its spec.
@@ -60,6 +139,16 @@ pub enum OutputError {
         /// The number declared.
         wanted: usize,
     },
+    /// An output has another number of rows than the inputs.
+    #[error("its output '{name}' has {found} rows, but the inputs had {wanted}")]
+    Rows {
+        /// The name of the output.
+        name: String,
+        /// Rows of the output.
+        found: i64,
+        /// Rows of the inputs.
+        wanted: i64,
+    },
     /// One output differs.
     #[error("its output '{name}' is not what model.yaml declares: {mismatch}")]
     Output {
@@ -92,21 +181,79 @@ impl TensorSpec {
         Ok(())
     }
 
-    /// Zeros of this spec, every dynamic dimension one: what a model is warmed up with.
+    /// Zeros of this spec with so many rows where their number is free, and every other dynamic dimension one: what a model
+    /// is warmed up with.
     ///
     /// # Errors
-    /// [`TensorError`] if the fixed dimensions are too large.
-    pub fn zeros(&self) -> Result<Tensor, TensorError> {
-        let shape = self
-            .shape
-            .iter()
-            .map(|&size| if size == DYNAMIC { 1 } else { size })
-            .collect();
-        Tensor::zeros(self.datatype, shape)
+    /// [`TensorError`] if the dimensions are too large.
+    pub fn zeros(&self, rows: usize) -> Result<Tensor, TensorError> {
+        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
+        let sizes = [rows].into_iter().chain(std::iter::repeat(1));
+        let both = self.shape.iter().zip(sizes);
+        let shape = both.map(|(&size, free)| if size == DYNAMIC { free } else { size });
+        Tensor::zeros(self.datatype, shape.collect())
     }
 }
 
 impl ModelSpec {
+    /// Rows of a request, as a batch counts them.
+    ///
+    /// # Errors
+    /// [`RowsError`]
+    pub fn rows(&self, inputs: &[Tensor]) -> Result<usize, RowsError> {
+        let Some(most) = self.serving.max_batch_size else {
+            return Ok(1);
+        };
+        let rows = |input: &Tensor| input.shape().first().copied().unwrap_or(1);
+        let mut named = self.inputs.iter().zip(inputs);
+        let Some((first, wanted)) = named.next().map(|(spec, input)| (spec, rows(input))) else {
+            return Ok(1);
+        };
+        if let Some((spec, input)) = named.find(|(_, input)| rows(input) != wanted) {
+            return Err(RowsError::Differ {
+                name: spec.name.clone(),
+                found: rows(input),
+                first: first.name.clone(),
+                wanted,
+            });
+        }
+        let count = usize::try_from(wanted).ok().filter(|it| *it <= most);
+        count.ok_or(RowsError::TooMany {
+            found: wanted,
+            most,
+        })
+    }
+
+    /// What a request has in common with those that it may run together with.
+    #[must_use]
+    pub fn bucket(&self, inputs: &[Tensor]) -> Vec<i64> {
+        if self.serving.max_batch_size.is_none() {
+            return Vec::new();
+        }
+        let beyond = |input: &Tensor| input.shape().iter().skip(1).copied().collect::<Vec<_>>();
+        inputs.iter().flat_map(beyond).collect()
+    }
+
+    /// Whether every output has a row for each row of the inputs, as a batch needs it.
+    ///
+    /// # Errors
+    /// [`OutputError::Rows`] of the first that has not.
+    pub fn check_rows(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Result<(), OutputError> {
+        let rows = |tensor: &Tensor| tensor.shape().first().copied();
+        let Some(wanted) = inputs.first().and_then(rows) else {
+            return Ok(());
+        };
+        let mut named = self.outputs.iter().zip(outputs);
+        match named.find(|(_, output)| rows(output) != Some(wanted)) {
+            None => Ok(()),
+            Some((spec, output)) => Err(OutputError::Rows {
+                name: spec.name.clone(),
+                found: rows(output).unwrap_or(0),
+                wanted,
+            }),
+        }
+    }
+
     /// Whether these are the outputs that the model promises.
     ///
     /// # Errors
@@ -161,7 +308,7 @@ mod tests {
 
     #[test]
     fn zeros_have_one_row() {
-        assert_eq!(spec().zeros().unwrap().shape(), [1, 7]);
+        assert_eq!(spec().zeros(1).unwrap().shape(), [1, 7]);
     }
 
     #[test]
@@ -169,8 +316,9 @@ mod tests {
         let model = ModelSpec {
             inputs: vec![],
             outputs: vec![spec()],
+            ..ModelSpec::default()
         };
-        assert_eq!(model.check_outputs(&[spec().zeros().unwrap()]), Ok(()));
+        assert_eq!(model.check_outputs(&[spec().zeros(1).unwrap()]), Ok(()));
         assert_eq!(
             model.check_outputs(&[]),
             Err(OutputError::Count {

@@ -3,9 +3,12 @@
 //! A [`Tensor`] cannot be wrong once built: its byte length is the product of its shape times the size of one
 //! element. The backends rely on it (`tch` reads past the end of a buffer that is too short).
 
+pub mod binary;
 pub mod json;
 
 use std::{fmt, str::FromStr};
+
+use bytes::Bytes;
 
 /// More dimensions than this are refused: no served model needs them, and every dimension costs a check.
 pub const MAX_RANK: usize = 8;
@@ -13,7 +16,7 @@ pub const MAX_RANK: usize = 8;
 /// More elements than this in one tensor of a request or a model.yaml are refused (128 MiB of FP64).
 pub const MAX_ELEMENTS: usize = 1 << 24;
 
-/// The datatypes of the Open Inference Protocol that JSON and libtorch can both carry.
+/// The datatypes of the Open Inference Protocol (and Triton's BF16) that libtorch has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Datatype {
     /// One byte, 0 or 1.
@@ -28,6 +31,10 @@ pub enum Datatype {
     Int32,
     /// Signed, 64 bits.
     Int64,
+    /// IEEE 754, 16 bits; has no JSON form.
+    Fp16,
+    /// The upper half of an [`Datatype::Fp32`], 16 bits; has no JSON form.
+    Bf16,
     /// IEEE 754, 32 bits.
     Fp32,
     /// IEEE 754, 64 bits.
@@ -89,6 +96,14 @@ pub enum TensorError {
         /// Bytes that are there.
         found: usize,
     },
+    /// A byte of a BOOL tensor is neither 0 nor 1.
+    #[error("byte {index} of the data is {value}, but BOOL needs 0 or 1")]
+    NotBool {
+        /// Index of the byte.
+        index: usize,
+        /// Its value.
+        value: u8,
+    },
     /// The data in JSON is refused.
     #[error(transparent)]
     Json(#[from] json::DataError),
@@ -99,12 +114,13 @@ pub enum TensorError {
 pub struct Tensor {
     datatype: Datatype,
     shape: Vec<i64>,
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
 
 impl Datatype {
     /// The served datatypes, as they are listed in messages.
-    pub const NAMES: &'static str = "FP32, FP64, INT8, INT16, INT32, INT64, UINT8, BOOL";
+    pub const NAMES: &'static str =
+        "FP16, BF16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, BOOL";
 
     /// The name of the Open Inference Protocol.
     #[must_use]
@@ -116,9 +132,17 @@ impl Datatype {
             Self::Int16 => "INT16",
             Self::Int32 => "INT32",
             Self::Int64 => "INT64",
+            Self::Fp16 => "FP16",
+            Self::Bf16 => "BF16",
             Self::Fp32 => "FP32",
             Self::Fp64 => "FP64",
         }
+    }
+
+    /// Whether JSON can carry it: the protocol sends half-precision numbers as binary data only.
+    #[must_use]
+    pub fn has_json_form(self) -> bool {
+        !matches!(self, Self::Fp16 | Self::Bf16)
     }
 
     /// Bytes of one element.
@@ -126,7 +150,7 @@ impl Datatype {
     pub fn size(self) -> usize {
         match self {
             Self::Bool | Self::Uint8 | Self::Int8 => 1,
-            Self::Int16 => 2,
+            Self::Int16 | Self::Fp16 | Self::Bf16 => 2,
             Self::Int32 | Self::Fp32 => 4,
             Self::Int64 | Self::Fp64 => 8,
         }
@@ -143,7 +167,6 @@ impl FromStr for Datatype {
     type Err = DatatypeError;
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
-        const HALF: &str = "JSON has no half-precision numbers";
         const UNSIGNED: &str = "libtorch computes on no unsigned integers but UINT8";
         let unsupported = |name, why| Err(DatatypeError::Unsupported { name, why });
         match name {
@@ -153,10 +176,10 @@ impl FromStr for Datatype {
             "INT16" => Ok(Self::Int16),
             "INT32" => Ok(Self::Int32),
             "INT64" => Ok(Self::Int64),
+            "FP16" => Ok(Self::Fp16),
+            "BF16" => Ok(Self::Bf16),
             "FP32" => Ok(Self::Fp32),
             "FP64" => Ok(Self::Fp64),
-            "FP16" => unsupported("FP16", HALF),
-            "BF16" => unsupported("BF16", HALF),
             "UINT16" => unsupported("UINT16", UNSIGNED),
             "UINT32" => unsupported("UINT32", UNSIGNED),
             "UINT64" => unsupported("UINT64", UNSIGNED),
@@ -174,6 +197,14 @@ impl Tensor {
     /// # Errors
     /// [`TensorError`] if a dimension is negative, the product overflows, or the bytes are too few or too many.
     pub fn new(datatype: Datatype, shape: Vec<i64>, bytes: Vec<u8>) -> Result<Self, TensorError> {
+        Self::shared(datatype, shape, bytes.into())
+    }
+
+    /// As [`Tensor::new`], over bytes that others may hold too, such as a part of a body.
+    ///
+    /// # Errors
+    /// As [`Tensor::new`].
+    pub fn shared(datatype: Datatype, shape: Vec<i64>, bytes: Bytes) -> Result<Self, TensorError> {
         let needed = elements(&shape)
             .and_then(|count| count.checked_mul(datatype.size()))
             .ok_or_else(|| TensorError::Elements {
@@ -218,6 +249,12 @@ impl Tensor {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// As [`Tensor::bytes`], without a copy and without the tensor.
+    #[must_use]
+    pub fn into_bytes(self) -> Bytes {
+        self.bytes
     }
 }
 
@@ -309,7 +346,7 @@ mod tests {
         for name in Datatype::NAMES.split(", ") {
             assert_eq!(name.parse::<Datatype>().map(Datatype::name), Ok(name));
         }
-        for name in ["FP16", "BF16", "UINT16", "UINT32", "UINT64", "BYTES"] {
+        for name in ["UINT16", "UINT32", "UINT64", "BYTES"] {
             assert!(
                 matches!(
                     name.parse::<Datatype>(),

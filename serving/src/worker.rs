@@ -1,7 +1,11 @@
-//! One OS thread per model version, which owns the model from load to drop.
+//! The instances of a model version: OS threads, each of which owns the model from load to drop.
 //!
-//! `tch` keeps grad mode, tracer state and errors per thread, and a forward blocks: neither goes with an async
-//! task. Batching comes between [`Worker::infer`] and the thread later, without touching either side.
+//! `tch` keeps grad mode, tracer state and errors per thread, and a forward blocks: neither goes with an async task. The
+//! instances take batches from one queue ([`crate::batch`]), so that whoever is idle computes what waits: a request that
+//! finds one idle is computed at once, and those that arrive meanwhile make the next batch.
+
+mod rows;
+mod shared;
 
 use std::{
     io,
@@ -11,11 +15,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, oneshot, watch};
+use futures::future::join_all;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
 
+use self::shared::{Job, Shared};
 use crate::{
-    backend::{Backend, BackendError, Load, infer_checked, warm_up},
-    spec::ModelSpec,
+    backend::{Backend, BackendError, Load, warm_up},
+    batch::Ticket,
+    spec::{ModelSpec, RowsError},
     tensor::Tensor,
 };
 
@@ -25,35 +32,50 @@ use crate::{
 /// overflowed, which ends the process. Twice the 8 MiB that a main thread has, where such models are written.
 const STACK: usize = 16 << 20;
 
-/// The handle of a model's thread.
+/// The handle of a model version's instances.
 pub struct Worker {
-    commands: mpsc::Sender<Command>,
-    /// The sender is dropped when the thread ends.
-    state: watch::Receiver<State>,
+    spec: Arc<ModelSpec>,
+    shared: Arc<Shared>,
+    state: Arc<watch::Sender<State>>,
     places: Semaphore,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-/// What the thread of a model can do.
+/// What the instances can do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// It has not warmed up yet, or has ended as it was told to.
+    /// They have not warmed up yet, or have ended as they were told to.
     Absent,
-    /// It serves.
+    /// They serve.
     Serving,
-    /// It panicked and is gone for good.
+    /// One of them panicked: the model is gone for good.
     Died,
 }
 
 /// A place at a worker: whoever holds one may read a body and queue it. It is free again when dropped.
 pub struct Place<'a>(#[allow(dead_code, reason = "held to be dropped")] SemaphorePermit<'a>);
 
-/// What the thread made of one request.
+/// How soon an answer is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Urgency {
+    /// The lower, the sooner.
+    pub priority: u64,
+    /// No answer is wanted after this.
+    pub deadline: Option<Instant>,
+}
+
+/// What an instance made of one request.
 pub struct Answer {
     /// The outputs in the order of model.yaml.
     pub outputs: Result<Vec<Tensor>, BackendError>,
-    /// Wall time of the forward.
+    /// How long the request waited.
+    pub queue: Duration,
+    /// Wall time of the forward, which it may have shared.
     pub compute: Duration,
+    /// Requests in that forward.
+    pub together: usize,
+    /// Whether it was the first of them: there is one for each forward.
+    pub first: bool,
 }
 
 /// Why a worker could not be started.
@@ -70,79 +92,125 @@ pub enum StartError {
     WarmUp(#[source] BackendError),
 }
 
-/// Why the thread gave no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WorkerError {
     /// Too many requests wait already.
     #[error("the queue is full")]
     Full,
-    /// The thread has ended.
+    /// The threads have ended.
     #[error(
         "its worker thread has ended, by a panic (see the server's log) or because the server is shutting down"
     )]
     Dead,
+    /// Its time is over.
+    #[error("there was no answer in the time that the request gives")]
+    Late,
+    /// The inputs do not fit together, or into a batch.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
 }
 
-enum Command {
-    Infer(Job),
-    Stop,
-}
-
-struct Job {
-    inputs: Vec<Tensor>,
-    reply: oneshot::Sender<Answer>,
+impl WorkerError {
+    /// What the model does, in words.
+    pub(crate) fn verb(&self) -> &'static str {
+        match self {
+            Self::Full | Self::Dead => "is unavailable",
+            Self::Late => "is late",
+            Self::Rows(_) => "refuses the request",
+        }
+    }
 }
 
 impl Worker {
-    /// Starts a thread called `name`, loads and warms the model on it, and returns once it can serve.
-    /// At most `queue` requests wait for it.
+    /// Starts a thread called `name` for each of `loads`, loads and warms the model on it, and returns once all can serve.
+    /// At most `queue` requests wait for them.
     ///
     /// # Errors
-    /// [`StartError`]; the thread has ended then.
+    /// The first [`StartError`]; all threads have ended then.
     pub async fn start(
         name: String,
         spec: Arc<ModelSpec>,
         queue: usize,
-        load: Load,
+        loads: Vec<Load>,
     ) -> Result<Self, StartError> {
-        let queue = queue.clamp(1, Semaphore::MAX_PERMITS - 1);
-        let (commands, receiver) = mpsc::channel(queue);
-        let (loaded, result) = oneshot::channel();
-        let (state_sender, state) = watch::channel(State::Absent);
-        let thread = thread::Builder::new()
-            .name(name)
-            .stack_size(STACK)
-            .spawn(move || {
-                if let Some(backend) = prepare(&spec, load, loaded, &state_sender) {
-                    serve(backend, &spec, receiver, &state_sender);
-                }
-            })
-            .map_err(StartError::Thread)?;
-        result
-            .await
-            .unwrap_or(Err(StartError::Load(BackendError::Panicked)))?;
-        Ok(Self {
-            commands,
-            state,
-            // One more than wait is computed.
-            places: Semaphore::new(queue + 1),
-            thread: Mutex::new(Some(thread)),
-        })
+        let rules = spec.serving.batching();
+        let computed = rules.max_rows.saturating_mul(loads.len());
+        let queue = queue.clamp(1, Semaphore::MAX_PERMITS - computed);
+        let worker = Self {
+            shared: Arc::new(Shared::new(rules, queue)),
+            state: Arc::new(watch::Sender::new(State::Absent)),
+            // As many as may wait, and those that are computed meanwhile.
+            places: Semaphore::new(queue + computed),
+            threads: Mutex::default(),
+            spec,
+        };
+        let instances = loads.into_iter().map(|load| worker.instance(&name, load));
+        let started = join_all(instances.collect::<Vec<_>>()).await;
+        if let Some(error) = started.into_iter().find_map(Result::err) {
+            worker.stop().await;
+            return Err(error);
+        }
+        worker.state.send_if_modified(|state| {
+            // One may have panicked since.
+            let absent = *state == State::Absent;
+            if absent {
+                *state = State::Serving;
+            }
+            absent
+        });
+        Ok(worker)
     }
 
-    /// Whether the thread is there to serve.
+    fn instance(
+        &self,
+        name: &str,
+        load: Load,
+    ) -> impl Future<Output = Result<(), StartError>> + use<> {
+        let (loaded, result) = oneshot::channel();
+        let (shared, state, spec) = (
+            Arc::clone(&self.shared),
+            Arc::clone(&self.state),
+            Arc::clone(&self.spec),
+        );
+        let thread = thread::Builder::new()
+            .name(name.to_owned())
+            .stack_size(STACK)
+            .spawn(move || {
+                if let Some(backend) = prepare(&spec, load, loaded) {
+                    serve(backend, &spec, &shared, &state);
+                }
+            });
+        let started = thread.map(|thread| {
+            let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+            threads.push(thread);
+        });
+        async {
+            started.map_err(StartError::Thread)?;
+            let result = result.await;
+            result.unwrap_or(Err(StartError::Load(BackendError::Panicked)))
+        }
+    }
+
+    /// Whether the instances are there to serve.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         *self.state.borrow() == State::Serving
     }
 
-    /// Whether the thread panicked, so that nothing but a new process brings the model back.
+    /// Whether one of them panicked, so that nothing but a new process brings the model back.
     #[must_use]
     pub fn has_died(&self) -> bool {
         *self.state.borrow() == State::Died
     }
 
-    /// A place for a request whose body is still to be read: as many as may wait, and the one that is computed.
+    /// How many requests wait.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.shared.depth()
+    }
+
+    /// A place for a request whose body is still to be read: as many as may wait, and those that are computed.
     ///
     /// Without it the queue would bound the tensors, but not the bodies that are about to become tensors.
     ///
@@ -155,34 +223,60 @@ impl Worker {
             .map_err(|_| WorkerError::Full)
     }
 
-    /// Runs one forward. A caller that goes away (drops the future) is skipped if its turn has not come.
+    /// Runs one forward, together with others where the model takes batches. A caller that goes away (drops the future)
+    /// is skipped if its turn has not come.
     ///
     /// # Errors
-    /// [`WorkerError`] if the queue is full or the thread has died.
-    pub async fn infer(&self, inputs: Vec<Tensor>) -> Result<Answer, WorkerError> {
+    /// [`WorkerError`]: the inputs are no part of a batch, the queue is full, time is over, or the threads have ended.
+    pub async fn infer(
+        &self,
+        inputs: Vec<Tensor>,
+        urgency: Urgency,
+    ) -> Result<Answer, WorkerError> {
+        let Urgency { priority, deadline } = urgency;
+        let ticket = Ticket {
+            rows: self.spec.rows(&inputs)?,
+            bucket: self.spec.bucket(&inputs),
+            priority,
+            deadline,
+        };
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .try_send(Command::Infer(Job { inputs, reply }))
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => WorkerError::Full,
-                mpsc::error::TrySendError::Closed(_) => WorkerError::Dead,
-            })?;
-        answer.await.map_err(|_| WorkerError::Dead)
+        let job = Job {
+            inputs,
+            arrived: Instant::now(),
+            reply,
+        };
+        self.shared.push(ticket, job)?;
+        let Some(deadline) = deadline else {
+            return answer.await.map_err(|_| WorkerError::Dead);
+        };
+        match tokio::time::timeout_at(deadline.into(), answer).await {
+            Ok(Ok(answer)) => Ok(answer),
+            // An instance that finds it too late just drops it.
+            Ok(Err(_)) if Instant::now() < deadline => Err(WorkerError::Dead),
+            _ => Err(WorkerError::Late),
+        }
     }
 
-    /// Lets the thread finish what is queued, and joins it.
+    /// Lets the threads finish what is queued, and joins them.
     pub async fn stop(&self) {
-        // An error means that the thread has ended already.
-        let _ = self.commands.send(Command::Stop).await;
-        let mut state = self.state.clone();
-        while state.changed().await.is_ok() {}
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        // A panic was reported when it happened.
-        let _ = thread.map(JoinHandle::join);
+        self.shared.end();
+        let threads = {
+            let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *threads)
+        };
+        let join = tokio::task::spawn_blocking(move || {
+            // A panic was reported when it happened.
+            threads.into_iter().for_each(|it| drop(it.join()));
+        });
+        let _ = join.await;
+        self.state.send_if_modified(|state| {
+            let served = *state == State::Serving;
+            if served {
+                *state = State::Absent;
+            }
+            served
+        });
     }
 }
 
@@ -190,7 +284,6 @@ fn prepare(
     spec: &ModelSpec,
     load: Load,
     loaded: oneshot::Sender<Result<(), StartError>>,
-    state: &watch::Sender<State>,
 ) -> Option<Box<dyn Backend>> {
     let backend = load().map_err(StartError::Load).and_then(|mut backend| {
         warm_up(&mut *backend, spec).map_err(StartError::WarmUp)?;
@@ -200,9 +293,6 @@ fn prepare(
         Ok(backend) => (Some(backend), Ok(())),
         Err(error) => (None, Err(error)),
     };
-    if backend.is_some() {
-        state.send_replace(State::Serving);
-    }
     let _ = loaded.send(result);
     backend
 }
@@ -210,33 +300,40 @@ fn prepare(
 fn serve(
     mut backend: Box<dyn Backend>,
     spec: &ModelSpec,
-    mut commands: mpsc::Receiver<Command>,
+    shared: &Shared,
     state: &watch::Sender<State>,
 ) {
-    while let Some(Command::Infer(job)) = commands.blocking_recv() {
-        if job.reply.is_closed() {
-            continue;
-        }
+    while let Some(batch) = shared.take() {
         let start = Instant::now();
-        let outputs = catch_unwind(AssertUnwindSafe(|| {
-            infer_checked(&mut *backend, spec, &job.inputs)
+        let answers = catch_unwind(AssertUnwindSafe(|| {
+            let requests: Vec<_> = batch.iter().map(|it| it.inputs.as_slice()).collect();
+            rows::infer(&mut *backend, spec, &requests)
         }));
         let compute = start.elapsed();
-        match outputs {
+        let Ok(answers) = answers else {
+            // Nobody knows in what state the model and its thread are: readiness goes first, then the clients that wait
+            // (their channels close).
+            state.send_replace(State::Died);
+            tracing::error!(
+                "the worker thread panicked: its model is not served until the server is restarted"
+            );
+            shared.break_off();
+            return;
+        };
+        let together = batch.len();
+        for (index, (job, outputs)) in batch.into_iter().zip(answers).enumerate() {
+            let queue = start.saturating_duration_since(job.arrived);
+            let answer = Answer {
+                outputs,
+                queue,
+                compute,
+                together,
+                first: index == 0,
+            };
             // The client may have gone meanwhile.
-            Ok(outputs) => drop(job.reply.send(Answer { outputs, compute })),
-            Err(_) => {
-                // Nobody knows in what state the model and its thread are: readiness goes first, then the clients
-                // that wait (their channel closes).
-                state.send_replace(State::Died);
-                tracing::error!(
-                    "the worker thread panicked: its model is not served until the server is restarted"
-                );
-                return;
-            }
+            drop(job.reply.send(answer));
         }
     }
-    state.send_replace(State::Absent);
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches every third-party piece that Serin's build, tests and demo need, into one cache outside the checkout.
-# Idempotent: a piece that is there is not touched and nothing is printed for it. Usage: setup.sh [all|lint|envoys]
+# Idempotent: a piece that is there is not touched and nothing is printed for it. Usage: setup.sh [all|clients|lint|envoys]
 source "$(dirname "${BASH_SOURCE[0]}")/cache.sh"
 
 # Wheels are pinned in wheels.txt, with their versions.
@@ -142,6 +142,30 @@ libtorch() {
   point libtorch "$path"
 }
 
+# Not a virtual environment: that needs a package of its own on Debian, and this folder can be moved.
+make_clients() {
+  x86_64_only "the Python clients of the tests" PYTHON_CLIENTS
+  need python3 "install Python 3 with pip"
+  python3 -m pip --version >/dev/null 2>&1 || fail "python3 has no pip: install it (Debian: apt-get install python3-pip)"
+  local quiet=--quiet; [ -t 2 ] && quiet=--progress-bar=on
+  python3 -m pip install "$quiet" --disable-pip-version-check --no-cache-dir --no-warn-script-location --no-deps \
+    --only-binary=:all: --require-hashes --target "$work/out" -r "$here/clients.txt" >&2 \
+    || fail "pip could not install what tests/setup/clients.txt pins (see above); it is for Python 3.11 to 3.13, and a package index that holds them must be reachable"
+}
+
+# tritonclient and KServe's SDK, for the Python that is on PATH.
+clients() {
+  local path folder
+  path="$(own PYTHON_CLIENTS)"
+  if [ -z "$path" ]; then
+    need python3 "install Python 3.11 to 3.13 with pip"
+    folder="clients-$(python3 -c 'import sys; print("cp%d%d" % sys.version_info[:2])')-$(sha256sum <"$here/clients.txt" | cut -c1-8)"
+    fetch "$folder" tritonclient/__init__.py "the Python clients that serving is tested with (500 MB on the disk)" make_clients
+    path="$cache/$folder"
+  fi
+  point clients "$path"
+}
+
 make_cargo_deny() {
   # Debug: it compiles in half the time, and checks this workspace in about a second all the same. In the checkout, so
   # that rust-toolchain.toml says what compiles it.
@@ -158,7 +182,8 @@ cargo_deny() {
 
 case "${1:-all}" in
   all) rust_target; envoy; prometheus; libtorch ;;
+  clients) clients ;;
   lint) cargo_deny ;;
   envoys) envoys ;;
-  *) fail "unknown argument '$1': use all, lint or envoys" ;;
+  *) fail "unknown argument '$1': use all, clients, lint or envoys" ;;
 esac

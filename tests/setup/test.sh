@@ -5,6 +5,7 @@ set -euo pipefail
 unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
+tests/setup/setup.sh clients
 possible=0
 tests/setup/cluster.sh tests || possible=$?
 case "$possible" in 0 | 3) ;; *) exit "$possible" ;; esac

@@ -30,7 +30,7 @@ impl Serve {
     pub async fn start(world: &World, name: &str, program: &Path, models: &Path) -> Result<Serve> {
         let models = models.as_os_str();
         // One thread for a forward: several servers share the machine, and the models are small.
-        let rest = ["--port", "0", "--threads", "1"].map(OsStr::new);
+        let rest = ["--port", "0", "--grpc-port", "0", "--threads", "1"].map(OsStr::new);
         let arguments = [OsStr::new("--models"), models].into_iter().chain(rest);
         let mut process = Process::start(world, name, program, arguments)?;
         let address = process

@@ -1,12 +1,16 @@
 //! TorchScript on libtorch through `tch`, on the CPU.
 //!
-//! Known bugs of `tch` 0.24 decide the shape of this file: `forward_is` leaks its inputs when the forward fails
-//! (so only `forward_ts` is called, and a model has one output), `from_data_size` trusts its caller about lengths
-//! (so only a checked [`Tensor`] gets there), and functions without `f_` panic on any error.
+//! Known bugs of `tch` 0.24 decide the shape of this file: its modules leak their inputs when a forward with several
+//! outputs fails (so [`module`] is our own), `from_data_size` trusts its caller about lengths (so only a checked
+//! [`Tensor`] gets there), and functions without `f_` panic on any error.
+
+mod module;
 
 use std::path::{Path, PathBuf};
 
-use tch::{CModule, Kind, NoGradGuard, TchError};
+use tch::{Kind, NoGradGuard, TchError};
+
+use self::module::{Module, Returned};
 
 use super::{Backend, BackendError, Load};
 use crate::{
@@ -21,7 +25,9 @@ pub const PLATFORM: &str = "pytorch_libtorch";
 const MAX_MESSAGE: usize = 200;
 
 struct Torch {
-    module: CModule,
+    module: Module,
+    /// Names of the outputs, in the order of model.yaml.
+    outputs: Vec<String>,
     /// Grad mode belongs to the thread, so it is off from before the load until the module is dropped.
     _no_grad: NoGradGuard,
 }
@@ -35,24 +41,17 @@ pub fn set_num_threads(threads: usize) {
 /// How to load `file`, a TorchScript module.
 #[must_use]
 pub fn loader(file: PathBuf, spec: &ModelSpec) -> Load {
-    let n_outputs = spec.outputs.len();
-    Box::new(move || load(&file, n_outputs))
+    let outputs = spec.outputs.iter().map(|it| it.name.clone()).collect();
+    Box::new(move || load(&file, outputs))
 }
 
-fn load(file: &Path, n_outputs: usize) -> Result<Box<dyn Backend>, BackendError> {
-    if n_outputs != 1 {
-        return Err(BackendError::Unsupported(format!(
-            "model.yaml declares {n_outputs} outputs, but a TorchScript model must return exactly one tensor here: \
-             wrap it in a module that concatenates or picks its outputs"
-        )));
-    }
+fn load(file: &Path, outputs: Vec<String>) -> Result<Box<dyn Backend>, BackendError> {
     let no_grad = tch::no_grad_guard();
     let read = |error: TchError| BackendError::Load(safe_message(&error));
-    let mut module = CModule::load(file).map_err(read)?;
-    // A module saved in training mode would answer with dropout: differently every time.
-    module.f_set_eval().map_err(read)?;
+    let module = Module::load(file, tch::Device::Cpu).map_err(read)?;
     Ok(Box::new(Torch {
         module,
+        outputs,
         _no_grad: no_grad,
     }))
 }
@@ -64,8 +63,24 @@ impl Backend for Torch {
             .map(to_torch)
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
-        let output = self.module.forward_ts(&inputs).map_err(failed)?;
-        Ok(vec![from_torch(&output)?])
+        match self.module.forward(&inputs).map_err(failed)? {
+            Returned::Ordered(outputs) => outputs.iter().map(from_torch).collect(),
+            Returned::Named(found) => self.in_order(&found).map(from_torch).collect(),
+        }
+    }
+}
+
+impl Torch {
+    /// A dict has its own order, and may hold more than is served. One that is missing is missed by the check of the
+    /// number of outputs.
+    fn in_order<'a>(
+        &'a self,
+        found: &'a [(String, tch::Tensor)],
+    ) -> impl Iterator<Item = &'a tch::Tensor> {
+        let named = |wanted: &String| found.iter().find(|(name, _)| name == wanted);
+        self.outputs
+            .iter()
+            .filter_map(move |it| Some(&named(it)?.1))
     }
 }
 
@@ -122,6 +137,8 @@ fn kind(datatype: Datatype) -> Kind {
         Datatype::Int16 => Kind::Int16,
         Datatype::Int32 => Kind::Int,
         Datatype::Int64 => Kind::Int64,
+        Datatype::Fp16 => Kind::Half,
+        Datatype::Bf16 => Kind::BFloat16,
         Datatype::Fp32 => Kind::Float,
         Datatype::Fp64 => Kind::Double,
     }
@@ -135,6 +152,8 @@ fn datatype(kind: Kind) -> Option<Datatype> {
         Kind::Int16 => Some(Datatype::Int16),
         Kind::Int => Some(Datatype::Int32),
         Kind::Int64 => Some(Datatype::Int64),
+        Kind::Half => Some(Datatype::Fp16),
+        Kind::BFloat16 => Some(Datatype::Bf16),
         Kind::Float => Some(Datatype::Fp32),
         Kind::Double => Some(Datatype::Fp64),
         _ => None,
@@ -216,7 +235,7 @@ mod tests {
     #[test]
     fn no_gradients_are_recorded_while_a_model_lives() {
         let example = [tch::Tensor::from_slice(&[1_f32])];
-        let module = CModule::create_by_tracing(
+        let module = tch::CModule::create_by_tracing(
             "Model",
             "forward",
             &example,
@@ -228,7 +247,7 @@ mod tests {
         let records =
             || (tch::Tensor::from_slice(&[1_f32]).set_requires_grad(true) * 2.0).requires_grad();
         assert!(records(), "this thread records gradients by itself");
-        let model = load(&file, 1).ok();
+        let model = load(&file, vec!["y".to_owned()]).ok();
         assert!(model.is_some() && !records());
         drop(model);
         assert!(records());

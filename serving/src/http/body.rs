@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use axum::{
-    body::{Body, HttpBody},
-    http::{HeaderMap, header},
-};
+use axum::body::{Body, HttpBody};
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 
 use crate::error::ApiError;
@@ -13,25 +11,11 @@ use crate::error::ApiError;
 /// A body that takes longer holds memory for nobody.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The binary tensor extension announces itself with this header.
-const BINARY_HEADER: &str = "inference-header-content-length";
-
-/// Refuses what would only look like broken JSON.
-pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), ApiError> {
-    if headers.contains_key(BINARY_HEADER) {
-        return Err(ApiError::Encoding("binary tensor data"));
-    }
-    match headers.get(header::CONTENT_ENCODING) {
-        Some(encoding) if encoding != "identity" => Err(ApiError::Encoding("a compressed body")),
-        _ => Ok(()),
-    }
-}
-
 /// The whole body, at most `limit` bytes.
 ///
 /// A little more than the limit is read and thrown away: a client that is still writing would otherwise see a reset
 /// connection instead of the answer.
-pub(super) async fn read(body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
+pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     let patience = limit.saturating_mul(2);
     if body.size_hint().lower() > patience as u64 {
         return Err(ApiError::TooLarge(limit));
@@ -50,17 +34,22 @@ pub(super) async fn discard(body: Body, limit: usize) {
     }
 }
 
-async fn collect(body: Body, limit: usize, patience: usize) -> Result<Vec<u8>, ApiError> {
+async fn collect(body: Body, limit: usize, patience: usize) -> Result<Bytes, ApiError> {
     let mut chunks = body.into_data_stream();
-    let mut bytes = Vec::new();
+    let mut first = Bytes::new();
+    let mut bytes = BytesMut::new();
     let mut seen = 0_usize;
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|_| ApiError::BrokenBody)?;
         seen = seen.saturating_add(chunk.len());
-        if seen <= limit {
-            bytes.extend_from_slice(&chunk);
+        if seen > limit {
+            (first, bytes) = (Bytes::new(), BytesMut::new());
+        } else if first.is_empty() && bytes.is_empty() {
+            // Most bodies arrive in one piece, which needs no copy.
+            first = chunk;
         } else {
-            bytes = Vec::new();
+            bytes.extend_from_slice(&std::mem::take(&mut first));
+            bytes.extend_from_slice(&chunk);
         }
         if seen > patience {
             break;
@@ -68,7 +57,9 @@ async fn collect(body: Body, limit: usize, patience: usize) -> Result<Vec<u8>, A
     }
     if seen > limit {
         Err(ApiError::TooLarge(limit))
+    } else if first.is_empty() {
+        Ok(bytes.freeze())
     } else {
-        Ok(bytes)
+        Ok(first)
     }
 }

@@ -2,8 +2,13 @@
 
 mod failures;
 mod malformed;
+mod malformed_binary;
+mod wire;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use reqwest::{Client, Method};
 use serde_json::Value;
@@ -18,29 +23,31 @@ use crate::{
     repository::Entry,
 };
 
-pub(super) const MAX_BODY: usize = 64 * 1024;
+pub(crate) const MAX_BODY: usize = 64 * 1024;
 
 /// A server of model `fraud`, versions 7 and 9.
-pub(super) struct Server {
+pub(crate) struct Server {
     url: String,
+    /// Where gRPC is spoken.
+    pub(crate) grpc: String,
     client: Client,
-    gate: Gate,
+    pub(crate) gate: Gate,
     stop: oneshot::Sender<()>,
     done: JoinHandle<std::io::Result<()>>,
 }
 
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: header::HeaderMap,
-    pub(super) json: Value,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: header::HeaderMap,
+    pub(crate) json: Value,
 }
 
 impl Server {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::start_with(8).await
     }
 
-    async fn start_with(queue: usize) -> Self {
+    pub(crate) async fn start_with(queue: usize) -> Self {
         let candidate = |version| {
             let (gate, load) = fake::load();
             let spec = Arc::new(fake::spec());
@@ -53,7 +60,7 @@ impl Server {
                         spec,
                         file: PathBuf::new(),
                     },
-                    load,
+                    loads: vec![load],
                 },
             )
         };
@@ -62,6 +69,7 @@ impl Server {
             models: PathBuf::new(),
             host: "127.0.0.1".to_owned(),
             port: 0,
+            grpc_port: 0,
             max_body: MAX_BODY,
             queue,
             threads: None,
@@ -69,10 +77,12 @@ impl Server {
         };
         let bound = bind_candidates(&config, vec![seven, nine]).await.unwrap();
         let url = format!("http://{}", bound.address());
+        let grpc = format!("http://{}", bound.grpc_address());
         let (stop, stopped) = oneshot::channel();
         let done = tokio::spawn(bound.run(async move { drop(stopped.await) }));
         Self {
             url,
+            grpc,
             client: Client::new(),
             gate,
             stop,
@@ -80,7 +90,7 @@ impl Server {
         }
     }
 
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         method: Method,
         path: &str,
@@ -94,16 +104,16 @@ impl Server {
         .await
     }
 
-    pub(super) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, "").await
     }
 
-    pub(super) async fn infer(&self, first: f32) -> Answer {
+    pub(crate) async fn infer(&self, first: f32) -> Answer {
         self.send(Method::POST, "/v2/models/fraud/infer", body(first))
             .await
     }
 
-    async fn metrics(&self) -> String {
+    pub(crate) async fn metrics(&self) -> String {
         self.client
             .get(format!("{}/metrics", self.url))
             .send()
@@ -114,13 +124,19 @@ impl Server {
             .unwrap()
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
+        self.stop_after(|_| {}).await;
+    }
+
+    /// Sends the signal, does something, and waits for the end.
+    pub(crate) async fn stop_after(self, then: impl FnOnce(&Gate)) {
         self.stop.send(()).unwrap();
+        then(&self.gate);
         self.done.await.unwrap().unwrap();
     }
 }
 
-pub(super) fn body(first: f32) -> String {
+pub(crate) fn body(first: f32) -> String {
     format!(
         r#"{{"id": "a", "inputs": [{{"name": "x", "datatype": "FP32", "shape": [1, 2], "data": [{first}, 1.5]}}]}}"#
     )
@@ -151,7 +167,7 @@ async fn health_and_metadata_follow_the_protocol() {
     check("/v2/health/ready", json!({"ready": true})).await;
     check(
         "/v2",
-        json!({"name": "serin-serve", "version": env!("CARGO_PKG_VERSION"), "extensions": []}),
+        json!({"name": "serin-serve", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS}),
     )
     .await;
     check(
@@ -278,8 +294,69 @@ async fn every_answer_of_a_model_names_the_version_and_no_request_header_can_cha
         None,
     )
     .await;
-    check(Method::GET, "/v2/models", String::new(), 404, None).await;
+    check(Method::GET, "/v2/models", String::new(), 200, None).await;
     check(Method::DELETE, "/v2/health/live", String::new(), 405, None).await;
     check(Method::GET, "/nothing", String::new(), 404, None).await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn tritons_extensions_tell_what_is_known() {
+    let server = Server::start().await;
+    server.infer(1.0).await;
+    server.infer(fake::FAIL).await;
+    let models = server.get("/v2/models").await;
+    assert_eq!(models.json, json!({"models": ["fraud"]}));
+    let config = server.get("/v2/models/fraud/config").await;
+    let wanted = json!({
+        "name": "fraud", "platform": "pytorch_libtorch", "backend": "pytorch", "max_batch_size": 0,
+        "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": [-1, 2]}],
+        "output": [{"name": "y", "data_type": "TYPE_FP32", "dims": [-1, 2]}, {"name": "n", "data_type": "TYPE_INT64", "dims": [1]}],
+        "default_model_filename": "model.pt",
+    });
+    assert_eq!(config.json, wanted);
+    for (path, versions) in [
+        ("/v2/models/stats", 2),
+        ("/v2/models/fraud/stats", 2),
+        ("/v2/models/fraud/versions/9/stats", 1),
+    ] {
+        let stats = server.get(path).await.json;
+        let stats = stats["model_stats"].as_array().unwrap();
+        assert_eq!(stats.len(), versions, "{path}");
+        let nine = &stats[versions - 1];
+        let counts = ["success", "fail", "compute_infer", "queue"]
+            .map(|kind| nine["inference_stats"][kind]["count"].as_u64());
+        assert_eq!(counts, [1, 1, 2, 0].map(Some), "{path}");
+    }
+    assert_eq!(
+        server.get("/v2/models/fraud/versions/8/stats").await.status,
+        404
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn the_repository_can_be_read_but_not_changed() {
+    let server = Server::start().await;
+    server.infer(fake::PANIC).await;
+    let post = async |path: &str, body: &'static str| server.send(Method::POST, path, body).await;
+    let seven = json!({"name": "fraud", "version": "7", "state": "READY", "reason": ""});
+    let nine = json!({"name": "fraud", "version": "9", "state": "UNAVAILABLE", "reason": "its worker thread has ended"});
+    for (body, wanted) in [
+        ("", json!([seven, nine])),
+        ("{}", json!([seven, nine])),
+        (r#"{"ready": true}"#, json!([seven])),
+    ] {
+        assert_eq!(post("/v2/repository/index", body).await.json, wanted);
+    }
+    assert_eq!(post("/v2/repository/index", "[]").await.status, 400);
+    for action in ["load", "unload"] {
+        let answer = post(&format!("/v2/repository/models/fraud/{action}"), "{}").await;
+        let sentence = "loading and unloading models is not enabled on this server: change the model repository and restart it";
+        assert_eq!(
+            (answer.status, answer.json["error"].as_str()),
+            (405, Some(sentence))
+        );
+    }
     server.stop().await;
 }

@@ -1,21 +1,14 @@
-//! Inference requests: from the bytes of a body to tensors that the model takes, or one sentence that says why not.
-//!
-//! While a body is read, a request takes at most six times its size: the text, whose buffer may be twice as long; the
-//! strings and pieces of `id` and names, which are disjoint from the data; and four bytes of tensor for each byte of
-//! text, which is what FP64 or INT64 written `1,1,...` comes to. Tensors are only filled if the text holds as many
-//! values as the shape says, so a wrong count costs nothing. No list is kept beyond what a model can have.
+//! Inference requests: tensors that the model takes, or one sentence that says why not. The same whichever way they
+//! came.
 
-use serde::{Deserialize, de::IgnoredAny};
-use serde_json::value::RawValue;
+pub mod grpc;
+pub mod json;
 
 use crate::{
-    protocol::bounded::{Bounded, object},
-    spec::{MAX_TENSORS, Mismatch, ModelSpec, TensorSpec},
-    tensor::{Datatype, DatatypeError, MAX_RANK, Tensor, TensorError, clip, json, shorten},
+    protocol::parameters::{ParameterError, Scheduling},
+    spec::{MAX_TENSORS, Mismatch, TensorSpec},
+    tensor::{Datatype, DatatypeError, MAX_RANK, Tensor, TensorError, shorten},
 };
-
-/// The parser quotes what it did not expect, which may be the whole body: this many characters of it are enough.
-const MAX_REASON: usize = 160;
 
 /// A checked request.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,8 +17,19 @@ pub struct InferRequest {
     pub id: Option<String>,
     /// In the order of model.yaml.
     pub inputs: Vec<Tensor>,
-    /// Indices of the outputs to answer with, in the order of the request.
-    pub outputs: Vec<usize>,
+    /// The outputs to answer with, in the order of the request.
+    pub outputs: Vec<RequestedOutput>,
+    /// How urgent it is.
+    pub scheduling: Scheduling,
+}
+
+/// An output to answer with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestedOutput {
+    /// Its index in model.yaml.
+    pub index: usize,
+    /// Whether it is wanted as binary data; as JSON if not.
+    pub binary: bool,
 }
 
 /// Why a request is refused.
@@ -34,6 +38,48 @@ pub enum RequestError {
     /// Not text.
     #[error("the request body is not UTF-8")]
     Utf8,
+    /// The header that says where the binary data begins is wrong.
+    #[error(
+        "the header Inference-Header-Content-Length is '{found}', but must be the length of the JSON in bytes: a whole \
+         number that is at most the {body} of the body"
+    )]
+    HeaderLength {
+        /// Its value, shortened.
+        found: String,
+        /// Bytes of the whole body.
+        body: usize,
+    },
+    /// More data than the inputs ask for.
+    #[error(
+        "{0} bytes of the body belong to no input: check the header Inference-Header-Content-Length and the sum of binary_data_size"
+    )]
+    LeftOver(usize),
+    /// A body without any JSON, for a model that needs some.
+    #[error(
+        "a request without JSON (Inference-Header-Content-Length is 0) is not possible for this model: {0}"
+    )]
+    Raw(&'static str),
+    /// A parameter of the request.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// Another number of binary tensors than of inputs.
+    #[error(
+        "the request has {found} raw_input_contents, but {wanted} inputs: give one for each, or none"
+    )]
+    RawCount {
+        /// The number found.
+        found: usize,
+        /// The number of inputs.
+        wanted: usize,
+    },
+    /// An output is refused.
+    #[error("output '{name}' is refused: {reason}")]
+    Output {
+        /// The name of the output.
+        name: String,
+        /// The reason.
+        reason: OutputError,
+    },
     /// Not JSON, or not an inference request.
     #[error("the request body is not a valid inference request: {0}")]
     Body(String),
@@ -87,6 +133,20 @@ pub enum RequestError {
     },
 }
 
+/// Why one output is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum OutputError {
+    /// Its datatype has no JSON form.
+    #[error(
+        "it is {0}, which has no JSON form: ask for it as binary data (parameters.binary_data of the output, or \
+         parameters.binary_data_output of the request, set to true)"
+    )]
+    BinaryOnly(Datatype),
+    /// One of its parameters.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+}
+
 /// Why one input is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum InputError {
@@ -96,6 +156,32 @@ pub enum InputError {
     /// Its shape is not a list of whole numbers.
     #[error("shape must be an array of at most {MAX_RANK} whole numbers")]
     Shape,
+    /// Its binary data is not there.
+    #[error(
+        "its binary_data_size is {wanted}, but only {left} bytes follow the JSON and the inputs before it"
+    )]
+    Truncated {
+        /// Bytes that it asks for.
+        wanted: usize,
+        /// Bytes that are left.
+        left: usize,
+    },
+    /// It has two kinds of data.
+    #[error("it has both {0} and {1}: give one of them")]
+    BothData(&'static str, &'static str),
+    /// Its values are in a list of another datatype.
+    #[error("{datatype} takes its values from {wanted}, but {found}")]
+    Contents {
+        /// The datatype of the input.
+        datatype: Datatype,
+        /// The list of the protocol, or what to use instead.
+        wanted: &'static str,
+        /// What was found, in words.
+        found: String,
+    },
+    /// One of its parameters.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
     /// It is not what the model takes.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
@@ -104,155 +190,132 @@ pub enum InputError {
     Tensor(#[from] TensorError),
 }
 
-/// `inputs` or `outputs` as text.
-type Entries<'a> = Bounded<&'a RawValue, MAX_TENSORS>;
-
-#[derive(Deserialize)]
-struct Body<'a> {
-    id: Option<String>,
-    #[serde(default, rename = "parameters")]
-    _parameters: IgnoredAny,
-    #[serde(borrow)]
-    inputs: Entries<'a>,
-    #[serde(borrow)]
-    outputs: Option<Entries<'a>>,
+/// The inputs of a model, which a request fills in any order.
+pub(super) struct Inputs<'s> {
+    specs: &'s [TensorSpec],
+    tensors: Vec<Option<Tensor>>,
+    /// The number of inputs that the request has.
+    count: usize,
 }
 
-#[derive(Deserialize)]
-struct Output {
-    name: String,
-}
-
-/// `shape` and `data` wait as text until the name is known, so that a refusal can name the input.
-#[derive(Deserialize)]
-struct Input<'a> {
-    name: String,
-    datatype: String,
-    #[serde(borrow)]
-    shape: &'a RawValue,
-    #[serde(borrow)]
-    data: &'a RawValue,
-}
-
-impl InferRequest {
-    /// Reads a body for a model of `spec`.
-    ///
-    /// # Errors
-    /// [`RequestError`] with the first thing that is wrong.
-    pub fn parse(body: &[u8], spec: &ModelSpec) -> Result<Self, RequestError> {
-        let text = str::from_utf8(body).map_err(|_| RequestError::Utf8)?;
-        let body: Body<'_> =
-            object(text).map_err(|reason| RequestError::Body(clip(&reason, MAX_REASON)))?;
-        let inputs = parse_inputs(&body.inputs, &spec.inputs)?;
-        let outputs = select_outputs(body.outputs.as_ref(), &spec.outputs)?;
+impl<'s> Inputs<'s> {
+    /// For a request of `count` inputs.
+    fn new(specs: &'s [TensorSpec], count: usize) -> Result<Self, RequestError> {
+        check_count("input", count, specs)?;
+        let tensors = specs.iter().map(|_| None).collect();
         Ok(Self {
-            id: body.id,
-            inputs,
-            outputs,
+            specs,
+            tensors,
+            count,
         })
     }
+
+    /// Takes the input called `name`, which `parse` makes once its spec is known.
+    fn fill(
+        &mut self,
+        name: &str,
+        parse: impl FnOnce(&TensorSpec) -> Result<Tensor, InputError>,
+    ) -> Result<(), RequestError> {
+        let (index, spec) = find("input", name, self.specs)?;
+        let name = || spec.name.clone();
+        match self.tensors.get_mut(index) {
+            Some(place @ None) => {
+                let refuse = |reason| RequestError::Input {
+                    name: name(),
+                    reason,
+                };
+                *place = Some(parse(spec).map_err(refuse)?);
+                Ok(())
+            }
+            _ => Err(RequestError::Twice {
+                role: "input",
+                name: name(),
+            }),
+        }
+    }
+
+    /// The tensors in the order of model.yaml.
+    fn finish(self) -> Result<Vec<Tensor>, RequestError> {
+        let missing = || wrong_count("input", self.count, self.specs);
+        let all: Option<Vec<_>> = self.tensors.into_iter().collect();
+        all.ok_or_else(missing)
+    }
 }
 
-fn parse_inputs(entries: &Entries<'_>, specs: &[TensorSpec]) -> Result<Vec<Tensor>, RequestError> {
-    check_count("input", entries, specs)?;
-    let mut inputs: Vec<Option<Tensor>> = specs.iter().map(|_| None).collect();
-    for (index, entry) in entries.kept.iter().enumerate() {
-        let input: Input<'_> = parse_entry("input", index, entry)?;
-        let place = find("input", &input.name, specs)?;
-        let name = &specs[place].name;
-        if inputs[place].is_some() {
+/// The outputs that a request selects; all of them if it names none.
+pub(super) struct Outputs<'s> {
+    specs: &'s [TensorSpec],
+    selected: Vec<RequestedOutput>,
+}
+
+impl<'s> Outputs<'s> {
+    /// For a request that names `count` outputs.
+    fn new(specs: &'s [TensorSpec], count: usize) -> Result<Self, RequestError> {
+        check_count("output", count, specs)?;
+        Ok(Self {
+            specs,
+            selected: Vec::new(),
+        })
+    }
+
+    /// Takes the output called `name`.
+    fn select(&mut self, name: &str, binary: bool) -> Result<(), RequestError> {
+        let (index, spec) = find("output", name, self.specs)?;
+        if self.selected.iter().any(|output| output.index == index) {
             return Err(RequestError::Twice {
-                role: "input",
-                name: name.clone(),
+                role: "output",
+                name: spec.name.clone(),
             });
         }
-        let tensor = parse_input(&input, &specs[place]).map_err(|reason| RequestError::Input {
-            name: name.clone(),
-            reason,
-        })?;
-        inputs[place] = Some(tensor);
+        self.selected.push(RequestedOutput { index, binary });
+        Ok(())
     }
-    inputs
-        .into_iter()
-        .collect::<Option<Vec<_>>>()
-        .ok_or_else(|| wrong_count("input", entries, specs))
+
+    /// What was selected; `binary` is for outputs that were not named.
+    fn finish(mut self, binary: bool) -> Result<Vec<RequestedOutput>, RequestError> {
+        if self.selected.is_empty() {
+            let all = (0..self.specs.len()).map(|index| RequestedOutput { index, binary });
+            self.selected = all.collect();
+        }
+        for output in self.selected.iter().filter(|output| !output.binary) {
+            if let Some(spec) = self.specs.get(output.index)
+                && !spec.datatype.has_json_form()
+            {
+                return Err(RequestError::Output {
+                    name: spec.name.clone(),
+                    reason: OutputError::BinaryOnly(spec.datatype),
+                });
+            }
+        }
+        Ok(self.selected)
+    }
 }
 
-fn check_count(
-    role: &'static str,
-    entries: &Entries<'_>,
-    specs: &[TensorSpec],
-) -> Result<(), RequestError> {
-    if entries.count > specs.len().min(MAX_TENSORS) {
-        return Err(wrong_count(role, entries, specs));
+fn check_count(role: &'static str, found: usize, specs: &[TensorSpec]) -> Result<(), RequestError> {
+    if found > specs.len().min(MAX_TENSORS) {
+        return Err(wrong_count(role, found, specs));
     }
     Ok(())
 }
 
-fn wrong_count(role: &'static str, entries: &Entries<'_>, specs: &[TensorSpec]) -> RequestError {
+fn wrong_count(role: &'static str, found: usize, specs: &[TensorSpec]) -> RequestError {
     RequestError::Count {
         role,
-        found: entries.count,
+        found,
         wanted: specs.len(),
         names: names(specs),
     }
 }
 
-fn parse_entry<'a, T: Deserialize<'a>>(
+fn find<'s>(
     role: &'static str,
-    index: usize,
-    entry: &'a RawValue,
-) -> Result<T, RequestError> {
-    object(entry.get()).map_err(|reason| RequestError::Entry {
-        role,
-        index,
-        reason: without_position(&reason),
-    })
-}
-
-fn parse_input(input: &Input<'_>, spec: &TensorSpec) -> Result<Tensor, InputError> {
-    let datatype: Datatype = input.datatype.parse()?;
-    // serde's own refusal quotes the whole string.
-    if input.shape.get().contains('"') {
-        return Err(InputError::Shape);
-    }
-    let shape: Bounded<i64, MAX_RANK> =
-        serde_json::from_str(input.shape.get()).map_err(|_| InputError::Shape)?;
-    if shape.count > MAX_RANK {
-        return Err(InputError::Shape);
-    }
-    let shape = shape.kept;
-    spec.check(datatype, &shape)?;
-    Ok(json::parse(input.data, datatype, shape)?)
-}
-
-fn select_outputs(
-    entries: Option<&Entries<'_>>,
-    specs: &[TensorSpec],
-) -> Result<Vec<usize>, RequestError> {
-    let Some(entries) = entries.filter(|entries| entries.count > 0) else {
-        return Ok((0..specs.len()).collect());
-    };
-    check_count("output", entries, specs)?;
-    let mut selected = Vec::new();
-    for (index, entry) in entries.kept.iter().enumerate() {
-        let output: Output = parse_entry("output", index, entry)?;
-        let place = find("output", &output.name, specs)?;
-        if selected.contains(&place) {
-            return Err(RequestError::Twice {
-                role: "output",
-                name: output.name,
-            });
-        }
-        selected.push(place);
-    }
-    Ok(selected)
-}
-
-fn find(role: &'static str, name: &str, specs: &[TensorSpec]) -> Result<usize, RequestError> {
+    name: &str,
+    specs: &'s [TensorSpec],
+) -> Result<(usize, &'s TensorSpec), RequestError> {
     specs
         .iter()
-        .position(|spec| spec.name == name)
+        .enumerate()
+        .find(|(_, spec)| spec.name == name)
         .ok_or_else(|| RequestError::Unknown {
             role,
             name: shorten(name),
@@ -266,62 +329,4 @@ fn names(specs: &[TensorSpec]) -> String {
         .map(|spec| format!("'{}'", spec.name))
         .collect::<Vec<_>>()
         .join(", ")
-}
-
-/// The entry was cut out of the body, so its line and column would mislead.
-fn without_position(text: &str) -> String {
-    let end = text.rfind(" at line ").unwrap_or(text.len());
-    clip(&text[..end], MAX_REASON)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backend::fake;
-
-    fn parse(body: &str) -> InferRequest {
-        InferRequest::parse(body.as_bytes(), &fake::spec()).unwrap()
-    }
-
-    #[test]
-    fn fields_come_in_any_order_and_unknown_ones_are_passed_over() {
-        let request = parse(
-            r#"{"parameters": {"priority": 1}, "x-new": [1], "outputs": [{"name": "n", "parameters": {"binary_data": false}}],
-                "inputs": [{"data": [1, 2], "parameters": {}, "shape": [1, 2], "datatype": "FP32", "name": "x"}], "id": "7"}"#,
-        );
-        assert_eq!(request.id.as_deref(), Some("7"));
-        assert_eq!(request.outputs, [1]);
-        assert_eq!(request.inputs[0].shape(), [1, 2]);
-    }
-
-    #[test]
-    fn without_a_selection_all_outputs_are_answered() {
-        for outputs in ["", r#", "outputs": []"#, r#", "outputs": null"#] {
-            let body = format!(
-                r#"{{"inputs": [{{"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}}]{outputs}}}"#
-            );
-            assert_eq!(parse(&body).outputs, [0, 1], "{outputs}");
-        }
-    }
-
-    #[test]
-    fn inputs_are_put_into_the_order_of_the_model() {
-        let mut spec = fake::spec();
-        spec.inputs.push(TensorSpec {
-            name: "k".to_owned(),
-            datatype: Datatype::Int8,
-            shape: vec![1],
-        });
-        let body = br#"{"inputs": [{"name":"k","datatype":"INT8","shape":[1],"data":[5]},
-                                   {"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}"#;
-        let request = InferRequest::parse(body, &spec).unwrap();
-        assert_eq!(
-            request
-                .inputs
-                .iter()
-                .map(Tensor::datatype)
-                .collect::<Vec<_>>(),
-            [Datatype::Fp32, Datatype::Int8]
-        );
-    }
 }

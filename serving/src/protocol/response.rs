@@ -3,6 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use crate::{
+    protocol::request::RequestedOutput,
     spec::{ModelSpec, TensorSpec},
     tensor::{Tensor, json},
 };
@@ -27,7 +28,23 @@ pub struct Output<'a> {
     name: &'a str,
     datatype: &'static str,
     shape: &'a [i64],
-    data: json::Values<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<OutputParameters>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<json::Values<'a>>,
+}
+
+#[derive(Serialize)]
+struct OutputParameters {
+    binary_data_size: usize,
+}
+
+/// A response as it goes out.
+pub struct Encoded {
+    /// JSON, and behind it the binary outputs in the order of the JSON.
+    pub body: Vec<u8>,
+    /// Bytes of the JSON, if there are binary outputs.
+    pub json_length: Option<usize>,
 }
 
 /// The body of model metadata.
@@ -49,41 +66,65 @@ pub struct ModelMetadata<'a> {
 
 /// Why a result cannot be sent.
 #[derive(Debug, thiserror::Error)]
-#[error("its output '{0}' holds NaN or an infinity, which JSON cannot carry")]
-pub struct NotFinite(String);
+pub enum ResponseError {
+    /// A number without a JSON form.
+    #[error(
+        "its output '{0}' holds NaN or an infinity, which JSON cannot carry (binary data can, see \
+         parameters.binary_data_output)"
+    )]
+    NotFinite(String),
+    /// Something that was checked before.
+    #[error("its answer could not be written")]
+    Write,
+}
 
 impl<'a> InferResponse<'a> {
-    /// Picks the selected outputs.
+    /// Picks the selected outputs of `tensors`, which are in the order of model.yaml, and writes them.
     ///
     /// # Errors
-    /// [`NotFinite`] if one of them has no JSON form.
-    pub fn new(
+    /// [`ResponseError`] if one of them has no JSON form and is not wanted as binary data.
+    pub fn encode(
         model: (&'a str, u64),
         id: Option<String>,
         spec: &'a ModelSpec,
         tensors: &'a [Tensor],
-        selected: &[usize],
-    ) -> Result<Self, NotFinite> {
+        selected: &[RequestedOutput],
+    ) -> Result<Encoded, ResponseError> {
         let mut outputs = Vec::with_capacity(selected.len());
-        for &place in selected {
-            let (name, tensor) = (&spec.outputs[place].name, &tensors[place]);
-            if !json::is_representable(tensor) {
-                return Err(NotFinite(name.clone()));
+        let mut binary: Vec<&[u8]> = Vec::new();
+        for output in selected {
+            let found = spec
+                .outputs
+                .get(output.index)
+                .zip(tensors.get(output.index));
+            let (spec, tensor) = found.ok_or(ResponseError::Write)?;
+            if !output.binary && !json::is_representable(tensor) {
+                return Err(ResponseError::NotFinite(spec.name.clone()));
             }
-            let datatype = tensor.datatype().name();
+            if output.binary {
+                binary.push(tensor.bytes());
+            }
             outputs.push(Output {
-                name,
-                datatype,
+                name: &spec.name,
+                datatype: tensor.datatype().name(),
                 shape: tensor.shape(),
-                data: json::Values(tensor),
+                parameters: output.binary.then(|| OutputParameters {
+                    binary_data_size: tensor.bytes().len(),
+                }),
+                data: (!output.binary).then_some(json::Values(tensor)),
             });
         }
-        Ok(Self {
+        let response = Self {
             model_name: model.0,
             model_version: model.1.to_string(),
             id,
             outputs,
-        })
+        };
+        let mut body = serde_json::to_vec(&response).map_err(|_| ResponseError::Write)?;
+        let json_length = (!binary.is_empty()).then_some(body.len());
+        body.reserve_exact(binary.iter().map(|data| data.len()).sum());
+        binary.iter().for_each(|data| body.extend_from_slice(data));
+        Ok(Encoded { body, json_length })
     }
 }
 

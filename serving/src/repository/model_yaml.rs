@@ -1,10 +1,13 @@
-//! `model.yaml`: the inputs and outputs of a model, read strictly.
+//! `model.yaml`: the inputs and outputs of a model and how it is served, read strictly.
+
+mod serving;
 
 use std::{collections::HashSet, fs, path::Path};
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
+use self::serving::Wanted;
 use super::{Problem, reason};
 use crate::{
     spec::{DYNAMIC, MAX_TENSORS, ModelSpec, TensorSpec},
@@ -16,6 +19,14 @@ use crate::{
 struct Document {
     inputs: Spanned<Vec<Declaration>>,
     outputs: Spanned<Vec<Declaration>>,
+    #[serde(rename = "maxBatchSize")]
+    max_batch_size: Option<Spanned<u64>>,
+    #[serde(rename = "maxQueueDelay")]
+    max_queue_delay: Option<Spanned<String>>,
+    #[serde(rename = "queueSize")]
+    queue_size: Option<Spanned<u64>>,
+    timeout: Option<Spanned<String>>,
+    instances: Option<Spanned<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -56,8 +67,22 @@ fn parse(file: &Path, text: &str) -> Result<ModelSpec, Vec<Problem>> {
     };
     let inputs = checker.list("input", document.inputs);
     let outputs = checker.list("output", document.outputs);
+    let serving = checker.serving(
+        &Wanted {
+            max_batch_size: document.max_batch_size,
+            max_queue_delay: document.max_queue_delay,
+            queue_size: document.queue_size,
+            timeout: document.timeout,
+            instances: document.instances,
+        },
+        (&inputs, &outputs),
+    );
     if checker.problems.is_empty() {
-        Ok(ModelSpec { inputs, outputs })
+        Ok(ModelSpec {
+            inputs,
+            outputs,
+            serving,
+        })
     } else {
         Err(checker.problems)
     }
@@ -184,13 +209,13 @@ mod tests {
     #[test]
     fn every_problem_comes_with_its_line() {
         check(
-            "inputs:\n  - name: x\n    datatype: FP16\n    shape: [-1, 0]\n  - name: x\n    datatype: float\n    \
+            "inputs:\n  - name: x\n    datatype: UINT16\n    shape: [-1, 0]\n  - name: x\n    datatype: float\n    \
              shape: [-2]\noutputs: []\n",
             &[
-                "m/model.yaml:3: datatype of input 'x' is refused: datatype 'FP16' is not supported: JSON has no half",
+                "m/model.yaml:3: datatype of input 'x' is refused: datatype 'UINT16' is not supported: libtorch",
                 "m/model.yaml:4: shape of input 'x' is refused: dimension 1 of the shape is 0",
                 "m/model.yaml:5: input 'x' is declared twice",
-                "m/model.yaml:6: datatype of input 'x' is refused: datatype 'float' is unknown; use one of FP32",
+                "m/model.yaml:6: datatype of input 'x' is refused: datatype 'float' is unknown; use one of FP16",
                 "m/model.yaml:7: shape of input 'x' is refused: dimension 0 of the shape is -2",
                 "m/model.yaml:8: 0 outputs: a model has 1 to 64",
             ],

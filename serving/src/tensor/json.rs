@@ -10,6 +10,7 @@ use std::fmt;
 use serde::{
     Serialize, Serializer,
     de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor},
+    ser::Error,
 };
 use serde_json::value::RawValue;
 
@@ -89,6 +90,15 @@ pub enum DataError {
         /// The datatype of the tensor.
         datatype: Datatype,
     },
+    /// A datatype that JSON does not carry.
+    #[error(
+        "{datatype} has no JSON form: send it as binary data (parameters.binary_data_size, and the length of the JSON \
+         in the header Inference-Header-Content-Length)"
+    )]
+    BinaryOnly {
+        /// The datatype of the tensor.
+        datatype: Datatype,
+    },
     /// Not JSON: only when the text was not checked before.
     #[error("data is not valid JSON")]
     Syntax,
@@ -102,6 +112,9 @@ pub enum DataError {
 /// # Errors
 /// [`TensorError`] with the first thing that is wrong.
 pub fn parse(data: &RawValue, datatype: Datatype, shape: Vec<i64>) -> Result<Tensor, TensorError> {
+    if !datatype.has_json_form() {
+        return Err(DataError::BinaryOnly { datatype }.into());
+    }
     let needed = check_shape(&shape)?;
     let keep = counts_to(data.get(), needed);
     let capacity = if keep { needed * datatype.size() } else { 0 };
@@ -180,6 +193,7 @@ impl Serialize for Values<'_> {
             Datatype::Int16 => serializer.collect_seq(elements(bytes).map(i16::from_ne_bytes)),
             Datatype::Int32 => serializer.collect_seq(elements(bytes).map(i32::from_ne_bytes)),
             Datatype::Int64 => serializer.collect_seq(elements(bytes).map(i64::from_ne_bytes)),
+            Datatype::Fp16 | Datatype::Bf16 => Err(S::Error::custom("it has no JSON form")),
             Datatype::Fp32 => serializer.collect_seq(elements(bytes).map(f32::from_ne_bytes)),
             Datatype::Fp64 => serializer.collect_seq(elements(bytes).map(f64::from_ne_bytes)),
         }

@@ -7,6 +7,8 @@
     reason = "a helper of a test fails by panicking"
 )]
 
+mod batching;
+mod clients;
 mod models;
 mod process;
 mod server;

@@ -1,7 +1,8 @@
 //! The process as a whole: signals and memory.
 
-use std::process::Stdio;
+use std::{io::Write, process::Stdio};
 
+use flate2::{Compression, write::GzEncoder};
 use tch::{Device, Kind, Tensor};
 
 use crate::{
@@ -142,6 +143,40 @@ async fn a_refused_request_takes_no_more_memory_than_six_times_its_body() {
             SIZE >> 10
         );
     }
+}
+
+#[tokio::test]
+async fn a_bomb_takes_no_more_memory_than_the_largest_body() {
+    const LIMIT: usize = 16 << 20;
+    let dir = repository("fraud", &scorer_yaml(), &scorer(1));
+    // 256 MiB of blanks in 256 KiB.
+    let blanks = vec![b' '; 1 << 20];
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    let mut zstd = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    for _ in 0..256 {
+        gzip.write_all(&blanks).unwrap();
+        zstd.write_all(&blanks).unwrap();
+    }
+    let server = Server::start(dir.path());
+    let before = server.resident();
+    for (encoding, bomb) in [
+        ("gzip", gzip.finish().unwrap()),
+        ("zstd", zstd.finish().unwrap()),
+    ] {
+        assert!(bomb.len() < 4 << 20, "{encoding}: {}", bomb.len());
+        let url = format!("{}/v2/models/fraud/infer", server.url);
+        let request = server.client.post(url).header("content-encoding", encoding);
+        let answer = request.body(bomb).send().await.unwrap();
+        assert_eq!(answer.status(), 413, "{encoding}");
+    }
+    let taken = server.peak() - before;
+    println!("bombs: {} KiB", taken >> 10);
+    // The buffer's growth takes half as much again, and zstd's window 8 MiB.
+    assert!(
+        taken < (2 * LIMIT + (12 << 20)) as u64,
+        "{} KiB of memory",
+        taken >> 10
+    );
 }
 
 #[tokio::test]

@@ -22,6 +22,8 @@ pub(crate) struct Process(Child);
 pub(crate) struct Server {
     process: Process,
     pub(crate) url: String,
+    /// Where gRPC is spoken, without a scheme.
+    pub(crate) grpc: String,
     pub(crate) client: Client,
 }
 
@@ -31,7 +33,7 @@ pub(crate) fn command(models: &Path) -> Command {
     command
         .arg("--models")
         .arg(models)
-        .args(["--port", "0"])
+        .args(["--port", "0", "--grpc-port", "0"])
         .stderr(Stdio::null());
     command
 }
@@ -49,16 +51,19 @@ pub(crate) fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T
     }
 }
 
-/// The first line, or an empty one if the program ended or said nothing in time.
-fn first_line(stdout: ChildStdout) -> String {
-    let (found, line) = mpsc::channel();
+/// The first two lines, or less if the program ended or said nothing in time.
+fn first_lines(stdout: ChildStdout) -> String {
+    let (found, lines) = mpsc::channel();
     // A read has no deadline of its own. The thread ends with the program, which its owner kills.
     thread::spawn(move || {
-        let mut line = String::new();
-        let _ = BufReader::new(stdout).read_line(&mut line);
-        let _ = found.send(line);
+        let mut lines = String::new();
+        let mut stdout = BufReader::new(stdout);
+        for _ in 0..2 {
+            let _ = stdout.read_line(&mut lines);
+        }
+        let _ = found.send(lines);
     });
-    line.recv_timeout(DEADLINE).unwrap_or_default()
+    lines.recv_timeout(DEADLINE).unwrap_or_default()
 }
 
 impl Process {
@@ -113,15 +118,20 @@ impl Server {
     /// Starts the program and waits for its first line.
     pub(crate) fn start(models: &Path) -> Self {
         let mut process = Process::start(command(models).stdout(Stdio::piped()));
-        let line = first_line(process.0.stdout.take().unwrap());
-        let url = line.trim().strip_prefix("listening on ").map(str::to_owned);
-        let Some(url) = url else {
-            panic!("the first line of serin-serve was {line:?}");
+        let lines = first_lines(process.0.stdout.take().unwrap());
+        let address = |scheme: &str| {
+            let prefix = format!("listening on {scheme}://");
+            lines.lines().find_map(|line| line.strip_prefix(&prefix))
         };
+        let (Some(rest), Some(grpc)) = (address("http"), address("grpc")) else {
+            panic!("the first lines of serin-serve were {lines:?}");
+        };
+        let (url, grpc) = (format!("http://{rest}"), grpc.to_owned());
         let client = Client::builder().timeout(DEADLINE).build().unwrap();
         Self {
             process,
             url,
+            grpc,
             client,
         }
     }

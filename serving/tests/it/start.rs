@@ -78,8 +78,9 @@ fn models_that_do_not_load_or_warm_up_are_told_at_once() {
             "/other-output/1/model.pt: failed to warm up on zeros: its output 'score' is not what model.yaml declares: \
              shape is [1, 1], but the model has [-1, 2]",
             "/other-input/1/model.pt: failed to warm up on zeros: mat1 and mat2 shapes cannot be multiplied",
-            "/two-outputs/1/model.pt: failed to load: model.yaml declares 2 outputs, but a TorchScript model must",
-            "/half/1/model.pt: failed to warm up on zeros: it returned a tensor of Half, which is not served",
+            "/two-outputs/1/model.pt: failed to warm up on zeros: it returned 1 outputs, but model.yaml declares 2",
+            "/half/1/model.pt: failed to warm up on zeros: its output 'score' is not what model.yaml declares: datatype is FP16, but the \
+             model has FP32",
         ],
     );
 }
@@ -91,7 +92,14 @@ fn a_taken_port_is_named() {
     let port = taken.local_addr().unwrap().port().to_string();
     // The later --port would be a second one, so the command is built anew.
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_serin-serve"))
-        .args(["--models", dir.path().to_str().unwrap(), "--port", &port])
+        .args([
+            "--models",
+            dir.path().to_str().unwrap(),
+            "--port",
+            &port,
+            "--grpc-port",
+            "0",
+        ])
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
@@ -99,7 +107,7 @@ fn a_taken_port_is_named() {
     check(
         &refusal,
         &[&format!(
-            "failed to listen on '127.0.0.1' port {port}: Address already in use"
+            "failed to listen for REST on '127.0.0.1' port {port}, choose another with --port: Address already in use"
         )],
     );
 }

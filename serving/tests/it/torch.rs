@@ -152,3 +152,61 @@ async fn every_datatype_survives_the_way_through_libtorch() {
         );
     }
 }
+
+/// `JSON` and binary data as one body, and the length of the JSON.
+async fn infer_binary(
+    server: &Server,
+    model: &str,
+    datatype: &str,
+    data: &[u8],
+) -> (Value, Vec<u8>) {
+    const LENGTH: &str = "inference-header-content-length";
+    let input = json!({ "name": "x", "datatype": datatype, "shape": [2], "parameters": { "binary_data_size": data.len() } });
+    let json =
+        json!({ "inputs": [input], "parameters": { "binary_data_output": true } }).to_string();
+    let body = [json.as_bytes(), data].concat();
+    let request = server
+        .client
+        .post(format!("{}/v2/models/{model}/infer", server.url))
+        .header(LENGTH, json.len())
+        .body(body);
+    let answer = request.send().await.unwrap();
+    let length: usize = answer.headers()[LENGTH].to_str().unwrap().parse().unwrap();
+    let body = answer.bytes().await.unwrap();
+    (
+        serde_json::from_slice(&body[..length]).unwrap(),
+        body[length..].to_vec(),
+    )
+}
+
+#[tokio::test]
+async fn half_precision_survives_the_way_through_libtorch_bit_for_bit() {
+    let dir = tempfile::tempdir().unwrap();
+    let kinds = [("FP16", Kind::Half), ("BF16", Kind::BFloat16)];
+    for (datatype, kind) in kinds {
+        let flip = trace(&[Tensor::zeros([2], (kind, Device::Cpu))], |inputs| {
+            inputs[0].flip([0])
+        });
+        let yaml = format!(
+            "inputs: [{{name: x, datatype: {datatype}, shape: [2]}}]\noutputs: [{{name: y, datatype: {datatype}, shape: [2]}}]\n"
+        );
+        add(dir.path(), datatype, 1, &yaml, &flip);
+    }
+    let server = Server::start(dir.path());
+    for (datatype, _) in kinds {
+        // The second number is a NaN with a payload.
+        let (json, data) =
+            infer_binary(&server, datatype, datatype, &[0x34, 0x12, 0xcd, 0x7f]).await;
+        assert_eq!(json["outputs"][0]["datatype"], datatype);
+        assert_eq!(data, [0xcd, 0x7f, 0x34, 0x12]);
+        let (status, answer) = server
+            .infer(datatype, body("x", datatype, &[2], &[1, 2]))
+            .await;
+        let sentence = answer["error"].as_str().unwrap();
+        assert_eq!(status, 400, "{sentence}");
+        assert!(
+            sentence.contains("has no JSON form: send it as binary data"),
+            "{sentence}"
+        );
+    }
+}

@@ -17,7 +17,7 @@ async fn failures_of_the_model_are_500_with_a_sentence() {
         "model 'fraud' version 9 failed: index out of range in self",
     )
     .await;
-    check(fake::NAN, "model 'fraud' version 9 failed: its output 'y' holds NaN or an infinity, which JSON cannot carry").await;
+    check(fake::NAN, "model 'fraud' version 9 failed: its output 'y' holds NaN or an infinity, which JSON cannot carry (binary data can, see parameters.binary_data_output)").await;
     check(
         fake::RESHAPE,
         "model 'fraud' version 9 failed: its output 'y' is not what model.yaml declares: shape is [1, 3], but the \

@@ -40,6 +40,8 @@ impl Number {
                 }
                 bytes.extend(value.to_ne_bytes());
             }
+            // `json::parse` has refused them as a whole.
+            Datatype::Fp16 | Datatype::Bf16 => return Err(DataError::BinaryOnly { datatype }),
             Datatype::Bool => {
                 let value = self.whole(datatype, index)?;
                 if !matches!(value, 0 | 1) {

@@ -1,0 +1,78 @@
+//! The gRPC API of the Open Inference Protocol v2 with Triton's extensions, and gRPC's own health service.
+
+mod admission;
+pub mod codec;
+mod health;
+mod infer;
+pub mod proto;
+mod service;
+mod status;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::middleware;
+use tokio::net::TcpListener;
+use tonic::{
+    codec::CompressionEncoding,
+    service::Routes,
+    transport::{Error, Server, server::TcpIncoming},
+};
+use tonic_health::pb::health_server::HealthServer;
+
+use self::{
+    admission::Admission, health::HealthService,
+    proto::grpc_inference_service_server::GrpcInferenceServiceServer, service::InferenceService,
+};
+use crate::inference::App;
+
+/// A client that is gone without a word is noticed after this and as long again.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// Requests at once on one connection; a client that wants more waits, or opens another.
+const MAX_STREAMS: u32 = 256;
+
+/// Bytes that a client may send before it is told that they have arrived: the default of 64 KiB makes a tensor of
+/// megabytes wait for many round trips.
+const WINDOW: u32 = 1 << 20;
+
+/// Bytes of all headers of a request.
+const MAX_HEADERS: u32 = 16 << 10;
+
+/// Serves until `shutdown`, and finishes the requests in flight.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    app: Arc<App>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), Error> {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .http2_max_header_list_size(Some(MAX_HEADERS))
+        .max_concurrent_streams(Some(MAX_STREAMS))
+        .initial_stream_window_size(Some(WINDOW))
+        .initial_connection_window_size(Some(WINDOW))
+        .add_routes(routes(app))
+        .serve_with_incoming_shutdown(incoming, shutdown)
+        .await
+}
+
+fn routes(app: Arc<App>) -> Routes {
+    let admission = Admission::new(app.max_reading);
+    let inference = GrpcInferenceServiceServer::new(InferenceService(Arc::clone(&app)))
+        .max_decoding_message_size(app.max_body)
+        // No zstd: tonic lets a message ask for a window of 128 MiB, and no client of this protocol speaks it.
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Deflate)
+        .send_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Deflate);
+    let health = HealthServer::new(HealthService(app));
+    let router = Routes::new(inference)
+        .add_service(health)
+        .into_axum_router()
+        .layer(middleware::from_fn_with_state(admission, admission::admit));
+    Routes::from(router)
+}
+
+#[cfg(test)]
+mod tests;

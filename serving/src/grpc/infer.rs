@@ -1,0 +1,115 @@
+//! `ModelInfer`: from a message to an answer.
+
+use std::{sync::Arc, time::Instant};
+
+use tonic::{
+    Request, Response, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
+
+use super::{
+    admission::Reading,
+    proto::{ModelInferRequest, ModelInferResponse, model_infer_response::InferOutputTensor},
+};
+use crate::{
+    error::ApiError,
+    inference::{self, App},
+    metrics::InFlight,
+    protocol::request::{InferRequest, grpc},
+    registry::ModelVersion,
+    tensor::Tensor,
+};
+
+/// The name of the model that answered.
+const MODEL: &str = "x-serin-model";
+/// The version of the model that answered.
+const VERSION: &str = "x-serin-model-version";
+
+pub(super) async fn infer(
+    app: &App,
+    request: Request<ModelInferRequest>,
+) -> Result<Response<ModelInferResponse>, Status> {
+    let start = Instant::now();
+    let (_, mut extensions, request) = request.into_parts();
+    let reading = extensions.remove::<Reading>();
+    let loaded = Arc::clone(find(app, &request.model_name, &request.model_version)?);
+    let in_flight = app.metrics.begin(&loaded, start);
+    let result = answer(&loaded, request, reading, &in_flight).await;
+    match inference::settle(in_flight, result) {
+        Ok(message) => {
+            let mut response = Response::new(message);
+            sign(response.metadata_mut(), &loaded);
+            Ok(response)
+        }
+        Err(error) => {
+            let mut status = Status::from(error);
+            sign(status.metadata_mut(), &loaded);
+            Err(status)
+        }
+    }
+}
+
+/// The model version that a message means; the default one if it names none.
+pub(super) fn find<'a>(
+    app: &'a App,
+    model: &str,
+    version: &str,
+) -> Result<&'a Arc<ModelVersion>, ApiError> {
+    let version = Some(version).filter(|version| !version.is_empty());
+    app.registry
+        .find(model, version)
+        .map_err(ApiError::NotFound)
+}
+
+async fn answer(
+    loaded: &ModelVersion,
+    request: ModelInferRequest,
+    reading: Option<Reading>,
+    in_flight: &InFlight<'_>,
+) -> Result<ModelInferResponse, ApiError> {
+    // Kept until the answer is a message.
+    let _place = inference::admit(loaded)?;
+    drop(reading);
+    let request = grpc::parse(request, &loaded.spec).map_err(ApiError::Request)?;
+    let InferRequest {
+        id,
+        inputs,
+        outputs: selected,
+        scheduling,
+    } = request;
+    let outputs = inference::infer(loaded, inputs, scheduling, in_flight).await?;
+    let mut outputs: Vec<Option<Tensor>> = outputs.into_iter().map(Some).collect();
+    let mut response = ModelInferResponse {
+        model_name: loaded.model.clone(),
+        model_version: loaded.version.to_string(),
+        id: id.unwrap_or_default(),
+        ..Default::default()
+    };
+    for output in selected {
+        let tensor = outputs.get_mut(output.index).and_then(Option::take);
+        // Each is selected once, and the worker has checked their number.
+        let Some((spec, tensor)) = loaded.spec.outputs.get(output.index).zip(tensor) else {
+            return Err(inference::failed(
+                loaded,
+                &"its answer could not be written",
+            ));
+        };
+        response.outputs.push(InferOutputTensor {
+            name: spec.name.clone(),
+            datatype: tensor.datatype().name().to_owned(),
+            shape: tensor.shape().to_vec(),
+            ..Default::default()
+        });
+        response.raw_output_contents.push(tensor.into_bytes());
+    }
+    Ok(response)
+}
+
+/// Says which model version gave an answer, refusals included.
+fn sign(metadata: &mut MetadataMap, loaded: &ModelVersion) {
+    // Model names are made of characters that headers take (see the repository).
+    if let Ok(name) = MetadataValue::try_from(&loaded.model) {
+        metadata.insert(MODEL, name);
+    }
+    metadata.insert(VERSION, loaded.version.into());
+}

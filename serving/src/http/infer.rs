@@ -1,0 +1,112 @@
+//! `POST .../infer`: from a body to an answer, both of them JSON, binary data or a mixture, compressed or not.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+
+use super::{body, encoding};
+use crate::{
+    error::ApiError,
+    inference::{self, App},
+    metrics::InFlight,
+    protocol::{
+        request::{InferRequest, RequestError, json},
+        response::{Encoded, InferResponse},
+    },
+    registry::ModelVersion,
+    tensor::shorten,
+};
+
+/// Bytes of the JSON in a body that goes on with binary data.
+const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+
+pub(super) async fn infer(
+    State(app): State<Arc<App>>,
+    Extension(loaded): Extension<Arc<ModelVersion>>,
+    request: Request,
+) -> Response {
+    let in_flight = app.metrics.begin(&loaded, Instant::now());
+    let result = answer(&loaded, request, app.max_body, &in_flight).await;
+    inference::settle(in_flight, result).unwrap_or_else(ApiError::into_response)
+}
+
+async fn answer(
+    loaded: &ModelVersion,
+    request: Request,
+    max_body: usize,
+    in_flight: &InFlight<'_>,
+) -> Result<Response, ApiError> {
+    let ModelVersion {
+        model,
+        version,
+        spec,
+        ..
+    } = loaded;
+    let (parts, body) = request.into_parts();
+    let encoding = encoding::of(&parts.headers)?;
+    // Kept until the answer is written.
+    let _place = match inference::admit(loaded) {
+        Ok(place) => place,
+        Err(full) => {
+            body::discard(body, max_body).await;
+            return Err(full);
+        }
+    };
+    let body = body::read(body, max_body).await?;
+    let body = encoding::decompress(encoding, body, max_body).await?;
+    let json_length = json_length(&parts.headers, body.len()).map_err(ApiError::Request)?;
+    let request = json::parse(&body, json_length, spec).map_err(ApiError::Request)?;
+    // The text is the largest thing that a waiting request would hold.
+    drop(body);
+    let InferRequest {
+        id,
+        inputs,
+        outputs: selected,
+        scheduling,
+    } = request;
+    let outputs = inference::infer(loaded, inputs, scheduling, in_flight).await?;
+    let encoded = InferResponse::encode((model, *version), id, spec, &outputs, &selected)
+        .map_err(|error| inference::failed(loaded, &error))?;
+    Ok(into_response(encoded))
+}
+
+/// The header that says how much of a body is JSON.
+fn json_length(headers: &HeaderMap, body: usize) -> Result<Option<usize>, RequestError> {
+    let mut values = headers.get_all(JSON_LENGTH).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let refuse = |found: &[u8]| RequestError::HeaderLength {
+        found: shorten(&String::from_utf8_lossy(found)),
+        body,
+    };
+    if values.next().is_some() {
+        return Err(refuse(b"given twice"));
+    }
+    let bytes = value.as_bytes();
+    // `parse` takes a sign, too.
+    let digits = bytes.iter().all(u8::is_ascii_digit);
+    let length = value.to_str().ok().filter(|_| digits);
+    match length.and_then(|length| length.parse().ok()) {
+        Some(length) if length <= body => Ok(Some(length)),
+        _ => Err(refuse(bytes)),
+    }
+}
+
+fn into_response(Encoded { body, json_length }: Encoded) -> Response {
+    let content_type = match json_length {
+        Some(_) => "application/octet-stream",
+        None => "application/json",
+    };
+    let content_type = HeaderValue::from_static(content_type);
+    let mut response = ([(header::CONTENT_TYPE, content_type)], body).into_response();
+    if let Some(length) = json_length {
+        response.headers_mut().insert(JSON_LENGTH, length.into());
+    }
+    response
+}

@@ -1,0 +1,106 @@
+//! From a checked request to outputs: the one way to a model, whichever protocol a request came by.
+
+use crate::{
+    error::ApiError,
+    metrics::{InFlight, Metrics, Outcome},
+    protocol::parameters::Scheduling,
+    registry::{ModelVersion, Registry},
+    tensor::Tensor,
+    worker::{Place, Urgency, WorkerError},
+};
+
+/// The name of this server in its metadata.
+pub const SERVER: &str = "serin-serve";
+
+/// The extensions of the protocol that are there, by Triton's names.
+pub const EXTENSIONS: [&str; 3] = ["binary_tensor_data", "model_configuration", "statistics"];
+
+/// The priority of requests that name none; 1 is the most urgent.
+const DEFAULT_PRIORITY: u64 = 100;
+
+/// What all requests share.
+pub struct App {
+    /// The loaded models.
+    pub registry: Registry,
+    /// The metric families.
+    pub metrics: Metrics,
+    /// Largest body of a request, in bytes; what a compressed one holds counts too.
+    pub max_body: usize,
+    /// Messages of gRPC that may be read at once: which model they are for is only known then.
+    pub max_reading: usize,
+}
+
+/// A place for a request, to be held until its answer is written. Take it before the request is read.
+///
+/// # Errors
+/// [`ApiError::Worker`] if all places are taken.
+pub fn admit(loaded: &ModelVersion) -> Result<Place<'_>, ApiError> {
+    let full = |reason| unavailable(loaded, reason);
+    loaded.worker.admit().map_err(full)
+}
+
+/// Runs a model: inputs and outputs are in the order of model.yaml, and fit its spec.
+///
+/// The time that `scheduling` gives counts from the request's arrival.
+///
+/// # Errors
+/// [`ApiError`] of the worker, of the model, or that the time is over.
+pub async fn infer(
+    loaded: &ModelVersion,
+    inputs: Vec<Tensor>,
+    scheduling: Scheduling,
+    in_flight: &InFlight<'_>,
+) -> Result<Vec<Tensor>, ApiError> {
+    // A request may want less time than the model gives, not more.
+    let own = loaded.spec.serving.timeout;
+    let timeout = own.into_iter().chain(scheduling.timeout).min();
+    let urgency = Urgency {
+        priority: match scheduling.priority {
+            0 => DEFAULT_PRIORITY,
+            given => given,
+        },
+        // Beyond what the clock can count there is no deadline.
+        deadline: timeout.and_then(|it| in_flight.start().checked_add(it)),
+    };
+    let answer = loaded.worker.infer(inputs, urgency).await;
+    let answer = answer.map_err(|reason| match (reason, timeout) {
+        (WorkerError::Late, Some(timeout)) => ApiError::Expired(timeout),
+        (reason, _) => unavailable(loaded, reason),
+    })?;
+    in_flight.computed(&answer);
+    answer.outputs.map_err(|error| failed(loaded, &error))
+}
+
+/// Counts a request by how it ended, and logs what the operator should know of.
+///
+/// # Errors
+/// Those of `result`.
+pub fn settle<T>(mut in_flight: InFlight<'_>, result: Result<T, ApiError>) -> Result<T, ApiError> {
+    match &result {
+        Ok(_) => in_flight.outcome = Outcome::Ok,
+        Err(error) => {
+            in_flight.outcome = error.outcome();
+            if error.status().is_server_error() {
+                tracing::warn!(%error, "request failed");
+            }
+        }
+    }
+    result
+}
+
+/// The model did not compute an answer that can be sent. `reason` must be safe to show.
+pub fn failed(loaded: &ModelVersion, reason: &impl ToString) -> ApiError {
+    ApiError::Failed {
+        model: loaded.model.clone(),
+        version: loaded.version,
+        reason: reason.to_string(),
+    }
+}
+
+fn unavailable(loaded: &ModelVersion, reason: WorkerError) -> ApiError {
+    ApiError::Worker {
+        model: loaded.model.clone(),
+        version: loaded.version,
+        reason,
+    }
+}

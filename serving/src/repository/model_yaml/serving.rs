@@ -1,0 +1,194 @@
+//! How a model is served: batches, queue and instances.
+
+use std::time::Duration;
+
+use serde_saphyr::Spanned;
+
+use super::Checker;
+use crate::{
+    spec::{DYNAMIC, Serving, TensorSpec},
+    tensor::TensorError,
+};
+
+/// A batch of more rows has no use, and is warmed up with.
+const MAX_BATCH: u64 = 4096;
+/// Threads of one model version at the most.
+const MAX_INSTANCES: u64 = 64;
+/// Requests that may wait at the most.
+const MAX_QUEUE: u64 = 1 << 20;
+/// Nobody waits longer for a batch to fill.
+const MAX_DELAY: Duration = Duration::from_secs(10);
+/// Nor for an answer.
+const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// As the file has it.
+pub(super) struct Wanted {
+    pub(super) max_batch_size: Option<Spanned<u64>>,
+    pub(super) max_queue_delay: Option<Spanned<String>>,
+    pub(super) queue_size: Option<Spanned<u64>>,
+    pub(super) timeout: Option<Spanned<String>>,
+    pub(super) instances: Option<Spanned<u64>>,
+}
+
+impl Checker<'_> {
+    pub(super) fn serving(
+        &mut self,
+        wanted: &Wanted,
+        (inputs, outputs): (&[TensorSpec], &[TensorSpec]),
+    ) -> Serving {
+        let fresh = Serving::default();
+        let max_batch_size = self.number("maxBatchSize", wanted.max_batch_size.as_ref(), MAX_BATCH);
+        if let (Some(at), Some(rows)) = (&wanted.max_batch_size, max_batch_size) {
+            self.batched(at, rows, ("input", inputs));
+            self.batched(at, rows, ("output", outputs));
+        }
+        let delay = wanted.max_queue_delay.as_ref();
+        if let (Some(at), None) = (delay, &wanted.max_batch_size) {
+            let what = "'maxQueueDelay' without 'maxBatchSize'".to_owned();
+            let why = "a request that runs alone has nothing to wait for";
+            self.refuse(at, what, why, "add 'maxBatchSize', or remove it");
+        }
+        let instances = self.number("instances", wanted.instances.as_ref(), MAX_INSTANCES);
+        Serving {
+            max_batch_size,
+            max_queue_delay: self
+                .time("maxQueueDelay", delay, MAX_DELAY)
+                .unwrap_or_default(),
+            queue_size: self.number("queueSize", wanted.queue_size.as_ref(), MAX_QUEUE),
+            timeout: self
+                .time("timeout", wanted.timeout.as_ref(), MAX_TIMEOUT)
+                .filter(|it| !it.is_zero()),
+            instances: instances.unwrap_or(fresh.instances),
+        }
+    }
+
+    fn number(&mut self, name: &str, wanted: Option<&Spanned<u64>>, most: u64) -> Option<usize> {
+        let at = wanted?;
+        if !(1..=most).contains(&at.value) {
+            let what = format!("'{name}' is {}", at.value);
+            let why = format!("it is 1 to {most}");
+            self.refuse(at, what, why, "write a number in that range, or remove it");
+            return None;
+        }
+        usize::try_from(at.value).ok()
+    }
+
+    fn time(
+        &mut self,
+        name: &str,
+        wanted: Option<&Spanned<String>>,
+        most: Duration,
+    ) -> Option<Duration> {
+        let at = wanted?;
+        match humantime::parse_duration(&at.value) {
+            Ok(time) if time <= most => Some(time),
+            Ok(_) => {
+                let what = format!("'{name}' is {}", at.value);
+                let why = format!("it is at most {}", humantime::format_duration(most));
+                self.refuse(at, what, why, "write a shorter time");
+                None
+            }
+            Err(error) => {
+                let what = format!("'{name}' is '{}'", at.value);
+                let why = format!("it is no span of time: {error}");
+                self.refuse(at, what, why, "write one such as 500us, 2ms or 1s");
+                None
+            }
+        }
+    }
+
+    /// Whether these tensors can be put one below the other.
+    fn batched(&mut self, at: &Spanned<u64>, rows: usize, (role, all): (&str, &[TensorSpec])) {
+        for tensor in all {
+            let name = &tensor.name;
+            if tensor.shape.first() != Some(&DYNAMIC) {
+                let what = format!(
+                    "'maxBatchSize' with {role} '{name}' of shape {:?}",
+                    tensor.shape
+                );
+                let why = "requests run together one below the other, in the first dimension";
+                let fix = "make that dimension -1, or remove 'maxBatchSize'";
+                self.refuse(at, what, why, fix);
+            } else if let Err(error @ TensorError::Elements { .. }) = tensor.zeros(rows) {
+                let what = format!("a batch of {role} '{name}' is too large");
+                self.refuse(at, what, error.to_string(), "lower 'maxBatchSize'");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::repository::model_yaml::parse;
+
+    const TENSORS: &str = "inputs: [{name: x, datatype: FP32, shape: [-1, 7]}]
+outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
+";
+
+    fn read(more: &str) -> Result<Serving, String> {
+        let found = parse(Path::new("model.yaml"), &format!("{TENSORS}{more}"));
+        found
+            .map(|it| it.serving)
+            .map_err(|problems| problems[0].to_string())
+    }
+
+    #[test]
+    fn a_model_runs_alone_unless_it_says_otherwise() {
+        assert_eq!(read("").unwrap(), Serving::default());
+        let found =
+            read("maxBatchSize: 32\nmaxQueueDelay: 2ms\nqueueSize: 9\ntimeout: 1s\ninstances: 2\n");
+        let wanted = Serving {
+            max_batch_size: Some(32),
+            max_queue_delay: Duration::from_millis(2),
+            queue_size: Some(9),
+            timeout: Some(Duration::from_secs(1)),
+            instances: 2,
+        };
+        assert_eq!(found.unwrap(), wanted);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_line_with_what_to_do() {
+        for (more, message) in [
+            (
+                "maxBatchSize: 0",
+                "model.yaml:3: 'maxBatchSize' is 0: it is 1 to 4096; write a number in that range, or remove it",
+            ),
+            (
+                "instances: 65",
+                "model.yaml:3: 'instances' is 65: it is 1 to 64;",
+            ),
+            (
+                "maxQueueDelay: 2ms",
+                "model.yaml:3: 'maxQueueDelay' without 'maxBatchSize': a request",
+            ),
+            (
+                "timeout: soon",
+                "model.yaml:3: 'timeout' is 'soon': it is no span of time",
+            ),
+            (
+                "timeout: 2h",
+                "model.yaml:3: 'timeout' is 2h: it is at most 1h;",
+            ),
+            ("maxbatchsize: 1", "model.yaml:3: not a valid model.yaml: "),
+        ] {
+            let found = read(more).unwrap_err();
+            assert!(found.starts_with(message), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_fixed_first_dimension_cannot_be_batched() {
+        let text = "inputs: [{name: x, datatype: FP32, shape: [7]}]
+outputs: [{name: y, datatype: FP32, shape: []}]
+maxBatchSize: 4
+";
+        let problems = parse(Path::new("m"), text).unwrap_err();
+        let found: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("m:3: 'maxBatchSize' with input 'x' of shape [7]: "));
+    }
+}

@@ -1,0 +1,133 @@
+//! The queue between the requests, which are async, and the instances, which are threads.
+
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::{Answer, WorkerError};
+use crate::{
+    batch::{Next, Queue, Rules, Ticket},
+    tensor::Tensor,
+};
+
+/// Sizes of all inputs beyond the first dimension: the same number of them for every request of a model.
+pub(super) type Shapes = Vec<i64>;
+
+/// A request that waits.
+pub(super) struct Job {
+    pub(super) inputs: Vec<Tensor>,
+    pub(super) arrived: Instant,
+    pub(super) reply: oneshot::Sender<Answer>,
+}
+
+/// What all instances of a model version take their work from.
+pub(super) struct Shared {
+    inner: Mutex<Inner>,
+    /// Something has arrived, or nothing more will.
+    news: Condvar,
+}
+
+struct Inner {
+    queue: Queue<Shapes, Job>,
+    limit: usize,
+    end: Option<End>,
+}
+
+/// How it ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// What waits is still computed.
+    Soon,
+    /// An instance is lost, and nobody knows what else.
+    Now,
+}
+
+impl Shared {
+    pub(super) fn new(rules: Rules, limit: usize) -> Self {
+        Self {
+            inner: Mutex::new(Inner {
+                queue: Queue::new(rules),
+                limit,
+                end: None,
+            }),
+            news: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // A panic of a backend is caught before it could hold the lock.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn push(&self, ticket: Ticket<Shapes>, job: Job) -> Result<(), WorkerError> {
+        let mut inner = self.lock();
+        if inner.end.is_some() {
+            return Err(WorkerError::Dead);
+        }
+        if inner.queue.len() >= inner.limit {
+            return Err(WorkerError::Full);
+        }
+        let now = job.arrived;
+        inner.queue.push(ticket, job, now);
+        drop(inner);
+        self.news.notify_one();
+        Ok(())
+    }
+
+    /// The next batch; blocks until there is one. None: there will be no more.
+    pub(super) fn take(&self) -> Option<Vec<Job>> {
+        let mut inner = self.lock();
+        loop {
+            if inner.end == Some(End::Now) {
+                return None;
+            }
+            let now = Instant::now();
+            inner = match inner.queue.next(now, |job| job.reply.is_closed()) {
+                Next::Run(batch) => {
+                    let left = !inner.queue.is_empty();
+                    drop(inner);
+                    if left {
+                        // There is work for another instance, whose turn may have come with these.
+                        self.news.notify_one();
+                    }
+                    return Some(batch);
+                }
+                Next::Wait(_) if inner.end.is_some() && inner.queue.is_empty() => return None,
+                Next::Wait(None) => self
+                    .news
+                    .wait(inner)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Next::Wait(Some(at)) => {
+                    let time = at
+                        .saturating_duration_since(now)
+                        .max(Duration::from_micros(1));
+                    let waited = self.news.wait_timeout(inner, time);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// How many wait.
+    pub(super) fn depth(&self) -> usize {
+        self.lock().queue.len()
+    }
+
+    /// Nothing more is taken in; what waits is computed.
+    pub(super) fn end(&self) {
+        self.lock().end.get_or_insert(End::Soon);
+        self.news.notify_all();
+    }
+
+    /// Nothing more is computed: whoever waits is told so.
+    pub(super) fn break_off(&self) {
+        let mut inner = self.lock();
+        inner.end = Some(End::Now);
+        let rules = inner.queue.rules();
+        let waiting = std::mem::replace(&mut inner.queue, Queue::new(rules));
+        drop(inner);
+        drop(waiting);
+        self.news.notify_all();
+    }
+}
