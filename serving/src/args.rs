@@ -36,8 +36,8 @@ pub struct Args {
     )]
     pub max_body: NonZeroUsize,
 
-    /// Requests that may wait or be read for each model version; more get 503. They hold at most N + 1 times six times
-    /// the largest body.
+    /// Requests that may wait for each model version; more get 503. These, and as many as are computed at once, hold at
+    /// most six times the largest body each.
     #[arg(long, value_name = "N", default_value = "100", env = "SERIN_QUEUE")]
     pub queue: NonZeroUsize,
 

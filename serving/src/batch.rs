@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 pub struct Rules {
     /// Rows of a batch at the most. A request of more has been refused before.
     pub max_rows: usize,
+    /// Bytes of its inputs at the most, unless one request alone has more.
+    pub max_bytes: usize,
     /// How long a batch that is not full may wait for more. Zero: not at all.
     pub max_delay: Duration,
 }
@@ -25,6 +27,8 @@ pub struct Ticket<K> {
     pub bucket: K,
     /// Rows, at least one.
     pub rows: usize,
+    /// Bytes of its inputs.
+    pub bytes: usize,
     /// The lower, the sooner.
     pub priority: u64,
     /// Nobody wants an answer after this.
@@ -34,7 +38,7 @@ pub struct Ticket<K> {
 /// What is to be done now.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next<J> {
-    /// These run together; never empty.
+    /// These run together; none, if all of them have left meanwhile.
     Run(Vec<J>),
     /// Nothing is due: ask again at this time, or when something has arrived.
     Wait(Option<Instant>),
@@ -57,6 +61,7 @@ type Bucket<J> = BTreeMap<(u64, u64), Waiting<J>>;
 struct Waiting<J> {
     job: J,
     rows: usize,
+    bytes: usize,
     arrived: Instant,
     deadline: Option<Instant>,
 }
@@ -105,11 +110,26 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
         let waiting = Waiting {
             job,
             rows: ticket.rows,
+            bytes: ticket.bytes,
             arrived: now,
             deadline: ticket.deadline,
         };
         let bucket = self.buckets.entry(ticket.bucket).or_default();
         bucket.insert(key, waiting);
+    }
+
+    /// Drops those that are too late, or `gone`.
+    pub fn purge(&mut self, now: Instant, gone: impl Fn(&J) -> bool) {
+        for bucket in self.buckets.values_mut() {
+            bucket.retain(|_, it| !it.is_over(now) && !gone(&it.job));
+        }
+        self.buckets.retain(|_, bucket| !bucket.is_empty());
+        self.len = self.buckets.values().map(BTreeMap::len).sum();
+    }
+
+    /// No batch waits for more from now on.
+    pub fn hurry(&mut self) {
+        self.rules.max_delay = Duration::ZERO;
     }
 
     /// The next batch for somebody who has nothing else to do. Requests that are too late, or `gone` because their client
@@ -139,14 +159,16 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
         let mut batch = Vec::new();
         if let Some(bucket) = self.buckets.get_mut(&key) {
             let before = bucket.len();
-            let mut rows = 0_usize;
+            let (mut rows, mut bytes) = (0_usize, 0_usize);
             // In their order, so that a large one is not passed over for ever.
             while let Some(first) = bucket.first_entry() {
                 let more = rows.saturating_add(first.get().rows);
+                let larger = bytes.saturating_add(first.get().bytes);
+                let fits = more <= self.rules.max_rows && larger <= self.rules.max_bytes;
                 if over(first.get()) {
                     first.remove();
-                } else if batch.is_empty() || more <= self.rules.max_rows {
-                    rows = more;
+                } else if batch.is_empty() || fits {
+                    (rows, bytes) = (more, larger);
                     batch.push(first.remove().job);
                 } else {
                     break;
@@ -162,16 +184,26 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
 impl Rules {
     /// Until when a bucket may wait for more; `None`: it is full.
     fn wait<J>(&self, bucket: &Bucket<J>) -> Option<Instant> {
-        let mut rows = 0_usize;
-        let mut oldest: Option<Instant> = None;
+        if self.max_delay.is_zero() {
+            return None;
+        }
+        let (mut rows, mut bytes) = (0_usize, 0_usize);
+        let mut until: Option<Instant> = None;
         for waiting in bucket.values() {
             rows = rows.saturating_add(waiting.rows);
-            if rows >= self.max_rows {
+            bytes = bytes.saturating_add(waiting.bytes);
+            if rows >= self.max_rows || bytes >= self.max_bytes {
                 return None;
             }
-            oldest = Some(oldest.map_or(waiting.arrived, |it| it.min(waiting.arrived)));
+            // The other half of its time is for the forward.
+            let time = |deadline: Instant| deadline.saturating_duration_since(waiting.arrived) / 2;
+            let patience = waiting
+                .deadline
+                .map_or(self.max_delay, |it| time(it).min(self.max_delay));
+            let own = waiting.arrived + patience;
+            until = Some(until.map_or(own, |it| it.min(own)));
         }
-        Some(oldest? + self.max_delay)
+        until
     }
 }
 

@@ -11,6 +11,7 @@ mod status;
 use std::{sync::Arc, time::Duration};
 
 use axum::middleware;
+use futures::StreamExt;
 use tokio::net::TcpListener;
 use tonic::{
     codec::CompressionEncoding,
@@ -35,6 +36,9 @@ const MAX_STREAMS: u32 = 256;
 /// megabytes wait for many round trips.
 const WINDOW: u32 = 1 << 20;
 
+/// After a connection that could not be accepted.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// Bytes of all headers of a request.
 const MAX_HEADERS: u32 = 16 << 10;
 
@@ -45,6 +49,13 @@ pub(crate) async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    // Without a free descriptor the next try fails as well, and at once.
+    let incoming = incoming.then(async |accepted| {
+        if accepted.is_err() {
+            tokio::time::sleep(PAUSE).await;
+        }
+        accepted
+    });
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))

@@ -156,10 +156,11 @@ pub async fn bind_candidates(
     let grpc = listen("gRPC", "--grpc-port", host, config.grpc_port).await?;
     let metrics = Metrics::new().map_err(BindError::Metrics)?;
     // As many as the models have places for: see `Worker::admit`.
-    let max_reading = config
-        .queue
-        .saturating_add(1)
-        .saturating_mul(candidates.len());
+    let places = candidates.iter().map(|Candidate { entry, .. }| {
+        let serving = &entry.spec.serving;
+        serving.places(serving.queue_size.unwrap_or(config.queue))
+    });
+    let max_reading = places.fold(0, usize::saturating_add);
     let registry = Registry::load(candidates, config.queue)
         .await
         .map_err(BindError::Models)?;

@@ -244,7 +244,7 @@ impl Metrics {
             ),
             queue: observed(&self.queue),
             compute: observed(&self.compute),
-            forwards: self.forwards.with_label_values(&labels).get(),
+            forwards: loaded.worker.forwards(),
             last: u64::try_from(last).unwrap_or_default(),
         }
     }
@@ -265,6 +265,8 @@ impl Metrics {
             let waiting = i64::try_from(loaded.worker.depth()).unwrap_or(i64::MAX);
             let labels = [&loaded.model, &version];
             self.waiting.with_label_values(&labels).set(waiting);
+            let forwards = self.forwards.with_label_values(&labels);
+            forwards.inc_by(loaded.worker.forwards().saturating_sub(forwards.get()));
         }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
@@ -284,12 +286,8 @@ impl InFlight<'_> {
             compute,
             queue,
             batch,
-            forwards,
             ..
         } = self.metrics;
-        if answer.first {
-            forwards.with_label_values(&labels).inc();
-        }
         let observe = |histogram: &HistogramVec, value| {
             histogram.with_label_values(&labels).observe(value);
         };

@@ -8,6 +8,9 @@ use crate::tensor::{Datatype, Tensor, TensorError};
 /// A model takes at most this many inputs and names at most this many outputs.
 pub const MAX_TENSORS: usize = 64;
 
+/// Bytes of the inputs that run together at the most: they are copied twice.
+const MAX_BATCH_BYTES: usize = 256 << 20;
+
 /// A dimension of this size may have any size in a request.
 pub const DYNAMIC: i64 = -1;
 
@@ -66,8 +69,16 @@ impl Serving {
     pub fn batching(&self) -> Rules {
         Rules {
             max_rows: self.max_batch_size.unwrap_or(1),
+            max_bytes: MAX_BATCH_BYTES,
             max_delay: self.max_queue_delay,
         }
+    }
+
+    /// Requests that may be there at once, of which so many wait: the others are computed.
+    #[must_use]
+    pub fn places(&self, queue: usize) -> usize {
+        let computed = self.batching().max_rows.saturating_mul(self.instances);
+        queue.saturating_add(computed)
     }
 
     /// Rows of every batch that a model is warmed up with: it compiles for a size when it first sees it.

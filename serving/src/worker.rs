@@ -74,8 +74,6 @@ pub struct Answer {
     pub compute: Duration,
     /// Requests in that forward.
     pub together: usize,
-    /// Whether it was the first of them: there is one for each forward.
-    pub first: bool,
 }
 
 /// Why a worker could not be started.
@@ -134,14 +132,12 @@ impl Worker {
         queue: usize,
         loads: Vec<Load>,
     ) -> Result<Self, StartError> {
-        let rules = spec.serving.batching();
-        let computed = rules.max_rows.saturating_mul(loads.len());
-        let queue = queue.clamp(1, Semaphore::MAX_PERMITS - computed);
+        let queue = queue.clamp(1, Semaphore::MAX_PERMITS / 2);
+        let places = spec.serving.places(queue).min(Semaphore::MAX_PERMITS);
         let worker = Self {
-            shared: Arc::new(Shared::new(rules, queue)),
+            shared: Arc::new(Shared::new(spec.serving.batching(), queue)),
             state: Arc::new(watch::Sender::new(State::Absent)),
-            // As many as may wait, and those that are computed meanwhile.
-            places: Semaphore::new(queue + computed),
+            places: Semaphore::new(places),
             threads: Mutex::default(),
             spec,
         };
@@ -210,6 +206,12 @@ impl Worker {
         self.shared.depth()
     }
 
+    /// Times that the model ran.
+    #[must_use]
+    pub fn forwards(&self) -> u64 {
+        self.shared.forwards()
+    }
+
     /// A place for a request whose body is still to be read: as many as may wait, and those that are computed.
     ///
     /// Without it the queue would bound the tensors, but not the bodies that are about to become tensors.
@@ -236,6 +238,7 @@ impl Worker {
         let Urgency { priority, deadline } = urgency;
         let ticket = Ticket {
             rows: self.spec.rows(&inputs)?,
+            bytes: inputs.iter().map(|it| it.bytes().len()).sum(),
             bucket: self.spec.bucket(&inputs),
             priority,
             deadline,
@@ -265,11 +268,16 @@ impl Worker {
             let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut *threads)
         };
-        let join = tokio::task::spawn_blocking(move || {
+        // A thread of its own: the runtime would not end before a forward that does not.
+        let (joined, all) = oneshot::channel();
+        let join = thread::Builder::new().spawn(move || {
             // A panic was reported when it happened.
             threads.into_iter().for_each(|it| drop(it.join()));
+            let _ = joined.send(());
         });
-        let _ = join.await;
+        if join.is_ok() {
+            let _ = all.await;
+        }
         self.state.send_if_modified(|state| {
             let served = *state == State::Serving;
             if served {
@@ -307,7 +315,7 @@ fn serve(
         let start = Instant::now();
         let answers = catch_unwind(AssertUnwindSafe(|| {
             let requests: Vec<_> = batch.iter().map(|it| it.inputs.as_slice()).collect();
-            rows::infer(&mut *backend, spec, &requests)
+            rows::infer(&mut *backend, spec, &requests, &mut || shared.ran())
         }));
         let compute = start.elapsed();
         let Ok(answers) = answers else {
@@ -321,14 +329,13 @@ fn serve(
             return;
         };
         let together = batch.len();
-        for (index, (job, outputs)) in batch.into_iter().zip(answers).enumerate() {
+        for (job, outputs) in batch.into_iter().zip(answers) {
             let queue = start.saturating_duration_since(job.arrived);
             let answer = Answer {
                 outputs,
                 queue,
                 compute,
                 together,
-                first: index == 0,
             };
             // The client may have gone meanwhile.
             drop(job.reply.send(answer));

@@ -5,6 +5,7 @@ const MS: Duration = Duration::from_millis(1);
 fn queue(max_rows: usize, max_delay: Duration) -> Queue<&'static str, u32> {
     Queue::new(Rules {
         max_rows,
+        max_bytes: 1_000,
         max_delay,
     })
 }
@@ -13,6 +14,7 @@ fn ticket(bucket: &'static str, rows: usize) -> Ticket<&'static str> {
     Ticket {
         bucket,
         rows,
+        bytes: 1,
         priority: 0,
         deadline: None,
     }
@@ -128,4 +130,54 @@ fn a_queue_of_the_late_alone_is_empty() {
     queue.push(ticket, 1, start);
     assert_eq!(next(&mut queue, start), Next::Wait(None));
     assert!(queue.is_empty());
+}
+
+#[test]
+fn whoever_has_left_takes_nobodys_place() {
+    let (mut queue, start) = (queue(8, Duration::ZERO), Instant::now());
+    for job in 1..5 {
+        queue.push(ticket("a", 1), job, start);
+    }
+    queue.purge(start, |job| job % 2 == 0);
+    assert_eq!(queue.len(), 2);
+    assert_eq!(next(&mut queue, start), Next::Run(vec![1, 3]));
+}
+
+#[test]
+fn a_batch_has_at_most_so_many_bytes() {
+    let (mut queue, start) = (queue(8, 10 * MS), Instant::now());
+    for (job, bytes) in [(1, 2_000), (2, 600), (3, 300), (4, 200)] {
+        let ticket = Ticket {
+            bytes,
+            ..ticket("a", 1)
+        };
+        queue.push(ticket, job, start);
+    }
+    assert_eq!(
+        next(&mut queue, start),
+        Next::Run(vec![1]),
+        "it is large, and alone"
+    );
+    assert_eq!(next(&mut queue, start), Next::Run(vec![2, 3]));
+    assert_eq!(next(&mut queue, start), Next::Wait(Some(start + 10 * MS)));
+}
+
+#[test]
+fn nobody_waits_for_more_beyond_half_of_the_time_that_there_is() {
+    let (mut queue, start) = (queue(8, 10 * MS), Instant::now());
+    let hasty = Ticket {
+        deadline: Some(start + 6 * MS),
+        ..ticket("a", 1)
+    };
+    queue.push(hasty, 1, start);
+    assert_eq!(next(&mut queue, start), Next::Wait(Some(start + 3 * MS)));
+    assert_eq!(next(&mut queue, start + 3 * MS), Next::Run(vec![1]));
+}
+
+#[test]
+fn when_nothing_more_can_come_nothing_waits() {
+    let (mut queue, start) = (queue(8, 10 * MS), Instant::now());
+    queue.push(ticket("a", 1), 1, start);
+    queue.hurry();
+    assert_eq!(next(&mut queue, start), Next::Run(vec![1]));
 }

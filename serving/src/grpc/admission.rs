@@ -12,6 +12,7 @@ use axum::{
     response::Response,
 };
 use futures::{StreamExt, stream};
+use http_body_util::Limited;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -20,6 +21,13 @@ use tonic::Status;
 
 /// The one call whose messages are large.
 const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
+
+/// How a message is packed, and how the answer may be.
+const ENCODING: &str = "grpc-encoding";
+const ACCEPTED: &str = "grpc-accept-encoding";
+
+/// Bytes of any other message.
+const SMALL: usize = 64 << 10;
 
 /// A message that takes longer holds memory for nobody.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,9 +38,11 @@ pub(super) struct Admission(Arc<Semaphore>);
 
 /// Held while a message is being read; the service drops it once the request has a place at its model.
 #[derive(Clone)]
-pub(super) struct Reading(
-    #[allow(dead_code, reason = "held to be dropped")] Arc<OwnedSemaphorePermit>,
-);
+pub(super) struct Reading {
+    _permit: Arc<OwnedSemaphorePermit>,
+    /// When the request came.
+    pub(super) since: std::time::Instant,
+}
 
 impl Admission {
     /// At most `max_reading` messages at once.
@@ -48,15 +58,34 @@ pub(super) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let headers = request.headers_mut();
+    let packed = headers.get(ENCODING).is_some_and(|it| it != "identity");
+    if !packed {
+        // Every client says what it could unpack, asked or not. Only one that packs itself wants the work.
+        headers.remove(ACCEPTED);
+    }
     if request.uri().path() != INFER {
-        return next.run(request).await;
+        return next.run(request.map(small)).await;
     }
     let Ok(permit) = permits.try_acquire_owned() else {
         let sentence = "too many requests are being read at the moment: try again";
         return Status::unavailable(sentence).into_http();
     };
-    request.extensions_mut().insert(Reading(Arc::new(permit)));
+    request.extensions_mut().insert(Reading {
+        _permit: Arc::new(permit),
+        since: std::time::Instant::now(),
+    });
     next.run(request.map(in_time)).await
+}
+
+/// The same body, which fails when it is large or not complete in time.
+fn small(body: Body) -> Body {
+    let chunks = Body::new(Limited::new(body, SMALL)).into_data_stream();
+    let sentence = format!("the message is larger than {SMALL} bytes, or broke off");
+    let chunks = chunks.map(move |chunk| {
+        chunk.map_err(|_| axum::Error::new(Status::resource_exhausted(sentence.clone())))
+    });
+    in_time(Body::from_stream(chunks))
 }
 
 /// The same body, which fails when it is not complete in time.

@@ -29,9 +29,9 @@ pub(super) async fn infer(
     app: &App,
     request: Request<ModelInferRequest>,
 ) -> Result<Response<ModelInferResponse>, Status> {
-    let start = Instant::now();
     let (_, mut extensions, request) = request.into_parts();
     let reading = extensions.remove::<Reading>();
+    let start = reading.as_ref().map_or_else(Instant::now, |it| it.since);
     let loaded = Arc::clone(find(app, &request.model_name, &request.model_version)?);
     let in_flight = app.metrics.begin(&loaded, start);
     let result = answer(&loaded, request, reading, &in_flight).await;

@@ -18,7 +18,11 @@ impl From<ApiError> for Status {
             ApiError::Method | ApiError::RepositoryReadOnly => Code::Unimplemented,
             ApiError::SlowBody(_) | ApiError::Expired(_) => Code::DeadlineExceeded,
             ApiError::TooLarge(_) => Code::ResourceExhausted,
-            ApiError::Worker { .. } => Code::Unavailable,
+            ApiError::Worker { reason, .. } => match reason {
+                WorkerError::Full | WorkerError::Dead => Code::Unavailable,
+                WorkerError::Late => Code::DeadlineExceeded,
+                WorkerError::Rows(_) => Code::InvalidArgument,
+            },
             ApiError::Failed { .. } => Code::Internal,
         };
         let mut status = Self::new(code, error.to_string());

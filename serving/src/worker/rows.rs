@@ -7,12 +7,16 @@ use crate::{
 };
 
 /// The answers to requests that fit together, in their order. Where a batch fails, its halves are tried, so that only
-/// those fail that would have failed alone.
+/// those fail that would have failed alone. `ran` hears of each forward.
 pub(super) fn infer(
     backend: &mut dyn Backend,
     spec: &ModelSpec,
     requests: &[&[Tensor]],
+    ran: &mut impl FnMut(),
 ) -> Vec<Result<Vec<Tensor>, BackendError>> {
+    if !requests.is_empty() {
+        ran();
+    }
     let (first, second) = match requests {
         [] => return Vec::new(),
         [one] => return vec![infer_checked(backend, spec, one)],
@@ -24,8 +28,8 @@ pub(super) fn infer(
             }
         },
     };
-    let mut answers = infer(backend, spec, first);
-    answers.extend(infer(backend, spec, second));
+    let mut answers = infer(backend, spec, first, ran);
+    answers.extend(infer(backend, spec, second, ran));
     answers
 }
 
@@ -132,7 +136,7 @@ mod tests {
         spec.outputs.truncate(1);
         let mut backend = Count(Box::new(fake::Rows(load().unwrap())), 0);
         let requests: Vec<_> = requests.iter().map(Vec::as_slice).collect();
-        (infer(&mut backend, &spec, &requests), backend.1)
+        (infer(&mut backend, &spec, &requests, &mut || ()), backend.1)
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The queue between the requests, which are async, and the instances, which are threads.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,7 @@ pub(super) struct Shared {
     inner: Mutex<Inner>,
     /// Something has arrived, or nothing more will.
     news: Condvar,
+    forwards: AtomicU64,
 }
 
 struct Inner {
@@ -52,6 +54,7 @@ impl Shared {
                 end: None,
             }),
             news: Condvar::new(),
+            forwards: AtomicU64::new(0),
         }
     }
 
@@ -65,10 +68,14 @@ impl Shared {
         if inner.end.is_some() {
             return Err(WorkerError::Dead);
         }
+        let now = job.arrived;
+        if inner.queue.len() >= inner.limit {
+            // Those whose clients have left take nobody's place.
+            inner.queue.purge(now, |job| job.reply.is_closed());
+        }
         if inner.queue.len() >= inner.limit {
             return Err(WorkerError::Full);
         }
-        let now = job.arrived;
         inner.queue.push(ticket, job, now);
         drop(inner);
         self.news.notify_one();
@@ -84,6 +91,8 @@ impl Shared {
             }
             let now = Instant::now();
             inner = match inner.queue.next(now, |job| job.reply.is_closed()) {
+                // All of them have left meanwhile.
+                Next::Run(batch) if batch.is_empty() => inner,
                 Next::Run(batch) => {
                     let left = !inner.queue.is_empty();
                     drop(inner);
@@ -109,6 +118,16 @@ impl Shared {
         }
     }
 
+    /// A forward.
+    pub(super) fn ran(&self) {
+        self.forwards.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Forwards so far.
+    pub(super) fn forwards(&self) -> u64 {
+        self.forwards.load(Ordering::Relaxed)
+    }
+
     /// How many wait.
     pub(super) fn depth(&self) -> usize {
         self.lock().queue.len()
@@ -116,7 +135,11 @@ impl Shared {
 
     /// Nothing more is taken in; what waits is computed.
     pub(super) fn end(&self) {
-        self.lock().end.get_or_insert(End::Soon);
+        let mut inner = self.lock();
+        inner.end.get_or_insert(End::Soon);
+        // There is nothing to wait for any more.
+        inner.queue.hurry();
+        drop(inner);
         self.news.notify_all();
     }
 

@@ -48,16 +48,25 @@ impl Checker<'_> {
             let why = "a request that runs alone has nothing to wait for";
             self.refuse(at, what, why, "add 'maxBatchSize', or remove it");
         }
+        let timeout = self
+            .time("timeout", wanted.timeout.as_ref(), MAX_TIMEOUT)
+            .filter(|it| !it.is_zero());
+        let max_queue_delay = self
+            .time("maxQueueDelay", delay, MAX_DELAY)
+            .unwrap_or_default();
+        if let (Some(at), Some(time)) = (delay, timeout)
+            && time <= max_queue_delay
+        {
+            let what = format!("'maxQueueDelay' is {}", at.value);
+            let why = "it leaves nothing of 'timeout' for the forward";
+            self.refuse(at, what, why, "make it shorter than 'timeout'");
+        }
         let instances = self.number("instances", wanted.instances.as_ref(), MAX_INSTANCES);
         Serving {
             max_batch_size,
-            max_queue_delay: self
-                .time("maxQueueDelay", delay, MAX_DELAY)
-                .unwrap_or_default(),
+            max_queue_delay,
             queue_size: self.number("queueSize", wanted.queue_size.as_ref(), MAX_QUEUE),
-            timeout: self
-                .time("timeout", wanted.timeout.as_ref(), MAX_TIMEOUT)
-                .filter(|it| !it.is_zero()),
+            timeout,
             instances: instances.unwrap_or(fresh.instances),
         }
     }

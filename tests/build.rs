@@ -1,0 +1,8 @@
+//! Binaries find libtorch.
+
+#[path = "../serving/rpath.rs"]
+mod rpath;
+
+fn main() {
+    rpath::rpath();
+}
