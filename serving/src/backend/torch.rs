@@ -1,7 +1,7 @@
 //! TorchScript on libtorch through `tch`, on the CPU.
 //!
 //! Known bugs of `tch` 0.24 decide the shape of this file: its modules leak their inputs when a forward with several
-//! outputs fails (so [`module`] is our own), `from_data_size` trusts its caller about lengths (so only a checked
+//! outputs fails (so `module` is our own), `from_data_size` trusts its caller about lengths (so only a checked
 //! [`Tensor`] gets there), and functions without `f_` panic on any error.
 
 mod module;
