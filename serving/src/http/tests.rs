@@ -20,7 +20,7 @@ use crate::{
     backend::fake::{self, Gate},
     bind_candidates,
     registry::Candidate,
-    repository::Entry,
+    repository::{Entry, Stamp},
 };
 
 pub(crate) const MAX_BODY: usize = 64 * 1024;
@@ -59,6 +59,7 @@ impl Server {
                         version,
                         spec,
                         file: PathBuf::new(),
+                        stamp: Stamp::default(),
                     },
                     loads: vec![load],
                 },
@@ -326,7 +327,7 @@ async fn tritons_extensions_tell_what_is_known() {
         let nine = &stats[versions - 1];
         let counts = ["success", "fail", "compute_infer", "queue"]
             .map(|kind| nine["inference_stats"][kind]["count"].as_u64());
-        assert_eq!(counts, [1, 1, 2, 0].map(Some), "{path}");
+        assert_eq!(counts, [1, 1, 2, 2].map(Some), "{path}");
     }
     assert_eq!(
         server.get("/v2/models/fraud/versions/8/stats").await.status,

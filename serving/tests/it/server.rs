@@ -95,13 +95,18 @@ impl Process {
         });
     }
 
-    /// Sends a signal and waits for the end.
-    pub(crate) fn end(mut self, signal: &str) -> ExitStatus {
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill")
             .args(["-s", signal, &self.0.id().to_string()])
             .status()
             .unwrap();
         assert!(sent.success());
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn end(mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
         wait("serin-serve ends", || self.0.try_wait().unwrap())
     }
 
@@ -115,9 +120,16 @@ impl Process {
 }
 
 impl Server {
-    /// Starts the program and waits for its first line.
+    /// Starts the program and waits for its first lines.
     pub(crate) fn start(models: &Path) -> Self {
-        let mut process = Process::start(command(models).stdout(Stdio::piped()));
+        Self::start_with(models, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(models: &Path, arguments: &[&str]) -> Self {
+        let mut command = command(models);
+        command.args(arguments).stdout(Stdio::piped());
+        let mut process = Process::start(&mut command);
         let lines = first_lines(process.0.stdout.take().unwrap());
         let address = |scheme: &str| {
             let prefix = format!("listening on {scheme}://");
