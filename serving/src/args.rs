@@ -1,10 +1,14 @@
 //! The command line.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::Parser;
 
 use crate::Config;
+
+/// Reading the repository costs a look at every file of it.
+const MIN_POLL: Duration = Duration::from_millis(10);
+const MAX_POLL: Duration = Duration::from_secs(24 * 3600);
 
 /// Serves TorchScript models over the Open Inference Protocol v2 (REST and gRPC) on libtorch, CPU.
 #[derive(Debug, Clone, Parser)]
@@ -44,6 +48,11 @@ pub struct Args {
     /// Threads that one forward may use [default: cores / instances of all model versions, at least 1].
     #[arg(long, value_name = "N", env = "SERIN_THREADS")]
     pub threads: Option<NonZeroUsize>,
+
+    /// How often the repository is read again, such as 10s; a change is loaded once two readings have found the same
+    /// [default: never]. SIGHUP reads it at once, and loads what it finds.
+    #[arg(long, value_name = "SPAN", env = "SERIN_POLL", value_parser = span)]
+    pub poll: Option<Duration>,
 }
 
 impl Args {
@@ -58,6 +67,7 @@ impl Args {
             max_body,
             queue,
             threads,
+            poll,
         } = self;
         Config {
             models,
@@ -68,7 +78,21 @@ impl Args {
             queue: queue.get(),
             threads: threads.map(NonZeroUsize::get),
             cores,
+            poll,
         }
+    }
+}
+
+/// A span of time that a timer can wait for.
+fn span(text: &str) -> Result<Duration, String> {
+    let example = "write one such as 10s or 1m";
+    match humantime::parse_duration(text) {
+        Ok(span) if (MIN_POLL..=MAX_POLL).contains(&span) => Ok(span),
+        Ok(_) => {
+            let [least, most] = [MIN_POLL, MAX_POLL].map(humantime::format_duration);
+            Err(format!("it is {least} to {most}: {example}"))
+        }
+        Err(error) => Err(format!("it is no span of time ({error}): {example}")),
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! args -> Config -> bind: repository (disk -> Entry) -> registry (Entry -> worker thread per version)
+//! poll | SIGHUP -> reload: repository -> repository::changes -> registry
 //! request -> http | grpc -> protocol::request (bytes -> Tensor) -> inference -> worker -> backend::torch
 //!         -> protocol::response
 //! ```
@@ -10,7 +11,8 @@
 //! * A model lives on one thread; nothing else touches libtorch.
 //! * Nothing of a request reaches libtorch before it is a checked [`tensor::Tensor`] that fits the model's spec.
 //! * A request never reads the disk, and no path, source or stack of the server goes into an answer.
-//! * All models are loaded and warm before the first request is accepted (give Kubernetes a `startupProbe`).
+//! * All models are loaded and warm before the first request is accepted (give Kubernetes a `startupProbe`), and a
+//!   version that comes later before its first request.
 
 pub mod args;
 pub mod backend;
@@ -22,6 +24,7 @@ pub mod inference;
 pub mod metrics;
 pub mod protocol;
 pub mod registry;
+pub mod reload;
 pub mod repository;
 pub mod shutdown;
 pub mod spec;
@@ -31,7 +34,7 @@ pub mod worker;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::serve::ListenerExt;
-use futures::{FutureExt, TryFutureExt};
+use futures::{FutureExt, Stream, TryFutureExt};
 use tokio::{net::TcpListener, sync::oneshot};
 
 use crate::{
@@ -39,6 +42,7 @@ use crate::{
     inference::App,
     metrics::Metrics,
     registry::{Candidate, Failures, Registry},
+    reload::Reloader,
     repository::Problems,
 };
 
@@ -63,10 +67,13 @@ pub struct Config {
     pub max_body: usize,
     /// Requests that may wait for each model version.
     pub queue: usize,
-    /// Threads of one forward; by default the cores shared among all instances.
+    /// Threads of one forward; by default the cores shared among all instances that are there at start. Fixed from then
+    /// on: libtorch's threads keep the number that they began with.
     pub threads: Option<usize>,
     /// Cores of the machine.
     pub cores: usize,
+    /// How often the repository is read again; `None`: only when somebody asks.
+    pub poll: Option<Duration>,
 }
 
 /// Why the server does not start.
@@ -103,6 +110,8 @@ pub struct Bound {
     rest: Listening,
     grpc: Listening,
     app: Arc<App>,
+    reloader: Arc<Reloader>,
+    poll: Option<Duration>,
 }
 
 /// An open port.
@@ -128,17 +137,11 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
         "loading models"
     );
     torch::set_num_threads(threads);
-    let candidates = entries
-        .into_iter()
-        .map(|entry| {
-            let instances = 0..entry.spec.serving.instances;
-            let load = |_| torch::loader(entry.file.clone(), &entry.spec);
-            Candidate {
-                loads: instances.map(load).collect(),
-                entry,
-            }
-        })
-        .collect();
+    let candidates = entries.into_iter().map(|entry| Candidate {
+        loads: torch::loaders(&entry),
+        entry,
+    });
+    let candidates = candidates.collect();
     bind_candidates(&config, candidates).await
 }
 
@@ -155,23 +158,30 @@ pub async fn bind_candidates(
     let rest = listen("REST", "--port", host, config.port).await?;
     let grpc = listen("gRPC", "--grpc-port", host, config.grpc_port).await?;
     let metrics = Metrics::new().map_err(BindError::Metrics)?;
-    // As many as the models have places for: see `Worker::admit`.
+    // As many as the models of the start have places for: see `Worker::admit`.
     let max_reading = config
         .queue
         .saturating_add(1)
         .saturating_mul(candidates.len());
+    let entries = candidates.iter().map(|it| it.entry.clone()).collect();
     let registry = Registry::load(candidates, config.queue)
         .await
         .map_err(BindError::Models)?;
+    let app = Arc::new(App {
+        registry,
+        metrics,
+        max_body: config.max_body,
+        max_reading,
+    });
+    let loads = Box::new(torch::loaders);
+    let dir = config.models.clone();
+    let reloader = Reloader::new(Arc::clone(&app), dir, config.queue, entries, loads);
     Ok(Bound {
         rest,
         grpc,
-        app: Arc::new(App {
-            registry,
-            metrics,
-            max_body: config.max_body,
-            max_reading,
-        }),
+        app,
+        reloader: Arc::new(reloader),
+        poll: config.poll,
     })
 }
 
@@ -206,11 +216,18 @@ impl Bound {
         self.grpc.address
     }
 
-    /// Serves until `shutdown`, finishes the requests in flight (for 25 s at most), and unloads the models.
+    /// Serves until `shutdown`, finishes the requests in flight (for 25 s at most), and unloads the models. At each of
+    /// `pushes` the repository is read again.
     ///
     /// # Errors
     /// [`io::Error`] if the listener fails.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    pub async fn run(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+        pushes: impl Stream<Item = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let reloading = reload::follow(Arc::clone(&self.reloader), self.poll, pushes);
+        let reloading = tokio::spawn(reloading);
         let (stopping, stopped) = oneshot::channel();
         let shutdown = async move {
             shutdown.await;
@@ -242,6 +259,9 @@ impl Bound {
                 Ok(())
             }
         };
+        // What it was loading is dropped.
+        reloading.abort();
+        let _ = reloading.await;
         if tokio::time::timeout(JOIN, self.app.registry.stop())
             .await
             .is_err()

@@ -34,6 +34,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     let cores = available_parallelism().map_or(1, usize::from);
     // Before the models are loaded: that may take minutes, and a signal ends it too.
     let mut shutdown = Box::pin(shutdown::signals().context("failed to listen for signals")?);
+    // It would end the process while nobody listens.
+    let hangups = shutdown::hangups().context("failed to listen for SIGHUP")?;
     let bound = tokio::select! {
         bound = bind(args.into_config(cores)) => bound?,
         () = &mut shutdown => return Ok(()),
@@ -44,5 +46,8 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     io::stdout()
         .write_all(lines.as_bytes())
         .context("failed to write to stdout")?;
-    bound.run(shutdown).await.context("failed to serve")
+    bound
+        .run(shutdown, hangups)
+        .await
+        .context("failed to serve")
 }

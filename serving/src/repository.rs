@@ -3,6 +3,7 @@
 //! Reading it yields every problem at once, each with the file, what is wrong, why, and what to do. Requests never
 //! touch the disk: names in URLs are looked up among what was loaded. S3 becomes another reader of the same [`Entry`].
 
+pub mod changes;
 pub mod model_yaml;
 mod stamp;
 mod versions;

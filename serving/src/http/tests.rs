@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::stream;
 use reqwest::{Client, Method};
 use serde_json::Value;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -75,12 +76,13 @@ impl Server {
             queue,
             threads: None,
             cores: 1,
+            poll: None,
         };
         let bound = bind_candidates(&config, vec![seven, nine]).await.unwrap();
         let url = format!("http://{}", bound.address());
         let grpc = format!("http://{}", bound.grpc_address());
         let (stop, stopped) = oneshot::channel();
-        let done = tokio::spawn(bound.run(async move { drop(stopped.await) }));
+        let done = tokio::spawn(bound.run(async move { drop(stopped.await) }, stream::pending()));
         Self {
             url,
             grpc,

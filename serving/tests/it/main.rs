@@ -11,6 +11,7 @@ mod batching;
 mod clients;
 mod models;
 mod process;
+mod reload;
 mod server;
 mod start;
 mod torch;
