@@ -7,6 +7,7 @@ mod body;
 mod encoding;
 mod extensions;
 mod infer;
+pub(crate) mod repository;
 
 use std::sync::Arc;
 

@@ -17,6 +17,7 @@
 pub mod args;
 pub mod backend;
 pub mod batch;
+pub mod check;
 pub mod error;
 pub mod grpc;
 pub mod http;
@@ -74,6 +75,8 @@ pub struct Config {
     pub cores: usize,
     /// How often the repository is read again; `None`: only when somebody asks.
     pub poll: Option<Duration>,
+    /// Host and port where models can be loaded and unloaded; `None`: nowhere.
+    pub repository_api: Option<(String, u16)>,
 }
 
 /// Why the server does not start.
@@ -109,6 +112,7 @@ pub enum BindError {
 pub struct Bound {
     rest: Listening,
     grpc: Listening,
+    repository_api: Option<Listening>,
     app: Arc<App>,
     reloader: Arc<Reloader>,
     poll: Option<Duration>,
@@ -157,6 +161,12 @@ pub async fn bind_candidates(
     // The ports first: that one is taken should not wait for gigabytes of models.
     let rest = listen("REST", "--port", host, config.port).await?;
     let grpc = listen("gRPC", "--grpc-port", host, config.grpc_port).await?;
+    let repository_api = match &config.repository_api {
+        Some((host, port)) => {
+            Some(listen("the repository API", "--repository-api", host, *port).await?)
+        }
+        None => None,
+    };
     let metrics = Metrics::new().map_err(BindError::Metrics)?;
     // As many as the models of the start have places for: see `Worker::admit`.
     let max_reading = config
@@ -179,6 +189,7 @@ pub async fn bind_candidates(
     Ok(Bound {
         rest,
         grpc,
+        repository_api,
         app,
         reloader: Arc::new(reloader),
         poll: config.poll,
@@ -216,6 +227,12 @@ impl Bound {
         self.grpc.address
     }
 
+    /// Where models can be loaded and unloaded, with the port that was picked.
+    #[must_use]
+    pub fn repository_address(&self) -> Option<SocketAddr> {
+        self.repository_api.as_ref().map(|it| it.address)
+    }
+
     /// Serves until `shutdown`, finishes the requests in flight (for 25 s at most), and unloads the models. At each of
     /// `pushes` the repository is read again.
     ///
@@ -243,8 +260,20 @@ impl Bound {
         });
         let rest = axum::serve(listener, http::router(Arc::clone(&self.app)))
             .with_graceful_shutdown(shutdown.clone());
+        let (app, reloader) = (Arc::clone(&self.app), self.reloader);
+        let (api, end) = (self.repository_api, shutdown.clone());
+        let repository = async {
+            let Some(Listening { listener, .. }) = api else {
+                return Ok(());
+            };
+            let routes = http::repository::router(app, reloader);
+            axum::serve(listener, routes)
+                .with_graceful_shutdown(end)
+                .await
+        };
         let grpc = grpc::serve(self.grpc.listener, Arc::clone(&self.app), shutdown);
-        let server = async { tokio::try_join!(rest, grpc.map_err(io::Error::other)).map(drop) };
+        let grpc = grpc.map_err(io::Error::other);
+        let server = async { tokio::try_join!(rest, grpc, repository).map(drop) };
         let impatience = async {
             if stopped.await.is_ok() {
                 tokio::time::sleep(GRACE).await;

@@ -74,6 +74,9 @@ pub enum ReloadError {
         /// Why, by version.
         reasons: Vec<String>,
     },
+    /// The server ended meanwhile.
+    #[error("the change was broken off: see the server's log")]
+    BrokenOff,
 }
 
 /// Reads the repository whenever `poll` has passed, and at each of `pushes`. Never ends.

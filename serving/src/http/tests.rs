@@ -77,6 +77,7 @@ impl Server {
             threads: None,
             cores: 1,
             poll: None,
+            repository_api: None,
         };
         let bound = bind_candidates(&config, vec![seven, nine]).await.unwrap();
         let url = format!("http://{}", bound.address());
@@ -355,7 +356,7 @@ async fn the_repository_can_be_read_but_not_changed() {
     assert_eq!(post("/v2/repository/index", "[]").await.status, 400);
     for action in ["load", "unload"] {
         let answer = post(&format!("/v2/repository/models/fraud/{action}"), "{}").await;
-        let sentence = "loading and unloading models is not enabled on this server: change the model repository and restart it";
+        let sentence = "loading and unloading models is not enabled on this server's public ports: start it with --repository-api HOST:PORT and ask there over HTTP";
         assert_eq!(
             (answer.status, answer.json["error"].as_str()),
             (405, Some(sentence))

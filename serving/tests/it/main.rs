@@ -8,6 +8,7 @@
 )]
 
 mod batching;
+mod check;
 mod clients;
 mod models;
 mod process;
