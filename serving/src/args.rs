@@ -1,14 +1,38 @@
 //! The command line.
 
-use std::{num::NonZeroUsize, path::PathBuf};
+use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use clap::Parser;
+use clap::{Args as _, FromArgMatches, Subcommand};
 
 use crate::Config;
 
-/// Serves TorchScript models over the Open Inference Protocol v2 (REST and gRPC) on libtorch, CPU.
-#[derive(Debug, Clone, Parser)]
-#[command(name = "serin-serve", version)]
+/// Reading the repository costs a look at every file of it.
+const MIN_POLL: Duration = Duration::from_millis(10);
+const MAX_POLL: Duration = Duration::from_secs(24 * 3600);
+
+/// What the program is asked for.
+#[derive(Debug, Clone)]
+pub enum Cli {
+    /// To serve.
+    Serve(Box<Args>),
+    /// Something else.
+    Do(Command),
+}
+
+/// What there is beside serving.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Says whether a repository could be served: reads it, loads and warms each version, and prints a line for each;
+    /// the exit code is 0 if all are well, and 1 if not.
+    Check {
+        /// Folder of the models.
+        #[arg(value_name = "REPO")]
+        models: PathBuf,
+    },
+}
+
+/// How to serve.
+#[derive(Debug, Clone, clap::Args)]
 pub struct Args {
     /// Folder of the models: MODEL/model.yaml and MODEL/VERSION/model.pt, versions being whole numbers.
     #[arg(long, value_name = "DIR", env = "SERIN_MODELS")]
@@ -44,6 +68,46 @@ pub struct Args {
     /// Threads that one forward may use [default: cores / instances of all model versions, at least 1].
     #[arg(long, value_name = "N", env = "SERIN_THREADS")]
     pub threads: Option<NonZeroUsize>,
+
+    /// How often the repository is read again, such as 10s; a change is loaded once two readings have found the same
+    /// [default: never]. SIGHUP reads it at once, and loads what it finds.
+    #[arg(long, value_name = "SPAN", env = "SERIN_POLL", value_parser = span)]
+    pub poll: Option<Duration>,
+
+    /// Where models can be loaded and unloaded over HTTP, as with Triton [default: nowhere]. Whoever gets there can stop
+    /// models: use the loopback address, such as 127.0.0.1:8002. The files come from the repository alone.
+    #[arg(long, value_name = "HOST:PORT", env = "SERIN_REPOSITORY_API", value_parser = address)]
+    pub repository_api: Option<(String, u16)>,
+}
+
+impl Cli {
+    fn command() -> clap::Command {
+        let command = clap::Command::new("serin-serve");
+        // These bring names and texts of their own, so ours come after them.
+        Command::augment_subcommands(Args::augment_args(command))
+            .version(env!("CARGO_PKG_VERSION"))
+            .about("Serves TorchScript models over the Open Inference Protocol v2 (REST and gRPC) on libtorch, CPU")
+            .args_conflicts_with_subcommands(true)
+            .subcommand_negates_reqs(true)
+    }
+
+    /// Reads the command line, the name of the program included.
+    ///
+    /// Not derived: variables of the environment that serving reads, in a container all of them, would then ask for what
+    /// serving needs of every command.
+    ///
+    /// # Errors
+    /// [`clap::Error`], which knows how to show itself and to exit; help and version are among them.
+    pub fn read<T: Into<OsString> + Clone>(
+        arguments: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let matches = Self::command().try_get_matches_from(arguments)?;
+        if matches.subcommand_name().is_some() {
+            Command::from_arg_matches(&matches).map(Self::Do)
+        } else {
+            Args::from_arg_matches(&matches).map(|args| Self::Serve(Box::new(args)))
+        }
+    }
 }
 
 impl Args {
@@ -58,6 +122,8 @@ impl Args {
             max_body,
             queue,
             threads,
+            poll,
+            repository_api,
         } = self;
         Config {
             models,
@@ -68,27 +134,82 @@ impl Args {
             queue: queue.get(),
             threads: threads.map(NonZeroUsize::get),
             cores,
+            poll,
+            repository_api,
         }
+    }
+}
+
+fn address(text: &str) -> Result<(String, u16), String> {
+    let parts = text.rsplit_once(':').and_then(|(host, port)| {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port = port.parse().ok()?;
+        (!host.is_empty()).then(|| (host.to_owned(), port))
+    });
+    parts.ok_or_else(|| "it is no HOST:PORT: write one such as 127.0.0.1:8002".to_owned())
+}
+
+/// A span of time that a timer can wait for.
+fn span(text: &str) -> Result<Duration, String> {
+    let example = "write one such as 10s or 1m";
+    match humantime::parse_duration(text) {
+        Ok(span) if (MIN_POLL..=MAX_POLL).contains(&span) => Ok(span),
+        Ok(_) => {
+            let [least, most] = [MIN_POLL, MAX_POLL].map(humantime::format_duration);
+            Err(format!("it is {least} to {most}: {example}"))
+        }
+        Err(error) => Err(format!("it is no span of time ({error}): {example}")),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_command_line_is_consistent() {
-        Args::command().debug_assert();
+        Cli::command().debug_assert();
     }
 
     #[test]
     fn zero_threads_queue_or_body_are_refused() {
-        let parse =
-            |flag| Args::try_parse_from(["serin-serve", "--models", "m", "--port", "0", flag, "0"]);
+        let parse = |flag| Cli::read(["serin-serve", "--models", "m", "--port", "0", flag, "0"]);
         for flag in ["--threads", "--queue", "--max-body"] {
             assert!(parse(flag).is_err(), "{flag}");
         }
+    }
+
+    #[test]
+    fn spans_and_addresses_are_read_strictly() {
+        for (text, wanted) in [
+            ("10s", Some(10)),
+            ("0s", None),
+            ("2days", None),
+            ("soon", None),
+        ] {
+            assert_eq!(span(text).ok(), wanted.map(Duration::from_secs), "{text}");
+        }
+        for (text, host) in [
+            ("127.0.0.1:8002", Some("127.0.0.1")),
+            ("[::1]:8002", Some("::1")),
+            (":8002", None),
+            ("8002", None),
+            ("localhost:port", None),
+        ] {
+            let wanted = host.map(|host| (host.to_owned(), 8002));
+            assert_eq!(address(text).ok(), wanted, "{text}");
+        }
+    }
+
+    #[test]
+    fn checking_needs_no_flags_and_serving_needs_its_own() {
+        let parse = |arguments: &[&str]| Cli::read([&["serin-serve"], arguments].concat());
+        assert!(matches!(parse(&["check", "m"]), Ok(Cli::Do(_))));
+        let serve = parse(&["--models", "m", "--port", "0"]);
+        assert!(matches!(serve, Ok(Cli::Serve(_))));
+        assert!(parse(&["--models", "m"]).is_err());
+        assert!(parse(&[]).is_err());
+        assert!(parse(&["check"]).is_err());
+        assert!(parse(&["--models", "m", "check", "m"]).is_err());
     }
 }

@@ -9,7 +9,8 @@ use axum::{
 };
 
 use crate::{
-    metrics::Outcome, protocol::request::RequestError, registry::NotFound, worker::WorkerError,
+    metrics::Outcome, protocol::request::RequestError, registry::NotFound, reload::ReloadError,
+    worker::WorkerError,
 };
 
 /// An error that a client sees, as `{"error": <one sentence>}`.
@@ -38,11 +39,17 @@ pub enum ApiError {
     /// The answer came too late.
     #[error("the answer was not ready within the request's timeout of {} microseconds", .0.as_micros())]
     Expired(Duration),
-    /// Models cannot be loaded or unloaded by clients.
+    /// Models cannot be loaded or unloaded where everybody asks.
     #[error(
-        "loading and unloading models is not enabled on this server: change the model repository and restart it"
+        "loading and unloading models is not enabled on this server's public ports: start it with --repository-api HOST:PORT and ask there over HTTP"
     )]
     RepositoryReadOnly,
+    /// What was asked for with a model to load or unload.
+    #[error("the request is refused: {0}")]
+    Wish(String),
+    /// A model was not loaded or unloaded.
+    #[error(transparent)]
+    Reload(ReloadError),
     /// The body did not arrive as a whole.
     #[error("the request body broke off")]
     BrokenBody,
@@ -79,9 +86,18 @@ impl ApiError {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::Path | Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Path | Self::NotFound(_) | Self::Reload(ReloadError::Absent(_)) => {
+                StatusCode::NOT_FOUND
+            }
+            // As Triton has it.
+            Self::Reload(ReloadError::Problems(_) | ReloadError::Failed { .. }) => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::Reload(ReloadError::BrokenOff) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Method | Self::RepositoryReadOnly => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Request(_) | Self::BrokenBody | Self::Compressed(_) => StatusCode::BAD_REQUEST,
+            Self::Request(_) | Self::Wish(_) | Self::BrokenBody | Self::Compressed(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Encoding(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::SlowBody(_) => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,

@@ -7,6 +7,7 @@ mod body;
 mod encoding;
 mod extensions;
 mod infer;
+pub(crate) mod repository;
 
 use std::sync::Arc;
 
@@ -92,7 +93,7 @@ async fn find_model(
         .registry
         .find(parameter("model").unwrap_or_default(), parameter("version"))
     {
-        Ok(loaded) => Arc::clone(loaded),
+        Ok(loaded) => loaded,
         Err(error) => return ApiError::NotFound(error).into_response(),
     };
     request.extensions_mut().insert(Arc::clone(&loaded));
@@ -148,6 +149,7 @@ async fn model_metadata(
         name: &loaded.model,
         versions: app
             .registry
+            .current()
             .versions(&loaded.model)
             .map(|version| version.to_string())
             .collect(),
@@ -161,7 +163,7 @@ async fn model_metadata(
 async fn metrics(State(app): State<Arc<App>>) -> Response {
     match app
         .metrics
-        .render(app.registry.iter().map(|loaded| &**loaded))
+        .render(app.registry.current().iter().map(|loaded| &**loaded))
     {
         Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
         Err(error) => {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! args -> Config -> bind: repository (disk -> Entry) -> registry (Entry -> worker thread per version)
+//! poll | SIGHUP -> reload: repository -> repository::changes -> registry
 //! request -> http | grpc -> protocol::request (bytes -> Tensor) -> inference -> worker -> backend::torch
 //!         -> protocol::response
 //! ```
@@ -10,11 +11,13 @@
 //! * A model lives on one thread; nothing else touches libtorch.
 //! * Nothing of a request reaches libtorch before it is a checked [`tensor::Tensor`] that fits the model's spec.
 //! * A request never reads the disk, and no path, source or stack of the server goes into an answer.
-//! * All models are loaded and warm before the first request is accepted (give Kubernetes a `startupProbe`).
+//! * All models are loaded and warm before the first request is accepted (give Kubernetes a `startupProbe`), and a
+//!   version that comes later before its first request.
 
 pub mod args;
 pub mod backend;
 pub mod batch;
+pub mod check;
 pub mod error;
 pub mod grpc;
 pub mod http;
@@ -22,6 +25,7 @@ pub mod inference;
 pub mod metrics;
 pub mod protocol;
 pub mod registry;
+pub mod reload;
 pub mod repository;
 pub mod shutdown;
 pub mod spec;
@@ -31,7 +35,7 @@ pub mod worker;
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use axum::serve::ListenerExt;
-use futures::{FutureExt, TryFutureExt};
+use futures::{FutureExt, Stream, TryFutureExt};
 use tokio::{net::TcpListener, sync::oneshot};
 
 use crate::{
@@ -39,6 +43,7 @@ use crate::{
     inference::App,
     metrics::Metrics,
     registry::{Candidate, Failures, Registry},
+    reload::Reloader,
     repository::Problems,
 };
 
@@ -63,10 +68,15 @@ pub struct Config {
     pub max_body: usize,
     /// Requests that may wait for each model version.
     pub queue: usize,
-    /// Threads of one forward; by default the cores shared among all instances.
+    /// Threads of one forward; by default the cores shared among all instances that are there at start. Fixed from then
+    /// on: libtorch's threads keep the number that they began with.
     pub threads: Option<usize>,
     /// Cores of the machine.
     pub cores: usize,
+    /// How often the repository is read again; `None`: only when somebody asks.
+    pub poll: Option<Duration>,
+    /// Host and port where models can be loaded and unloaded; `None`: nowhere.
+    pub repository_api: Option<(String, u16)>,
 }
 
 /// Why the server does not start.
@@ -102,7 +112,10 @@ pub enum BindError {
 pub struct Bound {
     rest: Listening,
     grpc: Listening,
+    repository_api: Option<Listening>,
     app: Arc<App>,
+    reloader: Arc<Reloader>,
+    poll: Option<Duration>,
 }
 
 /// An open port.
@@ -128,17 +141,11 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
         "loading models"
     );
     torch::set_num_threads(threads);
-    let candidates = entries
-        .into_iter()
-        .map(|entry| {
-            let instances = 0..entry.spec.serving.instances;
-            let load = |_| torch::loader(entry.file.clone(), &entry.spec);
-            Candidate {
-                loads: instances.map(load).collect(),
-                entry,
-            }
-        })
-        .collect();
+    let candidates = entries.into_iter().map(|entry| Candidate {
+        loads: torch::loaders(&entry),
+        entry,
+    });
+    let candidates = candidates.collect();
     bind_candidates(&config, candidates).await
 }
 
@@ -154,25 +161,39 @@ pub async fn bind_candidates(
     // The ports first: that one is taken should not wait for gigabytes of models.
     let rest = listen("REST", "--port", host, config.port).await?;
     let grpc = listen("gRPC", "--grpc-port", host, config.grpc_port).await?;
+    let repository_api = match &config.repository_api {
+        Some((host, port)) => {
+            Some(listen("the repository API", "--repository-api", host, *port).await?)
+        }
+        None => None,
+    };
     let metrics = Metrics::new().map_err(BindError::Metrics)?;
-    // As many as the models have places for: see `Worker::admit`.
+    // As many as the models of the start have places for: see `Worker::admit`.
     let places = candidates.iter().map(|Candidate { entry, .. }| {
         let serving = &entry.spec.serving;
         serving.places(serving.queue_size.unwrap_or(config.queue))
     });
     let max_reading = places.fold(0, usize::saturating_add);
+    let entries = candidates.iter().map(|it| it.entry.clone()).collect();
     let registry = Registry::load(candidates, config.queue)
         .await
         .map_err(BindError::Models)?;
+    let app = Arc::new(App {
+        registry,
+        metrics,
+        max_body: config.max_body,
+        max_reading,
+    });
+    let loads = Box::new(torch::loaders);
+    let dir = config.models.clone();
+    let reloader = Reloader::new(Arc::clone(&app), dir, config.queue, entries, loads);
     Ok(Bound {
         rest,
         grpc,
-        app: Arc::new(App {
-            registry,
-            metrics,
-            max_body: config.max_body,
-            max_reading,
-        }),
+        repository_api,
+        app,
+        reloader: Arc::new(reloader),
+        poll: config.poll,
     })
 }
 
@@ -207,11 +228,24 @@ impl Bound {
         self.grpc.address
     }
 
-    /// Serves until `shutdown`, finishes the requests in flight (for 25 s at most), and unloads the models.
+    /// Where models can be loaded and unloaded, with the port that was picked.
+    #[must_use]
+    pub fn repository_address(&self) -> Option<SocketAddr> {
+        self.repository_api.as_ref().map(|it| it.address)
+    }
+
+    /// Serves until `shutdown`, finishes the requests in flight (for 25 s at most), and unloads the models. At each of
+    /// `pushes` the repository is read again.
     ///
     /// # Errors
     /// [`io::Error`] if the listener fails.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    pub async fn run(
+        self,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+        pushes: impl Stream<Item = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let reloading = reload::follow(Arc::clone(&self.reloader), self.poll, pushes);
+        let reloading = tokio::spawn(reloading);
         let (stopping, stopped) = oneshot::channel();
         let shutdown = async move {
             shutdown.await;
@@ -227,8 +261,20 @@ impl Bound {
         });
         let rest = axum::serve(listener, http::router(Arc::clone(&self.app)))
             .with_graceful_shutdown(shutdown.clone());
+        let (app, reloader) = (Arc::clone(&self.app), self.reloader);
+        let (api, end) = (self.repository_api, shutdown.clone());
+        let repository = async {
+            let Some(Listening { listener, .. }) = api else {
+                return Ok(());
+            };
+            let routes = http::repository::router(app, reloader);
+            axum::serve(listener, routes)
+                .with_graceful_shutdown(end)
+                .await
+        };
         let grpc = grpc::serve(self.grpc.listener, Arc::clone(&self.app), shutdown);
-        let server = async { tokio::try_join!(rest, grpc.map_err(io::Error::other)).map(drop) };
+        let grpc = grpc.map_err(io::Error::other);
+        let server = async { tokio::try_join!(rest, grpc, repository).map(drop) };
         let impatience = async {
             if stopped.await.is_ok() {
                 tokio::time::sleep(GRACE).await;
@@ -243,6 +289,9 @@ impl Bound {
                 Ok(())
             }
         };
+        // What it was loading is dropped.
+        reloading.abort();
+        let _ = reloading.await;
         if tokio::time::timeout(JOIN, self.app.registry.stop())
             .await
             .is_err()

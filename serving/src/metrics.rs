@@ -1,6 +1,9 @@
 //! What Prometheus sees of the server.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
 
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -54,6 +57,9 @@ pub struct Metrics {
     waiting: IntGaugeVec,
     in_flight: IntGaugeVec,
     loaded: IntGaugeVec,
+    load_failures: IntCounterVec,
+    /// Held while the state of what is loaded is written and gathered: two scrapes at once would mix theirs.
+    rendering: Mutex<()>,
     /// Nanoseconds of the requests, by whether they were answered. Not scraped: Prometheus has the histogram.
     nanos: IntCounterVec,
     /// Milliseconds since the epoch of the last request. Not scraped either.
@@ -181,6 +187,14 @@ impl Metrics {
                 ),
                 model,
             )?,
+            load_failures: IntCounterVec::new(
+                Opts::new(
+                    "serin_serve_model_load_failures_total",
+                    "Times that a model version in the repository failed to load or to warm up while the server ran.",
+                ),
+                &["model"],
+            )?,
+            rendering: Mutex::default(),
             nanos: IntCounterVec::new(
                 Opts::new("nanos", "Time of the requests, in nanoseconds."),
                 &["model", "version", "answered"],
@@ -197,6 +211,7 @@ impl Metrics {
         registry.register(Box::new(metrics.waiting.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.loaded.clone()))?;
+        registry.register(Box::new(metrics.load_failures.clone()))?;
         Ok(metrics)
     }
 
@@ -214,6 +229,11 @@ impl Metrics {
             start,
             outcome: Outcome::Dropped,
         }
+    }
+
+    /// Counts a model version that failed to load while the server runs.
+    pub fn load_failed(&self, model: &str) {
+        self.load_failures.with_label_values(&[model]).inc();
     }
 
     /// What was counted of a model version.
@@ -257,6 +277,13 @@ impl Metrics {
         &self,
         models: impl Iterator<Item = &'a ModelVersion>,
     ) -> prometheus::Result<String> {
+        let _rendering = self
+            .rendering
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // What is unloaded has no state any more. Its counters stay, as Prometheus wants it.
+        self.loaded.reset();
+        self.waiting.reset();
         for loaded in models {
             let version = loaded.version.to_string();
             self.loaded

@@ -1,12 +1,17 @@
 //! The loaded models, found by the name and version of a URL.
+//!
+//! What serves is one value that is swapped as a whole ([`Models`]), so a request sees the versions before a change or
+//! those after it. It keeps the version that it found: a version that goes away takes no more requests, finishes those
+//! that have found it, and is dropped with the last of them.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
+use arc_swap::ArcSwap;
 use futures::future::join_all;
 
 use crate::{
     backend::Load,
-    repository::{Entry, parse_version},
+    repository::{Entry, Stamp, parse_version},
     spec::ModelSpec,
     tensor::shorten,
     worker::{StartError, Worker},
@@ -28,13 +33,25 @@ pub struct ModelVersion {
     pub version: u64,
     /// What it takes and returns.
     pub spec: Arc<ModelSpec>,
+    /// The file that it was loaded from.
+    pub file: PathBuf,
+    /// What the file looked like then.
+    pub stamp: Stamp,
     /// The thread that owns it.
     pub worker: Worker,
 }
 
-/// All loaded model versions. Nothing is added or removed while the server runs.
+/// The loaded model versions, which may change while the server runs.
 pub struct Registry {
-    models: BTreeMap<String, BTreeMap<u64, Arc<ModelVersion>>>,
+    current: ArcSwap<Models>,
+}
+
+/// The model versions that serve at one moment.
+#[derive(Clone, Default)]
+pub struct Models {
+    versions: BTreeMap<String, BTreeMap<u64, Arc<ModelVersion>>>,
+    /// What the operator should know of a version, one that is not loaded included. Safe to show.
+    remarks: BTreeMap<(String, u64), String>,
 }
 
 /// A model or version that is not here.
@@ -66,6 +83,33 @@ pub struct Failure {
 #[derive(Debug, thiserror::Error)]
 pub struct Failures(pub Vec<Failure>);
 
+impl Failure {
+    /// The whole chain of reasons, without the file. Safe to show.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        let mut reason = self.error.to_string();
+        let mut source = std::error::Error::source(&self.error);
+        while let Some(cause) = source {
+            reason.push_str(": ");
+            reason.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        reason
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {}; check that it is a TorchScript file for libtorch 2.11 that fits its model.yaml",
+            self.file.display(),
+            // It ends up in a list, which has no single source.
+            self.reason()
+        )
+    }
+}
+
 impl fmt::Display for Failures {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let n_failures = self.0.len();
@@ -74,20 +118,55 @@ impl fmt::Display for Failures {
             "{n_failures} model version{} cannot be served",
             if n_failures == 1 { "" } else { "s" }
         )?;
-        for Failure { file, error } in &self.0 {
-            // A list has no single source, so the whole chain of each failure stands here.
-            write!(f, "\n  {}: {error}", file.display())?;
-            let mut source = std::error::Error::source(error);
-            while let Some(cause) = source {
-                write!(f, ": {cause}")?;
-                source = cause.source();
-            }
-            write!(
-                f,
-                "; check that it is a TorchScript file for libtorch 2.11 that fits its model.yaml"
-            )?;
+        for failure in &self.0 {
+            write!(f, "\n  {failure}")?;
         }
         Ok(())
+    }
+}
+
+impl ModelVersion {
+    /// Loads and warms a candidate; up to `queue` requests will wait for it unless its model.yaml says otherwise.
+    ///
+    /// # Errors
+    /// [`Failure`]; its threads have ended then.
+    pub async fn start(candidate: Candidate, queue: usize) -> Result<Arc<Self>, Failure> {
+        let Candidate { entry, loads } = candidate;
+        let Entry {
+            model,
+            version,
+            spec,
+            file,
+            stamp,
+        } = entry;
+        let queue = spec.serving.queue_size.unwrap_or(queue);
+        let name = format!("{model}/{version}");
+        match Worker::start(name, Arc::clone(&spec), queue, loads).await {
+            Ok(worker) => {
+                tracing::info!(model, version, "model is loaded and warm");
+                Ok(Arc::new(Self {
+                    model,
+                    version,
+                    spec,
+                    file,
+                    stamp,
+                    worker,
+                }))
+            }
+            Err(error) => Err(Failure { file, error }),
+        }
+    }
+
+    /// What it was loaded from.
+    #[must_use]
+    pub fn entry(&self) -> Entry {
+        Entry {
+            model: self.model.clone(),
+            version: self.version,
+            spec: Arc::clone(&self.spec),
+            file: self.file.clone(),
+            stamp: self.stamp,
+        }
     }
 }
 
@@ -97,45 +176,18 @@ impl Registry {
     /// # Errors
     /// [`Failures`] with every candidate that did not start; the others are unloaded again.
     pub async fn load(candidates: Vec<Candidate>, queue: usize) -> Result<Self, Failures> {
-        let start = |Candidate { entry, loads }: Candidate| async move {
-            let Entry {
-                model,
-                version,
-                spec,
-                file,
-            } = entry;
-            let queue = spec.serving.queue_size.unwrap_or(queue);
-            let name = format!("{model}/{version}");
-            let started = Worker::start(name, Arc::clone(&spec), queue, loads).await;
-            match started {
-                Ok(worker) => {
-                    tracing::info!(model, version, "model is loaded and warm");
-                    Ok(Arc::new(ModelVersion {
-                        model,
-                        version,
-                        spec,
-                        worker,
-                    }))
-                }
-                Err(error) => Err(Failure { file, error }),
-            }
-        };
-        let mut registry = Self {
-            models: BTreeMap::new(),
-        };
+        let start = |candidate| ModelVersion::start(candidate, queue);
+        let mut models = Models::default();
         let mut failures = Vec::new();
         for result in join_all(candidates.into_iter().map(start)).await {
             match result {
-                Ok(loaded) => {
-                    registry
-                        .models
-                        .entry(loaded.model.clone())
-                        .or_default()
-                        .insert(loaded.version, loaded);
-                }
+                Ok(loaded) => models.insert(loaded),
                 Err(failure) => failures.push(failure),
             }
         }
+        let registry = Self {
+            current: ArcSwap::from_pointee(models),
+        };
         if failures.is_empty() {
             return Ok(registry);
         }
@@ -143,13 +195,60 @@ impl Registry {
         Err(Failures(failures))
     }
 
+    /// What serves now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Models> {
+        self.current.load_full()
+    }
+
+    /// Swaps what serves for a changed copy of it. Of what is taken out, requests that have found it still make use.
+    ///
+    /// `change` runs again if somebody else changed it meanwhile.
+    pub fn change(&self, mut change: impl FnMut(&mut Models)) {
+        self.current.rcu(|current| {
+            let mut next = Models::clone(current);
+            change(&mut next);
+            next
+        });
+    }
+
+    /// The model version that a URL means; the highest one if it names none.
+    ///
+    /// # Errors
+    /// [`NotFound`]
+    pub fn find(&self, model: &str, version: Option<&str>) -> Result<Arc<ModelVersion>, NotFound> {
+        self.current.load().find(model, version).cloned()
+    }
+
+    /// Whether every model version can serve.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let current = self.current.load();
+        current.iter().all(|loaded| loaded.worker.is_alive())
+    }
+
+    /// Whether a model version has died: it comes back only with a new process, or when it is loaded anew.
+    #[must_use]
+    pub fn has_died(&self) -> bool {
+        let current = self.current.load();
+        current.iter().any(|loaded| loaded.worker.has_died())
+    }
+
+    /// Lets every worker finish what is queued, and joins them.
+    pub async fn stop(&self) {
+        let current = self.current();
+        join_all(current.iter().map(|loaded| loaded.worker.stop())).await;
+    }
+}
+
+impl Models {
     /// The model version that a URL means; the highest one if it names none.
     ///
     /// # Errors
     /// [`NotFound`]
     pub fn find(&self, model: &str, version: Option<&str>) -> Result<&Arc<ModelVersion>, NotFound> {
         let versions = self
-            .models
+            .versions
             .get(model)
             .ok_or_else(|| NotFound::Model(shorten(model)))?;
         let found = match version {
@@ -164,31 +263,41 @@ impl Registry {
 
     /// All model versions, by model and version.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<ModelVersion>> {
-        self.models.values().flat_map(BTreeMap::values)
+        self.versions.values().flat_map(BTreeMap::values)
     }
 
     /// The loaded versions of a model, lowest first.
     pub fn versions(&self, model: &str) -> impl Iterator<Item = u64> {
-        self.models
+        self.versions
             .get(model)
             .into_iter()
             .flat_map(|versions| versions.keys().copied())
     }
 
-    /// Whether every model version can serve.
-    #[must_use]
-    pub fn is_ready(&self) -> bool {
-        self.iter().all(|loaded| loaded.worker.is_alive())
+    /// What the operator should know of versions, loaded or not.
+    pub fn remarks(&self) -> impl Iterator<Item = (&str, u64, &str)> {
+        let remarks = self.remarks.iter();
+        remarks.map(|((model, version), remark)| (model.as_str(), *version, remark.as_str()))
     }
 
-    /// Whether a model version has died: it comes back only with a new process.
-    #[must_use]
-    pub fn has_died(&self) -> bool {
-        self.iter().any(|loaded| loaded.worker.has_died())
+    /// Adds a version, or puts it in the place of what it was.
+    pub fn insert(&mut self, loaded: Arc<ModelVersion>) {
+        let versions = self.versions.entry(loaded.model.clone()).or_default();
+        versions.insert(loaded.version, loaded);
     }
 
-    /// Lets every worker finish what is queued, and joins them.
-    pub async fn stop(&self) {
-        join_all(self.iter().map(|loaded| loaded.worker.stop())).await;
+    /// Takes a version out; a model without versions is none.
+    pub fn remove(&mut self, model: &str, version: u64) {
+        if let Some(versions) = self.versions.get_mut(model) {
+            versions.remove(&version);
+            if versions.is_empty() {
+                self.versions.remove(model);
+            }
+        }
+    }
+
+    /// Says anew what the operator should know.
+    pub fn set_remarks(&mut self, remarks: BTreeMap<(String, u64), String>) {
+        self.remarks = remarks;
     }
 }

@@ -1,10 +1,14 @@
 //! The model repository on disk: `DIR/<model>/model.yaml` and `DIR/<model>/<version>/model.pt`.
 //!
 //! Reading it yields every problem at once, each with the file, what is wrong, why, and what to do. Requests never
-//! touch the disk: names in URLs are looked up among what was found at start. S3 becomes another reader of the same
-//! [`Entry`].
+//! touch the disk: names in URLs are looked up among what was loaded. S3 becomes another reader of the same [`Entry`].
 
+pub mod changes;
 pub mod model_yaml;
+mod stamp;
+mod versions;
+
+pub use self::{stamp::Stamp, versions::VersionPolicy};
 
 use std::{
     fmt, fs, io,
@@ -12,6 +16,7 @@ use std::{
     sync::Arc,
 };
 
+use self::model_yaml::Described;
 use crate::spec::ModelSpec;
 
 /// The file that describes a model.
@@ -30,6 +35,8 @@ pub struct Entry {
     pub spec: Arc<ModelSpec>,
     /// The TorchScript file.
     pub file: PathBuf,
+    /// What the file looked like when the repository was read.
+    pub stamp: Stamp,
 }
 
 /// One thing wrong in a repository.
@@ -48,7 +55,7 @@ pub struct Problem {
 }
 
 /// Everything wrong in a repository; never empty.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, thiserror::Error)]
 pub struct Problems(pub Vec<Problem>);
 
 impl Problem {
@@ -167,53 +174,80 @@ impl Reader {
             let fix = format!("put the model into '1/{MODEL_FILE}'");
             self.refuse(folder, "no versions", "a model is served by version", fix);
         }
-        let spec = match model_yaml::read(&folder.join(MODEL_YAML)) {
-            Ok(spec) => Some(Arc::new(spec)),
+        let described = match model_yaml::read(&folder.join(MODEL_YAML)) {
+            Ok(described) => Some(described),
             Err(problems) => {
                 self.problems.extend(problems);
                 None
             }
         };
+        let mut numbered = Vec::new();
         for (name, folder) in versions {
-            let file = folder.join(MODEL_FILE);
-            match (parse_version(&name), fs::metadata(&file)) {
-                (None, _) => self.refuse(
+            match parse_version(&name) {
+                Some(version) => numbered.push((version, folder)),
+                None => self.refuse(
                     &folder,
                     format!("'{name}' is not a version"),
                     "versions are whole numbers from 1, so that the highest is the default",
                     "rename it to such as '7'",
                 ),
-                (Some(_), Ok(metadata)) if metadata.is_file() && metadata.len() == 0 => {
-                    self.refuse(
-                        &file,
-                        "the file is empty",
-                        "no model has no bytes",
-                        "copy the TorchScript file again",
-                    );
-                }
-                (Some(version), Ok(metadata)) if metadata.is_file() => {
-                    if let Some(spec) = &spec {
-                        self.entries.push(Entry {
-                            model: model.to_owned(),
-                            version,
-                            spec: Arc::clone(spec),
-                            file,
-                        });
-                    }
-                }
-                (Some(_), Ok(_)) => self.refuse(
-                    &file,
-                    "not a file",
-                    "a TorchScript model is one file",
-                    "save it with torch.jit.save",
-                ),
-                (Some(_), Err(error)) => self.refuse(
-                    &file,
-                    "cannot be read",
-                    reason(&error),
-                    format!("put the TorchScript file there, or remove the folder '{name}'"),
-                ),
             }
+        }
+        numbered.sort();
+        // Without a model.yaml nothing is served, but what is wrong with the files is said as well.
+        let (spec, policy) = match described {
+            Some(Described { spec, versions }) => (Some(Arc::new(spec)), versions),
+            None => (None, VersionPolicy::All),
+        };
+        let there: Vec<u64> = numbered.iter().map(|(version, _)| *version).collect();
+        for version in policy.missing(&there) {
+            self.refuse(
+                &folder.join(version.to_string()),
+                "cannot be read",
+                format!("{MODEL_YAML} serves version {version}, which does not exist"),
+                "put it there, or take it out of 'versions'",
+            );
+        }
+        for (version, folder) in numbered {
+            if policy.serves(version, &there) {
+                self.version(model, version, spec.as_ref(), &folder.join(MODEL_FILE));
+            }
+        }
+    }
+
+    fn version(&mut self, model: &str, version: u64, spec: Option<&Arc<ModelSpec>>, file: &Path) {
+        match fs::metadata(file) {
+            Ok(metadata) if metadata.is_file() && metadata.len() == 0 => {
+                self.refuse(
+                    file,
+                    "the file is empty",
+                    "no model has no bytes",
+                    "copy the TorchScript file again",
+                );
+            }
+            Ok(metadata) if metadata.is_file() => {
+                if let Some(spec) = spec {
+                    self.entries.push(Entry {
+                        model: model.to_owned(),
+                        version,
+                        spec: Arc::clone(spec),
+                        file: file.to_owned(),
+                        stamp: Stamp::from(&metadata),
+                    });
+                }
+            }
+            Ok(_) => self.refuse(
+                file,
+                "not a file",
+                "a TorchScript model is one file",
+                "save it with torch.jit.save",
+            ),
+            Err(error) => self.refuse(
+                file,
+                "cannot be read",
+                reason(&error),
+                format!("put the TorchScript file there, or remove the folder '{version}'"),
+            ),
         }
     }
 

@@ -1,10 +1,11 @@
-//! The signals that end the server, and the end itself.
+//! The signals that the server heeds, and its end.
 
 use std::{
     ffi::c_int,
     io::{self, Write},
 };
 
+use futures::{Stream, stream};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Registers for SIGTERM and SIGINT; the future ends at the first of them.
@@ -20,6 +21,15 @@ pub fn signals() -> io::Result<impl Future<Output = ()> + Send + 'static> {
             _ = interrupt.recv() => {}
         }
     })
+}
+
+/// Registers for SIGHUP, with which operators ask for what has changed; an element for each.
+///
+/// # Errors
+/// [`io::Error`] if the handler cannot be installed.
+pub fn hangups() -> io::Result<impl Stream<Item = ()> + Send + 'static> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    Ok(stream::poll_fn(move |context| hangup.poll_recv(context)))
 }
 
 #[allow(

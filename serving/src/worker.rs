@@ -288,6 +288,13 @@ impl Worker {
     }
 }
 
+impl Drop for Worker {
+    /// Nobody can ask any more: whoever asked before held it. The threads find nothing to do, drop the model, and end.
+    fn drop(&mut self) {
+        self.shared.end();
+    }
+}
+
 fn prepare(
     spec: &ModelSpec,
     load: Load,

@@ -14,6 +14,7 @@ use self::module::{Module, Returned};
 
 use super::{Backend, BackendError, Load};
 use crate::{
+    repository::Entry,
     spec::ModelSpec,
     tensor::{Datatype, Tensor, TensorError},
 };
@@ -39,10 +40,17 @@ pub fn set_num_threads(threads: usize) {
 }
 
 /// How to load `file`, a TorchScript module.
-#[must_use]
-pub fn loader(file: PathBuf, spec: &ModelSpec) -> Load {
+fn loader(file: PathBuf, spec: &ModelSpec) -> Load {
     let outputs = spec.outputs.iter().map(|it| it.name.clone()).collect();
     Box::new(move || load(&file, outputs))
+}
+
+/// How to load each instance of a version of the repository.
+#[must_use]
+pub fn loaders(entry: &Entry) -> Vec<Load> {
+    let instances = 0..entry.spec.serving.instances;
+    let load = |_| loader(entry.file.clone(), &entry.spec);
+    instances.map(load).collect()
 }
 
 fn load(file: &Path, outputs: Vec<String>) -> Result<Box<dyn Backend>, BackendError> {

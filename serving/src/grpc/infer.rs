@@ -32,7 +32,7 @@ pub(super) async fn infer(
     let (_, mut extensions, request) = request.into_parts();
     let reading = extensions.remove::<Reading>();
     let start = reading.as_ref().map_or_else(Instant::now, |it| it.since);
-    let loaded = Arc::clone(find(app, &request.model_name, &request.model_version)?);
+    let loaded = find(app, &request.model_name, &request.model_version)?;
     let in_flight = app.metrics.begin(&loaded, start);
     let result = answer(&loaded, request, reading, &in_flight).await;
     match inference::settle(in_flight, result) {
@@ -50,11 +50,7 @@ pub(super) async fn infer(
 }
 
 /// The model version that a message means; the default one if it names none.
-pub(super) fn find<'a>(
-    app: &'a App,
-    model: &str,
-    version: &str,
-) -> Result<&'a Arc<ModelVersion>, ApiError> {
+pub(super) fn find(app: &App, model: &str, version: &str) -> Result<Arc<ModelVersion>, ApiError> {
     let version = Some(version).filter(|version| !version.is_empty());
     app.registry
         .find(model, version)

@@ -74,7 +74,8 @@ impl GrpcInferenceService for InferenceService {
     ) -> Answer<proto::ModelMetadataResponse> {
         let proto::ModelMetadataRequest { name, version } = request.get_ref();
         let loaded = infer::find(&self.0, name, version)?;
-        let versions = self.0.registry.versions(&loaded.model);
+        let current = self.0.registry.current();
+        let versions = current.versions(&loaded.model);
         answer(proto::ModelMetadataResponse {
             name: loaded.model.clone(),
             versions: versions.map(|version| version.to_string()).collect(),
@@ -98,7 +99,7 @@ impl GrpcInferenceService for InferenceService {
     ) -> Answer<proto::ModelConfigResponse> {
         let proto::ModelConfigRequest { name, version } = request.get_ref();
         let loaded = infer::find(&self.0, name, version)?;
-        let config = Some(triton::ModelConfig::new(loaded).into());
+        let config = Some(triton::ModelConfig::new(&loaded).into());
         answer(proto::ModelConfigResponse { config })
     }
 
@@ -111,7 +112,7 @@ impl GrpcInferenceService for InferenceService {
             registry, metrics, ..
         } = &*self.0;
         let stats = triton::statistics(
-            registry,
+            &registry.current(),
             metrics,
             Some(name.as_str()).filter(|name| !name.is_empty()),
             Some(version.as_str()).filter(|version| !version.is_empty()),
@@ -125,12 +126,12 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<proto::RepositoryIndexRequest>,
     ) -> Answer<proto::RepositoryIndexResponse> {
-        let index = triton::index(&self.0.registry, request.get_ref().ready);
+        let index = triton::index(&self.0.registry.current(), request.get_ref().ready);
         let models = index.into_iter().map(|entry| ModelIndex {
             name: entry.name,
             version: entry.version,
             state: entry.state.to_owned(),
-            reason: entry.reason.to_owned(),
+            reason: entry.reason,
         });
         answer(proto::RepositoryIndexResponse {
             models: models.collect(),

@@ -12,9 +12,12 @@ impl From<ApiError> for Status {
         let code = match &error {
             ApiError::NotFound(_) | ApiError::Path => Code::NotFound,
             ApiError::Request(_)
+            | ApiError::Wish(_)
             | ApiError::Encoding(_)
             | ApiError::Compressed(_)
             | ApiError::BrokenBody => Code::InvalidArgument,
+            // Nothing of this port comes to it.
+            ApiError::Reload(_) => Code::FailedPrecondition,
             ApiError::Method | ApiError::RepositoryReadOnly => Code::Unimplemented,
             ApiError::SlowBody(_) | ApiError::Expired(_) => Code::DeadlineExceeded,
             ApiError::TooLarge(_) => Code::ResourceExhausted,

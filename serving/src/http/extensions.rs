@@ -23,7 +23,8 @@ const MAX_QUESTION: usize = 4096;
 
 /// KServe's list of names.
 pub(super) async fn models(State(app): State<Arc<App>>) -> impl IntoResponse {
-    let mut names: Vec<&str> = app.registry.iter().map(|loaded| &*loaded.model).collect();
+    let current = app.registry.current();
+    let mut names: Vec<&str> = current.iter().map(|loaded| &*loaded.model).collect();
     names.dedup();
     Json(json!({ "models": names })).into_response()
 }
@@ -41,7 +42,7 @@ pub(super) async fn statistics(
         all.find_map(|(name, value)| (name == wanted).then_some(value))
     };
     let (model, version) = (parameter("model"), parameter("version"));
-    triton::statistics(&app.registry, &app.metrics, model, version)
+    triton::statistics(&app.registry.current(), &app.metrics, model, version)
         .map(Json)
         .map_err(ApiError::NotFound)
 }
@@ -67,7 +68,7 @@ pub(super) async fn index(
         let question = serde_json::from_slice(&body).ok().filter(|_| object);
         question.ok_or_else(wrong)?
     };
-    Ok(Json(triton::index(&app.registry, question.ready)).into_response())
+    Ok(Json(triton::index(&app.registry.current(), question.ready)).into_response())
 }
 
 pub(super) async fn read_only() -> ApiError {

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::stream;
 use reqwest::{Client, Method};
 use serde_json::Value;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -20,7 +21,7 @@ use crate::{
     backend::fake::{self, Gate},
     bind_candidates,
     registry::Candidate,
-    repository::Entry,
+    repository::{Entry, Stamp},
 };
 
 pub(crate) const MAX_BODY: usize = 64 * 1024;
@@ -59,6 +60,7 @@ impl Server {
                         version,
                         spec,
                         file: PathBuf::new(),
+                        stamp: Stamp::default(),
                     },
                     loads: vec![load],
                 },
@@ -74,12 +76,14 @@ impl Server {
             queue,
             threads: None,
             cores: 1,
+            poll: None,
+            repository_api: None,
         };
         let bound = bind_candidates(&config, vec![seven, nine]).await.unwrap();
         let url = format!("http://{}", bound.address());
         let grpc = format!("http://{}", bound.grpc_address());
         let (stop, stopped) = oneshot::channel();
-        let done = tokio::spawn(bound.run(async move { drop(stopped.await) }));
+        let done = tokio::spawn(bound.run(async move { drop(stopped.await) }, stream::pending()));
         Self {
             url,
             grpc,
@@ -352,7 +356,7 @@ async fn the_repository_can_be_read_but_not_changed() {
     assert_eq!(post("/v2/repository/index", "[]").await.status, 400);
     for action in ["load", "unload"] {
         let answer = post(&format!("/v2/repository/models/fraud/{action}"), "{}").await;
-        let sentence = "loading and unloading models is not enabled on this server: change the model repository and restart it";
+        let sentence = "loading and unloading models is not enabled on this server's public ports: start it with --repository-api HOST:PORT and ask there over HTTP";
         assert_eq!(
             (answer.status, answer.json["error"].as_str()),
             (405, Some(sentence))

@@ -1,7 +1,7 @@
 //! What Triton's extensions tell of models: configuration, statistics and the index of the repository, in the shape of
 //! its JSON. Only what is there is told.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::Serialize;
 
@@ -9,7 +9,7 @@ use crate::{
     backend::torch::PLATFORM,
     grpc::proto,
     metrics::{Counted, Metrics},
-    registry::{ModelVersion, NotFound, Registry},
+    registry::{ModelVersion, Models, NotFound},
     repository::MODEL_FILE,
     spec::TensorSpec,
     tensor::Datatype,
@@ -83,8 +83,8 @@ pub struct IndexEntry {
     pub version: String,
     /// `READY` or `UNAVAILABLE`.
     pub state: &'static str,
-    /// Why it is not ready; empty if it is.
-    pub reason: &'static str,
+    /// Why it is not ready, or what else the operator should know of it; mostly empty.
+    pub reason: String,
 }
 
 impl ModelConfig {
@@ -125,15 +125,15 @@ impl Declaration {
 /// # Errors
 /// [`NotFound`]
 pub fn statistics(
-    registry: &Registry,
+    models: &Models,
     metrics: &Metrics,
     model: Option<&str>,
     version: Option<&str>,
 ) -> Result<Statistics, NotFound> {
     if let Some(model) = model {
-        registry.find(model, version)?;
+        models.find(model, version)?;
     }
-    let versions = registry.iter().filter(|loaded| {
+    let versions = models.iter().filter(|loaded| {
         model.is_none_or(|model| model == loaded.model)
             && version.is_none_or(|version| version == loaded.version.to_string())
     });
@@ -177,24 +177,30 @@ impl ModelStatistics {
     }
 }
 
-/// All model versions, or those that can serve.
+/// All model versions, loaded or not, or those that can serve.
 #[must_use]
-pub fn index(registry: &Registry, only_ready: bool) -> Vec<IndexEntry> {
-    let entries = registry.iter().map(|loaded| {
-        let (state, reason) = if loaded.worker.is_alive() {
-            ("READY", "")
-        } else {
-            ("UNAVAILABLE", "its worker thread has ended")
-        };
-        IndexEntry {
-            name: loaded.model.clone(),
-            version: loaded.version.to_string(),
-            state,
-            reason,
+pub fn index(models: &Models, only_ready: bool) -> Vec<IndexEntry> {
+    let mut index = BTreeMap::new();
+    for (model, version, remark) in models.remarks() {
+        index.insert((model, version), ("UNAVAILABLE", remark));
+    }
+    for loaded in models.iter() {
+        let entry = index.entry((&*loaded.model, loaded.version));
+        let (state, reason) = entry.or_insert(("READY", ""));
+        *state = "READY";
+        if !loaded.worker.is_alive() {
+            (*state, *reason) = ("UNAVAILABLE", "its worker thread has ended");
         }
-    });
-    let wanted = |entry: &IndexEntry| !only_ready || entry.state == "READY";
-    entries.filter(wanted).collect()
+    }
+    let wanted = |state: &str| !only_ready || state == "READY";
+    let entries = index.into_iter().filter(|(_, (state, _))| wanted(state));
+    let entry = |((model, version), (state, reason)): ((&str, u64), (_, &str))| IndexEntry {
+        name: model.to_owned(),
+        version: version.to_string(),
+        state,
+        reason: reason.to_owned(),
+    };
+    entries.map(entry).collect()
 }
 
 fn data_type(datatype: Datatype) -> proto::DataType {

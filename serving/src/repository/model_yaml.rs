@@ -1,14 +1,15 @@
 //! `model.yaml`: the inputs and outputs of a model and how it is served, read strictly.
 
 mod serving;
+mod versions;
 
 use std::{collections::HashSet, fs, path::Path};
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use self::serving::Wanted;
-use super::{Problem, reason};
+use self::{serving::Wanted, versions::Versions};
+use super::{Problem, VersionPolicy, reason};
 use crate::{
     spec::{DYNAMIC, MAX_TENSORS, ModelSpec, TensorSpec},
     tensor::{Datatype, check_shape},
@@ -27,6 +28,16 @@ struct Document {
     queue_size: Option<Spanned<u64>>,
     timeout: Option<Spanned<String>>,
     instances: Option<Spanned<u64>>,
+    versions: Option<Spanned<Versions>>,
+}
+
+/// What the file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// Of each version.
+    pub spec: ModelSpec,
+    /// Which of them are served.
+    pub versions: VersionPolicy,
 }
 
 #[derive(Deserialize)]
@@ -41,7 +52,7 @@ struct Declaration {
 ///
 /// # Errors
 /// Everything wrong with it, by line.
-pub fn read(file: &Path) -> Result<ModelSpec, Vec<Problem>> {
+pub fn read(file: &Path) -> Result<Described, Vec<Problem>> {
     let text = fs::read_to_string(file).map_err(|error| {
         let fix = "write one with 'inputs' and 'outputs', each a list of {name, datatype, shape}";
         vec![Problem::new(file, "cannot be read", reason(&error), fix)]
@@ -49,7 +60,7 @@ pub fn read(file: &Path) -> Result<ModelSpec, Vec<Problem>> {
     parse(file, &text)
 }
 
-fn parse(file: &Path, text: &str) -> Result<ModelSpec, Vec<Problem>> {
+fn parse(file: &Path, text: &str) -> Result<Described, Vec<Problem>> {
     let document: Document = serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map(|location| location.line());
         let text = error.without_snippet().to_string();
@@ -77,12 +88,14 @@ fn parse(file: &Path, text: &str) -> Result<ModelSpec, Vec<Problem>> {
         },
         (&inputs, &outputs),
     );
+    let versions = checker.versions(document.versions);
     if checker.problems.is_empty() {
-        Ok(ModelSpec {
+        let spec = ModelSpec {
             inputs,
             outputs,
             serving,
-        })
+        };
+        Ok(Described { spec, versions })
     } else {
         Err(checker.problems)
     }
@@ -194,7 +207,7 @@ mod tests {
     #[test]
     fn a_good_file_is_read() {
         let text = "inputs: [{name: x, datatype: FP32, shape: [-1, 7]}]\noutputs:\n  - name: y\n    datatype: INT64\n    shape: []\n";
-        let spec = parse(Path::new("model.yaml"), text).unwrap();
+        let spec = parse(Path::new("model.yaml"), text).unwrap().spec;
         assert_eq!(
             spec.inputs[0],
             TensorSpec {

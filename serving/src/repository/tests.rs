@@ -67,10 +67,10 @@ fn all_problems_are_told_at_once() {
             "fraud/model.yaml:1: 0 inputs",
             "fraud/model.yaml:2: 0 outputs",
             "fraud/01: '01' is not a version",
+            "fraud/v1: 'v1' is not a version",
             "fraud/2/model.pt: cannot be read: it does not exist",
             "fraud/3/model.pt: the file is empty",
             "fraud/4/model.pt: not a file",
-            "fraud/v1: 'v1' is not a version",
             "plain/model.yaml: cannot be read: it does not exist",
         ],
     );
@@ -104,4 +104,40 @@ fn versions_are_written_in_one_way_only() {
     ] {
         assert_eq!(parse_version(text), None, "{text:?}");
     }
+}
+
+#[test]
+fn the_policy_chooses_among_the_versions_and_the_others_are_not_looked_at() {
+    let found = |policy: &str| {
+        let yaml = format!("{YAML}versions: {policy}\n");
+        let dir = repository(&[
+            ("fraud/model.yaml", &yaml),
+            ("fraud/3/model.pt", "x"),
+            ("fraud/9/model.pt", ""),
+            ("fraud/10/model.pt", "x"),
+            ("fraud/11/model.pt", "x"),
+        ]);
+        let found = read(dir.path());
+        found.map(|entries| {
+            entries
+                .iter()
+                .map(|entry| entry.version)
+                .collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(found("{latest: 1}").unwrap(), [11]);
+    assert_eq!(found("{latest: 2}").unwrap(), [10, 11]);
+    assert_eq!(found("{specific: [3, 10]}").unwrap(), [3, 10]);
+    for policy in ["all", "{latest: 3}", "{specific: [9]}"] {
+        let problem = found(policy).unwrap_err().to_string();
+        assert!(
+            problem.contains("fraud/9/model.pt: the file is empty"),
+            "{problem}"
+        );
+    }
+    let problem = found("{specific: [3, 12]}").unwrap_err().to_string();
+    assert!(
+        problem.contains("fraud/12: cannot be read: model.yaml serves version 12, which does not exist; put it there"),
+        "{problem}"
+    );
 }

@@ -55,6 +55,11 @@ fn repository() -> TempDir {
 
 /// Runs a script of `clients/`, which ends well if all that it asserts is so.
 fn check(script: &str) {
+    check_with(script, &[]);
+}
+
+/// The same with more arguments of the program.
+fn check_with(script: &str, arguments: &[&str]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let clients = root.join(".deps/clients");
     assert!(
@@ -62,7 +67,7 @@ fn check(script: &str) {
         "the Python clients are not in .deps: run 'tests/setup/setup.sh clients'"
     );
     let dir = repository();
-    let server = Server::start(dir.path());
+    let server = Server::start_with(dir.path(), arguments);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/clients");
     let output = Command::new("timeout")
         .arg(DEADLINE.as_secs().to_string())
@@ -72,6 +77,7 @@ fn check(script: &str) {
         .arg(path.join(script))
         .arg(server.url.trim_start_matches("http://"))
         .arg(&server.grpc)
+        .args(&server.repository_api)
         .output()
         .unwrap();
     assert!(
@@ -101,6 +107,11 @@ fn tritonclient_over_grpc_works_unmodified() {
 #[test]
 fn tritonclient_over_grpc_with_asyncio_works_unmodified() {
     check("triton_grpc_aio.py");
+}
+
+#[test]
+fn tritonclient_loads_and_unloads_unmodified() {
+    check_with("triton_repository.py", &["--repository-api", "127.0.0.1:0"]);
 }
 
 #[test]

@@ -8,9 +8,11 @@
 )]
 
 mod batching;
+mod check;
 mod clients;
 mod models;
 mod process;
+mod reload;
 mod server;
 mod start;
 mod torch;

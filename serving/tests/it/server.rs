@@ -24,6 +24,8 @@ pub(crate) struct Server {
     pub(crate) url: String,
     /// Where gRPC is spoken, without a scheme.
     pub(crate) grpc: String,
+    /// Where models are loaded and unloaded, without a scheme.
+    pub(crate) repository_api: Option<String>,
     pub(crate) client: Client,
 }
 
@@ -51,14 +53,14 @@ pub(crate) fn wait<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T
     }
 }
 
-/// The first two lines, or less if the program ended or said nothing in time.
-fn first_lines(stdout: ChildStdout) -> String {
+/// So many of the first lines, or less if the program ended or said nothing in time.
+fn first_lines(stdout: ChildStdout, count: usize) -> String {
     let (found, lines) = mpsc::channel();
     // A read has no deadline of its own. The thread ends with the program, which its owner kills.
     thread::spawn(move || {
         let mut lines = String::new();
         let mut stdout = BufReader::new(stdout);
-        for _ in 0..2 {
+        for _ in 0..count {
             let _ = stdout.read_line(&mut lines);
         }
         let _ = found.send(lines);
@@ -95,13 +97,18 @@ impl Process {
         });
     }
 
-    /// Sends a signal and waits for the end.
-    pub(crate) fn end(mut self, signal: &str) -> ExitStatus {
+    /// Sends a signal.
+    pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill")
             .args(["-s", signal, &self.0.id().to_string()])
             .status()
             .unwrap();
         assert!(sent.success());
+    }
+
+    /// Sends a signal and waits for the end.
+    pub(crate) fn end(mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
         wait("serin-serve ends", || self.0.try_wait().unwrap())
     }
 
@@ -115,15 +122,24 @@ impl Process {
 }
 
 impl Server {
-    /// Starts the program and waits for its first line.
+    /// Starts the program and waits for its first lines.
     pub(crate) fn start(models: &Path) -> Self {
-        let mut process = Process::start(command(models).stdout(Stdio::piped()));
-        let lines = first_lines(process.0.stdout.take().unwrap());
-        let address = |scheme: &str| {
-            let prefix = format!("listening on {scheme}://");
-            lines.lines().find_map(|line| line.strip_prefix(&prefix))
-        };
-        let (Some(rest), Some(grpc)) = (address("http"), address("grpc")) else {
+        Self::start_with(models, &[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn start_with(models: &Path, arguments: &[&str]) -> Self {
+        let mut command = command(models);
+        command.args(arguments).stdout(Stdio::piped());
+        let mut process = Process::start(&mut command);
+        let count = 2 + usize::from(arguments.contains(&"--repository-api"));
+        let lines = first_lines(process.0.stdout.take().unwrap(), count);
+        let address = |prefix: &str| lines.lines().find_map(|line| line.strip_prefix(prefix));
+        let repository_api = address("repository API on http://").map(str::to_owned);
+        let (Some(rest), Some(grpc)) = (
+            address("listening on http://"),
+            address("listening on grpc://"),
+        ) else {
             panic!("the first lines of serin-serve were {lines:?}");
         };
         let (url, grpc) = (format!("http://{rest}"), grpc.to_owned());
@@ -132,6 +148,7 @@ impl Server {
             process,
             url,
             grpc,
+            repository_api,
             client,
         }
     }

@@ -140,7 +140,7 @@ outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
     fn read(more: &str) -> Result<Serving, String> {
         let found = parse(Path::new("model.yaml"), &format!("{TENSORS}{more}"));
         found
-            .map(|it| it.serving)
+            .map(|it| it.spec.serving)
             .map_err(|problems| problems[0].to_string())
     }
 
