@@ -2,9 +2,15 @@
 
 use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf, time::Duration};
 
-use clap::{Args as _, FromArgMatches, Subcommand};
+use clap::{
+    Args as _, FromArgMatches, Subcommand,
+    builder::{PathBufValueParser, TypedValueParser},
+};
 
-use crate::Config;
+use crate::{
+    Config,
+    source::{Access, Place},
+};
 
 /// Reading the repository costs a look at every file of it.
 const MIN_POLL: Duration = Duration::from_millis(10);
@@ -25,18 +31,27 @@ pub enum Command {
     /// Says whether a repository could be served: reads it, loads and warms each version, and prints a line for each;
     /// the exit code is 0 if all are well, and 1 if not.
     Check {
-        /// Folder of the models.
-        #[arg(value_name = "REPO")]
-        models: PathBuf,
+        /// Folder of the models, or s3://BUCKET/PREFIX.
+        #[arg(value_name = "REPO", value_parser = place())]
+        models: Place,
+
+        /// How it is reached.
+        #[command(flatten)]
+        access: AccessArgs,
     },
 }
 
 /// How to serve.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
-    /// Folder of the models: MODEL/model.yaml and MODEL/VERSION/model.pt, versions being whole numbers.
-    #[arg(long, value_name = "DIR", env = "SERIN_MODELS")]
-    pub models: PathBuf,
+    /// Folder of the models, or s3://BUCKET/PREFIX: MODEL/model.yaml and MODEL/VERSION/model.pt, versions being whole
+    /// numbers. A bucket is mirrored into a cache; credentials come from AWS_ACCESS_KEY_ID and the like, or the pod's role.
+    #[arg(long, value_name = "DIR|URL", env = "SERIN_MODELS", value_parser = place())]
+    pub models: Place,
+
+    /// How a bucket is reached.
+    #[command(flatten)]
+    pub access: AccessArgs,
 
     /// Address to listen on; 0.0.0.0 for all.
     #[arg(long, default_value = "127.0.0.1", env = "SERIN_LISTEN_HOST")]
@@ -80,6 +95,56 @@ pub struct Args {
     pub repository_api: Option<(String, u16)>,
 }
 
+/// How a bucket is reached. The usual variables (AWS_ENDPOINT_URL, AWS_REGION, AWS_ALLOW_HTTP and so on) say it as well;
+/// these win.
+#[derive(Debug, Clone, clap::Args)]
+pub struct AccessArgs {
+    /// Folder that a bucket is mirrored into; nobody else may use it [default: one for each bucket in ~/.cache/serin].
+    #[arg(long, value_name = "DIR", env = "SERIN_MODEL_CACHE")]
+    pub model_cache: Option<PathBuf>,
+
+    /// S3 server that is not Amazon's, such as https://minio:9000; the bucket goes into the path [default:
+    /// AWS_ENDPOINT_URL].
+    #[arg(long, value_name = "URL")]
+    pub s3_endpoint: Option<String>,
+
+    /// Region of the bucket [default: AWS_REGION, or us-east-1].
+    #[arg(long, value_name = "REGION")]
+    pub s3_region: Option<String>,
+
+    /// Ask without TLS, if the endpoint is http://.
+    #[arg(long)]
+    pub s3_allow_http: bool,
+
+    /// How long an answer of S3 may take, or bring less than 64 KiB, before it is asked for anew; after five times of
+    /// nothing it is given up.
+    #[arg(long, value_name = "SPAN", default_value = "30s", value_parser = span)]
+    pub s3_timeout: Duration,
+}
+
+impl From<AccessArgs> for Access {
+    fn from(args: AccessArgs) -> Self {
+        let AccessArgs {
+            model_cache,
+            s3_endpoint,
+            s3_region,
+            s3_allow_http,
+            s3_timeout,
+        } = args;
+        Self {
+            endpoint: s3_endpoint,
+            region: s3_region,
+            allow_http: s3_allow_http,
+            timeout: s3_timeout,
+            cache: model_cache,
+        }
+    }
+}
+
+fn place() -> impl TypedValueParser<Value = Place> {
+    PathBufValueParser::new().try_map(Place::parse)
+}
+
 impl Cli {
     fn command() -> clap::Command {
         let command = clap::Command::new("serin-serve");
@@ -116,6 +181,7 @@ impl Args {
     pub fn into_config(self, cores: usize) -> Config {
         let Self {
             models,
+            access,
             host,
             port,
             grpc_port,
@@ -127,6 +193,7 @@ impl Args {
         } = self;
         Config {
             models,
+            access: access.into(),
             host,
             port,
             grpc_port,

@@ -3,13 +3,13 @@
 use std::{
     fmt,
     io::{self, Write},
-    path::Path,
 };
 
 use crate::{
     backend::torch,
     registry::{Candidate, ModelVersion},
-    repository::{self, Entry, Problems},
+    repository::{Entry, Problems},
+    source::{Access, Place, Source},
 };
 
 /// Why a repository did not pass.
@@ -44,13 +44,18 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// Reads the repository in `dir`, loads and warms each version that would be served, one after the other, and writes a
+/// Reads the repository at `place`, loads and warms each version that would be served, one after the other, and writes a
 /// line for each to `out`. A forward may use `threads` threads.
 ///
 /// # Errors
 /// [`CheckError`]
-pub async fn check(dir: &Path, threads: usize, out: &mut impl Write) -> Result<(), CheckError> {
-    let entries = repository::read(dir).map_err(CheckError::Repository)?;
+pub async fn check(
+    (place, access): (&Place, &Access),
+    threads: usize,
+    out: &mut impl Write,
+) -> Result<(), CheckError> {
+    let source = Source::open(place, access).map_err(CheckError::Repository)?;
+    let entries = source.read().await.map_err(CheckError::Repository)?;
     torch::set_num_threads(threads);
     let mut failed = 0;
     for entry in &entries {

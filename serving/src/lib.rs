@@ -1,8 +1,8 @@
 //! Serves TorchScript models over the Open Inference Protocol v2.
 //!
 //! ```text
-//! args -> Config -> bind: repository (disk -> Entry) -> registry (Entry -> worker thread per version)
-//! poll | SIGHUP -> reload: repository -> repository::changes -> registry
+//! args -> Config -> bind: source (S3 -> disk) -> repository (disk -> Entry) -> registry (Entry -> worker thread per version)
+//! poll | SIGHUP -> reload: source -> repository -> repository::changes -> registry
 //! request -> http | grpc -> protocol::request (bytes -> Tensor) -> inference -> worker -> backend::torch
 //!         -> protocol::response
 //! ```
@@ -28,11 +28,12 @@ pub mod registry;
 pub mod reload;
 pub mod repository;
 pub mod shutdown;
+pub mod source;
 pub mod spec;
 pub mod tensor;
 pub mod worker;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::serve::ListenerExt;
 use futures::{FutureExt, Stream, TryFutureExt};
@@ -45,6 +46,7 @@ use crate::{
     registry::{Candidate, Failures, Registry},
     reload::Reloader,
     repository::Problems,
+    source::{Access, Place, Source},
 };
 
 /// How long requests in flight may take after the signal; Kubernetes kills after 30 s.
@@ -57,7 +59,9 @@ const JOIN: Duration = Duration::from_secs(3);
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The model repository.
-    pub models: PathBuf,
+    pub models: Place,
+    /// How it is reached, if it is a bucket.
+    pub access: Access,
     /// Address to listen on.
     pub host: String,
     /// Port to listen on; 0 for any.
@@ -129,7 +133,8 @@ struct Listening {
 /// # Errors
 /// [`BindError`]
 pub async fn bind(config: Config) -> Result<Bound, BindError> {
-    let entries = repository::read(&config.models).map_err(BindError::Repository)?;
+    let source = Source::open(&config.models, &config.access).map_err(BindError::Repository)?;
+    let entries = source.read().await.map_err(BindError::Repository)?;
     let instances: usize = entries.iter().map(|it| it.spec.serving.instances).sum();
     let threads = config.threads.unwrap_or(config.cores / instances).max(1);
     tracing::info!(
@@ -146,15 +151,16 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
         entry,
     });
     let candidates = candidates.collect();
-    bind_candidates(&config, candidates).await
+    bind_candidates(&config, source, candidates).await
 }
 
-/// As [`bind`], with models from elsewhere.
+/// As [`bind`], with models that were read from a source.
 ///
 /// # Errors
 /// [`BindError`]
 pub async fn bind_candidates(
     config: &Config,
+    source: Source,
     candidates: Vec<Candidate>,
 ) -> Result<Bound, BindError> {
     let host = &config.host;
@@ -185,8 +191,7 @@ pub async fn bind_candidates(
         max_reading,
     });
     let loads = Box::new(torch::loaders);
-    let dir = config.models.clone();
-    let reloader = Reloader::new(Arc::clone(&app), dir, config.queue, entries, loads);
+    let reloader = Reloader::new(Arc::clone(&app), source, config.queue, entries, loads);
     Ok(Bound {
         rest,
         grpc,

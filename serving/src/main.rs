@@ -3,7 +3,6 @@
 use std::{
     env,
     io::{self, IsTerminal, Write},
-    path::Path,
     thread::available_parallelism,
 };
 
@@ -11,6 +10,7 @@ use anyhow::Context;
 use serin_serving::{
     args::{Args, Cli, Command},
     bind, check, shutdown,
+    source::{Access, Place},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -23,7 +23,7 @@ fn main() {
         .with_env_filter(filter)
         .init();
     let result = match asked {
-        Cli::Do(Command::Check { models }) => check_models(&models),
+        Cli::Do(Command::Check { models, access }) => check_models(&models, &access.into()),
         Cli::Serve(args) => serve(*args),
     };
     let status = match result {
@@ -42,8 +42,8 @@ fn cores() -> usize {
 }
 
 #[tokio::main]
-async fn check_models(models: &Path) -> anyhow::Result<()> {
-    Ok(check::check(models, cores(), &mut io::stdout()).await?)
+async fn check_models(models: &Place, access: &Access) -> anyhow::Result<()> {
+    Ok(check::check((models, access), cores(), &mut io::stdout()).await?)
 }
 
 #[tokio::main]

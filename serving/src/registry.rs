@@ -11,7 +11,11 @@ use futures::future::join_all;
 
 use crate::{
     backend::Load,
-    repository::{Entry, Stamp, parse_version},
+    repository::{
+        Entry, Stamp,
+        manifest::{self, ManifestError},
+        parse_version,
+    },
     spec::ModelSpec,
     tensor::shorten,
     worker::{StartError, Worker},
@@ -37,6 +41,8 @@ pub struct ModelVersion {
     pub file: PathBuf,
     /// What the file looked like then.
     pub stamp: Stamp,
+    /// The same of its sums, if it had any.
+    pub manifest: Option<Stamp>,
     /// The thread that owns it.
     pub worker: Worker,
 }
@@ -76,7 +82,18 @@ pub struct Failure {
     /// The file of the model.
     pub file: PathBuf,
     /// Why.
-    pub error: StartError,
+    pub error: LoadError,
+}
+
+/// Why a model version does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Its files are not what their sums say.
+    #[error(transparent)]
+    Manifest(ManifestError),
+    /// It does not load or warm up.
+    #[error(transparent)]
+    Start(StartError),
 }
 
 /// All model versions that did not start; never empty.
@@ -102,11 +119,17 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {}; check that it is a TorchScript file for libtorch 2.11 that fits its model.yaml",
+            "{}: {}",
             self.file.display(),
             // It ends up in a list, which has no single source.
             self.reason()
-        )
+        )?;
+        match self.error {
+            LoadError::Manifest(_) => Ok(()),
+            LoadError::Start(_) => f.write_str(
+                "; check that it is a TorchScript file for libtorch 2.11 that fits its model.yaml",
+            ),
+        }
     }
 }
 
@@ -138,7 +161,14 @@ impl ModelVersion {
             spec,
             file,
             stamp,
+            manifest,
         } = entry;
+        // At every load: a disk may change what it holds.
+        let folder = file.parent().unwrap_or(&file);
+        if let Err(error) = manifest::verify(folder).await {
+            let error = LoadError::Manifest(error);
+            return Err(Failure { file, error });
+        }
         let queue = spec.serving.queue_size.unwrap_or(queue);
         let name = format!("{model}/{version}");
         match Worker::start(name, Arc::clone(&spec), queue, loads).await {
@@ -150,10 +180,14 @@ impl ModelVersion {
                     spec,
                     file,
                     stamp,
+                    manifest,
                     worker,
                 }))
             }
-            Err(error) => Err(Failure { file, error }),
+            Err(error) => {
+                let error = LoadError::Start(error);
+                Err(Failure { file, error })
+            }
         }
     }
 
@@ -166,6 +200,7 @@ impl ModelVersion {
             spec: Arc::clone(&self.spec),
             file: self.file.clone(),
             stamp: self.stamp,
+            manifest: self.manifest,
         }
     }
 }

@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -23,9 +22,10 @@ use crate::{
     inference::App,
     registry::{Candidate, ModelVersion},
     repository::{
-        self, Entry, Problem, Problems, Stamp,
+        Entry, Problems, Stamp,
         changes::{Change, Key, View, plan},
     },
+    source::Source,
     tensor::shorten,
 };
 
@@ -35,7 +35,9 @@ pub type Loads = Box<dyn Fn(&Entry) -> Vec<Load> + Send + Sync>;
 /// Whoever changes what is loaded while the server runs.
 pub struct Reloader {
     app: Arc<App>,
-    dir: PathBuf,
+    source: Source,
+    /// One reading at a time, and what it asks for before the next.
+    turn: Mutex<()>,
     /// Requests that may wait for each version.
     queue: usize,
     loads: Loads,
@@ -111,7 +113,7 @@ impl Reloader {
     #[must_use]
     pub fn new(
         app: Arc<App>,
-        dir: PathBuf,
+        source: Source,
         queue: usize,
         entries: Vec<Entry>,
         loads: Loads,
@@ -122,7 +124,8 @@ impl Reloader {
         };
         Self {
             app,
-            dir,
+            source,
+            turn: Mutex::new(()),
             queue,
             loads,
             state: Mutex::new(state),
@@ -131,16 +134,14 @@ impl Reloader {
 
     /// Reads the repository, and makes the changes that the reading before has found, too.
     pub async fn poll(&self) {
-        let mut state = self.state.lock().await;
         // The log has what went wrong.
-        drop(self.round(&mut state, false).await);
+        drop(self.round(false, None).await);
     }
 
     /// Reads the repository, and makes all changes at once: somebody says that it is complete.
     pub async fn push(&self) {
         tracing::info!("reading the model repository, as told");
-        let mut state = self.state.lock().await;
-        drop(self.round(&mut state, true).await);
+        drop(self.round(true, None).await);
     }
 
     /// Makes all changes of one model at once, and loads it again if it was unloaded.
@@ -148,13 +149,7 @@ impl Reloader {
     /// # Errors
     /// [`ReloadError`]; what served before goes on.
     pub async fn load(&self, model: &str) -> Result<(), ReloadError> {
-        let mut state = self.state.lock().await;
-        let now = self.read(&mut state, true).await?;
-        if !now.iter().any(|entry| entry.model == model) {
-            return Err(ReloadError::Absent(shorten(model)));
-        }
-        state.unloaded.remove(model);
-        self.make(&mut state, now, true, Some(model)).await
+        self.round(true, Some(model)).await
     }
 
     /// Takes a model out until it is loaded again. Requests that have found it are answered.
@@ -178,20 +173,29 @@ impl Reloader {
         Ok(())
     }
 
-    async fn round(&self, state: &mut State, told: bool) -> Result<(), ReloadError> {
-        let now = self.read(state, told).await?;
-        self.make(state, now, told, None).await
+    /// Reads the repository and makes the changes that it asks for: all, or those of one model, which is loaded again if
+    /// it was unloaded.
+    async fn round(&self, told: bool, only: Option<&str>) -> Result<(), ReloadError> {
+        let _turn = self.turn.lock().await;
+        // A bucket may take long, and nobody else should wait for it.
+        let read = self.source.read().await;
+        let mut state = self.state.lock().await;
+        let now = Self::judge(&mut state, read, told)?;
+        if let Some(model) = only {
+            if !now.iter().any(|entry| entry.model == model) {
+                return Err(ReloadError::Absent(shorten(model)));
+            }
+            state.unloaded.remove(model);
+        }
+        self.make(&mut state, now, told, only).await
     }
 
-    /// The repository now; its problems are told once.
-    async fn read(&self, state: &mut State, told: bool) -> Result<Vec<Entry>, ReloadError> {
-        let dir = self.dir.clone();
-        let read = tokio::task::spawn_blocking(move || repository::read(&dir)).await;
-        let read = read.unwrap_or_else(|error| {
-            let why = error.to_string();
-            let problem = Problem::new(&self.dir, "could not be read", why, "report this");
-            Err(Problems(vec![problem]))
-        });
+    /// Tells the problems of a reading once.
+    fn judge(
+        state: &mut State,
+        read: Result<Vec<Entry>, Problems>,
+        told: bool,
+    ) -> Result<Vec<Entry>, ReloadError> {
         match read {
             Ok(now) => {
                 if let Some((_, true)) = state.problems.take() {

@@ -1,9 +1,10 @@
 //! The model repository on disk: `DIR/<model>/model.yaml` and `DIR/<model>/<version>/model.pt`.
 //!
 //! Reading it yields every problem at once, each with the file, what is wrong, why, and what to do. Requests never
-//! touch the disk: names in URLs are looked up among what was loaded. S3 becomes another reader of the same [`Entry`].
+//! touch the disk: names in URLs are looked up among what was loaded. A bucket is mirrored into such a folder first.
 
 pub mod changes;
+pub mod manifest;
 pub mod model_yaml;
 mod stamp;
 mod versions;
@@ -16,11 +17,13 @@ use std::{
     sync::Arc,
 };
 
-use self::model_yaml::Described;
+use self::{manifest::MANIFEST, model_yaml::Described};
 use crate::spec::ModelSpec;
 
 /// The file that describes a model.
 pub const MODEL_YAML: &str = "model.yaml";
+/// All files that may describe a model.
+pub const DESCRIPTIONS: [&str; 1] = [MODEL_YAML];
 /// The file of a version.
 pub const MODEL_FILE: &str = "model.pt";
 
@@ -37,6 +40,8 @@ pub struct Entry {
     pub file: PathBuf,
     /// What the file looked like when the repository was read.
     pub stamp: Stamp,
+    /// The same of the sums of the version, if it has any.
+    pub manifest: Option<Stamp>,
 }
 
 /// One thing wrong in a repository.
@@ -119,6 +124,13 @@ pub fn read(dir: &Path) -> Result<Vec<Entry>, Problems> {
     Ok(reader.entries)
 }
 
+/// Which versions of the model in a folder are served; nothing if that cannot be told.
+#[must_use]
+pub fn policy(folder: &Path) -> Option<VersionPolicy> {
+    let described = model_yaml::read(&folder.join(MODEL_YAML));
+    described.ok().map(|it| it.versions)
+}
+
 #[derive(Default)]
 struct Reader {
     entries: Vec<Entry>,
@@ -170,10 +182,6 @@ impl Reader {
         let Some(versions) = self.folders(folder) else {
             return;
         };
-        if versions.is_empty() {
-            let fix = format!("put the model into '1/{MODEL_FILE}'");
-            self.refuse(folder, "no versions", "a model is served by version", fix);
-        }
         let described = match model_yaml::read(&folder.join(MODEL_YAML)) {
             Ok(described) => Some(described),
             Err(problems) => {
@@ -181,6 +189,11 @@ impl Reader {
                 None
             }
         };
+        // A bucket's versions come once it is known which of them are served.
+        if versions.is_empty() && described.is_some() {
+            let fix = format!("put the model into '1/{MODEL_FILE}'");
+            self.refuse(folder, "no versions", "a model is served by version", fix);
+        }
         let mut numbered = Vec::new();
         for (name, folder) in versions {
             match parse_version(&name) {
@@ -233,6 +246,7 @@ impl Reader {
                         spec: Arc::clone(spec),
                         file: file.to_owned(),
                         stamp: Stamp::from(&metadata),
+                        manifest: Stamp::of(&file.with_file_name(MANIFEST)).ok(),
                     });
                 }
             }
@@ -285,7 +299,9 @@ impl Reader {
     }
 }
 
-fn is_model_name(name: &str) -> bool {
+/// Whether a model may have this name.
+#[must_use]
+pub fn is_model_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     !name.is_empty() && name.bytes().all(allowed)
 }

@@ -22,6 +22,7 @@ use crate::{
     bind_candidates,
     registry::Candidate,
     repository::{Entry, Stamp},
+    source::{Access, Place},
 };
 
 pub(crate) const MAX_BODY: usize = 64 * 1024;
@@ -61,6 +62,7 @@ impl Server {
                         spec,
                         file: PathBuf::new(),
                         stamp: Stamp::default(),
+                        manifest: None,
                     },
                     loads: vec![load],
                 },
@@ -68,7 +70,8 @@ impl Server {
         };
         let ((_, seven), (gate, nine)) = (candidate(7), candidate(9));
         let config = Config {
-            models: PathBuf::new(),
+            models: Place::Folder(PathBuf::new()),
+            access: Access::default(),
             host: "127.0.0.1".to_owned(),
             port: 0,
             grpc_port: 0,
@@ -79,7 +82,9 @@ impl Server {
             poll: None,
             repository_api: None,
         };
-        let bound = bind_candidates(&config, vec![seven, nine]).await.unwrap();
+        let bound = bind_candidates(&config, PathBuf::new().into(), vec![seven, nine])
+            .await
+            .unwrap();
         let url = format!("http://{}", bound.address());
         let grpc = format!("http://{}", bound.grpc_address());
         let (stop, stopped) = oneshot::channel();

@@ -14,6 +14,7 @@ use crate::{
     metrics::Metrics,
     protocol::triton,
     registry::Registry,
+    repository,
 };
 
 const YAML: &str = "inputs: [{name: x, datatype: FP32, shape: [-1, 2]}]
@@ -68,7 +69,7 @@ impl Live {
             max_reading: 8,
         });
         let path = dir.path().to_owned();
-        let reloader = Reloader::new(Arc::clone(&app), path, 8, entries, loads);
+        let reloader = Reloader::new(Arc::clone(&app), path.into(), 8, entries, loads);
         Self {
             dir,
             app,

@@ -106,6 +106,7 @@ mod tests {
             spec: Arc::new(ModelSpec::default()),
             file: PathBuf::from(version.to_string()),
             stamp: Stamp::of(file.path()).unwrap(),
+            manifest: None,
         }
     }
 

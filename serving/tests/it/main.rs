@@ -8,11 +8,13 @@
 )]
 
 mod batching;
+mod bucket;
 mod check;
 mod clients;
 mod models;
 mod process;
 mod reload;
+mod s3;
 mod server;
 mod start;
 mod torch;

@@ -12,19 +12,19 @@ use crate::{
 };
 
 /// What a version answers to one row, bit for bit.
-fn wanted(version: i64) -> Vec<u32> {
+pub(crate) fn wanted(version: i64) -> Vec<u32> {
     let row = numbers(1, &[1, FEATURES]);
     let score = tch::no_grad(|| scorer(version).forward_ts(&[row])).unwrap();
     let values: Vec<f32> = Vec::try_from(score.flatten(0, -1)).unwrap();
     values.into_iter().map(f32::to_bits).collect()
 }
 
-fn row() -> String {
+pub(crate) fn row() -> String {
     let values: Vec<f32> = Vec::try_from(numbers(1, &[1, FEATURES]).flatten(0, -1)).unwrap();
     body("features", "FP32", &[1, FEATURES], &values)
 }
 
-fn bits(answer: &Value) -> Vec<u32> {
+pub(crate) fn bits(answer: &Value) -> Vec<u32> {
     let values: Vec<f32> = serde_json::from_value(answer["outputs"][0]["data"].clone()).unwrap();
     values.into_iter().map(f32::to_bits).collect()
 }
@@ -39,7 +39,12 @@ fn publish(dir: &Path, version: u64, module: &CModule) {
 }
 
 /// Asks until `condition` is true of the answer.
-async fn until(server: &Server, what: &str, path: &str, condition: impl Fn(u16, &str) -> bool) {
+pub(crate) async fn until(
+    server: &Server,
+    what: &str,
+    path: &str,
+    condition: impl Fn(u16, &str) -> bool,
+) {
     let begun = std::time::Instant::now();
     loop {
         let request = if path.starts_with("/v2/repository") {
@@ -58,12 +63,12 @@ async fn until(server: &Server, what: &str, path: &str, condition: impl Fn(u16, 
     }
 }
 
-fn versions(text: &str) -> Value {
+pub(crate) fn versions(text: &str) -> Value {
     let metadata: Value = serde_json::from_str(text).unwrap();
     metadata["versions"].clone()
 }
 
-async fn until_versions(server: &Server, wanted: &[&str]) {
+pub(crate) async fn until_versions(server: &Server, wanted: &[&str]) {
     let wanted = json!(wanted);
     until(
         server,

@@ -130,9 +130,13 @@ impl Server {
     /// The same with more arguments.
     pub(crate) fn start_with(models: &Path, arguments: &[&str]) -> Self {
         let mut command = command(models);
-        command.args(arguments).stdout(Stdio::piped());
-        let mut process = Process::start(&mut command);
-        let count = 2 + usize::from(arguments.contains(&"--repository-api"));
+        Self::start_by(command.args(arguments))
+    }
+
+    /// By a command of one's own.
+    pub(crate) fn start_by(command: &mut Command) -> Self {
+        let mut process = Process::start(command.stdout(Stdio::piped()));
+        let count = 2 + usize::from(command.get_args().any(|it| it == "--repository-api"));
         let lines = first_lines(process.0.stdout.take().unwrap(), count);
         let address = |prefix: &str| lines.lines().find_map(|line| line.strip_prefix(prefix));
         let repository_api = address("repository API on http://").map(str::to_owned);
