@@ -2,15 +2,27 @@
 
 mod rpath;
 
-use std::error::Error;
+use std::{env, error::Error, fs, path::Path};
 
-/// The one proto file, and the folder that it is in.
-const PROTO: (&str, &str) = ("inference.proto", "proto");
+use prost::Message;
+
+/// The folder of the proto files.
+const PROTO: &str = "proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
     rpath::rpath();
-    println!("cargo:rerun-if-changed={}", PROTO.1);
-    let descriptors = protox::compile([PROTO.0], [PROTO.1])?;
+    println!("cargo:rerun-if-changed={PROTO}");
+    // Text is read by a schema at run time, and then becomes the message that is generated of it.
+    let config = protox::compile(["model_config.proto"], [PROTO])?;
+    let out = env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
+    fs::write(
+        Path::new(&out).join("model_config.bin"),
+        config.encode_to_vec(),
+    )?;
+    tonic_prost_build::configure()
+        .btree_map(".")
+        .compile_fds(config)?;
+    let descriptors = protox::compile(["inference.proto"], [PROTO])?;
     tonic_prost_build::configure()
         .client_mod_attribute(".", "#[cfg(test)]")
         .build_transport(false)

@@ -75,6 +75,10 @@ pub async fn check(
                 Err(failure.to_string())
             }
         };
+        for note in &*entry.notes {
+            let Entry { model, version, .. } = entry;
+            writeln!(out, "{model}/{version}: note: {note}").map_err(CheckError::Write)?;
+        }
         writeln!(out, "{}", Line(entry, result)).map_err(CheckError::Write)?;
     }
     if failed > 0 {

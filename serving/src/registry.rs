@@ -37,6 +37,8 @@ pub struct ModelVersion {
     pub version: u64,
     /// What it takes and returns.
     pub spec: Arc<ModelSpec>,
+    /// What is written of it and not heeded.
+    pub notes: Arc<[String]>,
     /// The file that it was loaded from.
     pub file: PathBuf,
     /// What the file looked like then.
@@ -159,10 +161,14 @@ impl ModelVersion {
             model,
             version,
             spec,
+            notes,
             file,
             stamp,
             manifest,
         } = entry;
+        for note in &*notes {
+            tracing::warn!(model, version, "{note}");
+        }
         // At every load: a disk may change what it holds.
         let folder = file.parent().unwrap_or(&file);
         if let Err(error) = manifest::verify(folder).await {
@@ -178,6 +184,7 @@ impl ModelVersion {
                     model,
                     version,
                     spec,
+                    notes,
                     file,
                     stamp,
                     manifest,
@@ -198,6 +205,7 @@ impl ModelVersion {
             model: self.model.clone(),
             version: self.version,
             spec: Arc::clone(&self.spec),
+            notes: Arc::clone(&self.notes),
             file: self.file.clone(),
             stamp: self.stamp,
             manifest: self.manifest,

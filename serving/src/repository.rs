@@ -4,6 +4,8 @@
 //! touch the disk: names in URLs are looked up among what was loaded. A bucket is mirrored into such a folder first.
 
 pub mod changes;
+mod config_pbtxt;
+pub mod description;
 pub mod manifest;
 pub mod model_yaml;
 mod stamp;
@@ -17,13 +19,15 @@ use std::{
     sync::Arc,
 };
 
-use self::{manifest::MANIFEST, model_yaml::Described};
+use self::{description::Described, manifest::MANIFEST};
 use crate::spec::ModelSpec;
 
 /// The file that describes a model.
 pub const MODEL_YAML: &str = "model.yaml";
+/// The same as Triton has it.
+pub const CONFIG_PBTXT: &str = "config.pbtxt";
 /// All files that may describe a model.
-pub const DESCRIPTIONS: [&str; 1] = [MODEL_YAML];
+pub const DESCRIPTIONS: [&str; 2] = [MODEL_YAML, CONFIG_PBTXT];
 /// The file of a version.
 pub const MODEL_FILE: &str = "model.pt";
 
@@ -36,6 +40,8 @@ pub struct Entry {
     pub version: u64,
     /// What the model takes and returns.
     pub spec: Arc<ModelSpec>,
+    /// What is written of it and not heeded.
+    pub notes: Arc<[String]>,
     /// The TorchScript file.
     pub file: PathBuf,
     /// What the file looked like when the repository was read.
@@ -127,8 +133,7 @@ pub fn read(dir: &Path) -> Result<Vec<Entry>, Problems> {
 /// Which versions of the model in a folder are served; nothing if that cannot be told.
 #[must_use]
 pub fn policy(folder: &Path) -> Option<VersionPolicy> {
-    let described = model_yaml::read(&folder.join(MODEL_YAML));
-    described.ok().map(|it| it.versions)
+    description::read(folder).ok().map(|it| it.versions)
 }
 
 #[derive(Default)]
@@ -182,7 +187,7 @@ impl Reader {
         let Some(versions) = self.folders(folder) else {
             return;
         };
-        let described = match model_yaml::read(&folder.join(MODEL_YAML)) {
+        let described = match description::read(folder) {
             Ok(described) => Some(described),
             Err(problems) => {
                 self.problems.extend(problems);
@@ -207,9 +212,13 @@ impl Reader {
             }
         }
         numbered.sort();
-        // Without a model.yaml nothing is served, but what is wrong with the files is said as well.
-        let (spec, policy) = match described {
-            Some(Described { spec, versions }) => (Some(Arc::new(spec)), versions),
+        // Of a model that is not described nothing is served, but what is wrong with the files is said as well.
+        let (described, policy) = match described {
+            Some(Described {
+                spec,
+                versions,
+                notes,
+            }) => (Some((Arc::new(spec), notes.into())), versions),
             None => (None, VersionPolicy::All),
         };
         let there: Vec<u64> = numbered.iter().map(|(version, _)| *version).collect();
@@ -217,18 +226,27 @@ impl Reader {
             self.refuse(
                 &folder.join(version.to_string()),
                 "cannot be read",
-                format!("{MODEL_YAML} serves version {version}, which does not exist"),
-                "put it there, or take it out of 'versions'",
+                format!(
+                    "{MODEL_YAML} or {CONFIG_PBTXT} serves version {version}, which does not exist"
+                ),
+                "put it there, or take it out of the versions that are named",
             );
         }
         for (version, folder) in numbered {
             if policy.serves(version, &there) {
-                self.version(model, version, spec.as_ref(), &folder.join(MODEL_FILE));
+                let file = folder.join(MODEL_FILE);
+                self.version(model, version, described.as_ref(), &file);
             }
         }
     }
 
-    fn version(&mut self, model: &str, version: u64, spec: Option<&Arc<ModelSpec>>, file: &Path) {
+    fn version(
+        &mut self,
+        model: &str,
+        version: u64,
+        described: Option<&(Arc<ModelSpec>, Arc<[String]>)>,
+        file: &Path,
+    ) {
         match fs::metadata(file) {
             Ok(metadata) if metadata.is_file() && metadata.len() == 0 => {
                 self.refuse(
@@ -239,11 +257,12 @@ impl Reader {
                 );
             }
             Ok(metadata) if metadata.is_file() => {
-                if let Some(spec) = spec {
+                if let Some((spec, notes)) = described {
                     self.entries.push(Entry {
                         model: model.to_owned(),
                         version,
                         spec: Arc::clone(spec),
+                        notes: Arc::clone(notes),
                         file: file.to_owned(),
                         stamp: Stamp::from(&metadata),
                         manifest: Stamp::of(&file.with_file_name(MANIFEST)).ok(),

@@ -60,6 +60,7 @@ impl Server {
                         model: "fraud".to_owned(),
                         version,
                         spec,
+                        notes: Arc::default(),
                         file: PathBuf::new(),
                         stamp: Stamp::default(),
                         manifest: None,

@@ -104,6 +104,7 @@ mod tests {
             model: "fraud".to_owned(),
             version,
             spec: Arc::new(ModelSpec::default()),
+            notes: Arc::default(),
             file: PathBuf::from(version.to_string()),
             stamp: Stamp::of(file.path()).unwrap(),
             manifest: None,

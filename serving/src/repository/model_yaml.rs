@@ -3,13 +3,18 @@
 mod serving;
 mod versions;
 
+pub(super) use self::{
+    serving::{MAX_BATCH, MAX_DELAY, MAX_INSTANCES, MAX_QUEUE, MAX_TIMEOUT},
+    versions::MAX_VERSIONS,
+};
+
 use std::{collections::HashSet, fs, path::Path};
 
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use self::{serving::Wanted, versions::Versions};
-use super::{Problem, VersionPolicy, reason};
+use super::{Problem, description::Described, reason};
 use crate::{
     spec::{DYNAMIC, MAX_TENSORS, ModelSpec, TensorSpec},
     tensor::{Datatype, check_shape},
@@ -29,15 +34,6 @@ struct Document {
     timeout: Option<Spanned<String>>,
     instances: Option<Spanned<u64>>,
     versions: Option<Spanned<Versions>>,
-}
-
-/// What the file says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Described {
-    /// Of each version.
-    pub spec: ModelSpec,
-    /// Which of them are served.
-    pub versions: VersionPolicy,
 }
 
 #[derive(Deserialize)]
@@ -95,7 +91,11 @@ fn parse(file: &Path, text: &str) -> Result<Described, Vec<Problem>> {
             outputs,
             serving,
         };
-        Ok(Described { spec, versions })
+        Ok(Described {
+            spec,
+            versions,
+            notes: Vec::new(),
+        })
     } else {
         Err(checker.problems)
     }

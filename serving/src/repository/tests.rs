@@ -137,7 +137,7 @@ fn the_policy_chooses_among_the_versions_and_the_others_are_not_looked_at() {
     }
     let problem = found("{specific: [3, 12]}").unwrap_err().to_string();
     assert!(
-        problem.contains("fraud/12: cannot be read: model.yaml serves version 12, which does not exist; put it there"),
+        problem.contains("fraud/12: cannot be read: model.yaml or config.pbtxt serves version 12, which does not exist; put it there"),
         "{problem}"
     );
 }

@@ -73,3 +73,35 @@ fn a_repository_with_problems_is_refused_with_all_of_them() {
         assert!(errors.contains(problem), "{errors}");
     }
 }
+
+#[test]
+fn a_model_that_triton_describes_is_served_as_it_is_and_what_is_not_heeded_is_said() {
+    let config = r#"
+        platform: "pytorch_libtorch"
+        max_batch_size: 8
+        input [ { name: "INPUT__0" data_type: TYPE_FP32 dims: [ 7 ] } ]
+        output [ { name: "OUTPUT__0" data_type: TYPE_FP32 dims: [ 1 ] } ]
+        dynamic_batching { preferred_batch_size: [ 4 ] }
+    "#;
+    let dir = repository("fraud", &scorer_yaml(), &scorer(1));
+    let folder = dir.path().join("fraud");
+    fs::write(folder.join("config.pbtxt"), config).unwrap();
+    let (_, lines, _) = check(dir.path());
+    assert_eq!(
+        lines,
+        "fraud/1: note: config.pbtxt is not read, because there is a model.yaml\nfraud/1: ok\n"
+    );
+    fs::remove_file(folder.join("model.yaml")).unwrap();
+    let (_, lines, errors) = check(dir.path());
+    assert_eq!(
+        lines,
+        "fraud/1: note: config.pbtxt: 'dynamic_batching.preferred_batch_size' is ignored: an idle instance takes what \
+         waits\nfraud/1: ok\n",
+        "{errors}"
+    );
+    let wrong = config.replace("dims: [ 7 ]", "dims: [ 7 ] optional: true");
+    fs::write(folder.join("config.pbtxt"), wrong).unwrap();
+    let (_, _, errors) = check(dir.path());
+    let wanted = "/fraud/config.pbtxt: 'input.optional' is not supported: ";
+    assert!(errors.contains(wanted), "{errors}");
+}

@@ -11,15 +11,15 @@ use crate::{
 };
 
 /// A batch of more rows has no use, and is warmed up with.
-const MAX_BATCH: u64 = 4096;
+pub(in crate::repository) const MAX_BATCH: u64 = 4096;
 /// Threads of one model version at the most.
-const MAX_INSTANCES: u64 = 64;
+pub(in crate::repository) const MAX_INSTANCES: u64 = 64;
 /// Requests that may wait at the most.
-const MAX_QUEUE: u64 = 1 << 20;
+pub(in crate::repository) const MAX_QUEUE: u64 = 1 << 20;
 /// Nobody waits longer for a batch to fill.
-const MAX_DELAY: Duration = Duration::from_secs(10);
+pub(in crate::repository) const MAX_DELAY: Duration = Duration::from_secs(10);
 /// Nor for an answer.
-const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
+pub(in crate::repository) const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// As the file has it.
 pub(super) struct Wanted {

@@ -7,7 +7,7 @@ use super::Checker;
 use crate::repository::VersionPolicy;
 
 /// Versions of one model that are served at the most.
-const MAX_VERSIONS: u64 = 1000;
+pub(in crate::repository) const MAX_VERSIONS: u64 = 1000;
 
 /// As the file has it: `all`, `{latest: N}` or `{specific: [N, ...]}`.
 #[derive(Deserialize)]
