@@ -69,6 +69,16 @@ pub enum ApiError {
         /// Why.
         reason: WorkerError,
     },
+    /// The model is loaded when it is asked for, and that did not succeed. `reason` is already safe to show.
+    #[error("model '{model}' version {version} cannot be loaded: {reason}; it will be tried again")]
+    NotLoaded {
+        /// The model.
+        model: String,
+        /// Its version.
+        version: u64,
+        /// Why, in words.
+        reason: String,
+    },
     /// The model did not compute an answer that can be sent. `reason` is already safe to show.
     #[error("model '{model}' version {version} failed: {reason}")]
     Failed {
@@ -107,6 +117,7 @@ impl ApiError {
                 WorkerError::Late => StatusCode::GATEWAY_TIMEOUT,
                 WorkerError::Rows(_) => StatusCode::BAD_REQUEST,
             },
+            Self::NotLoaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -122,7 +133,8 @@ impl ApiError {
             Self::Worker {
                 reason: WorkerError::Dead,
                 ..
-            } => Outcome::Unavailable,
+            }
+            | Self::NotLoaded { .. } => Outcome::Unavailable,
             Self::Worker {
                 reason: WorkerError::Late,
                 ..
@@ -143,7 +155,7 @@ impl IntoResponse for ApiError {
             Self::Worker {
                 reason: WorkerError::Full,
                 ..
-            }
+            } | Self::NotLoaded { .. }
         ) {
             response
                 .headers_mut()

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
-    extract::{RawPathParams, Request, State, rejection::RawPathParamsRejection},
+    extract::{MatchedPath, RawPathParams, Request, State, rejection::RawPathParamsRejection},
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -25,8 +25,9 @@ use crate::{
     backend::torch::PLATFORM,
     error::ApiError,
     inference::{App, EXTENSIONS, SERVER},
+    lazy,
     protocol::response::ModelMetadata,
-    registry::ModelVersion,
+    registry::{Found, ModelVersion},
 };
 
 /// The name of the model that answered.
@@ -89,12 +90,22 @@ async fn find_model(
             .find(|(name, _)| *name == wanted)
             .map(|(_, value)| value)
     };
-    let loaded = match app
-        .registry
-        .find(parameter("model").unwrap_or_default(), parameter("version"))
+    let (model, version) = (parameter("model").unwrap_or_default(), parameter("version"));
+    // Questions about a model that sleeps do not wake it.
+    let route = request.extensions().get::<MatchedPath>();
+    let asks = |what| route.is_some_and(|route| route.as_str().ends_with(what));
+    if (asks("/ready") || asks("/stats"))
+        && let Ok(Found::Asleep(sleeper)) = app.registry.seek(model, version)
     {
+        if asks("/stats") {
+            return next.run(request).await;
+        }
+        let answer = json!({ "name": sleeper.entry.model, "ready": false });
+        return (health_status(false), Json(answer)).into_response();
+    }
+    let loaded = match lazy::find(&app, model, version).await {
         Ok(loaded) => loaded,
-        Err(error) => return ApiError::NotFound(error).into_response(),
+        Err(error) => return error.into_response(),
     };
     request.extensions_mut().insert(Arc::clone(&loaded));
     let mut response = next.run(request).await;

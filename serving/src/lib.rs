@@ -12,7 +12,7 @@
 //! * Nothing of a request reaches libtorch before it is a checked [`tensor::Tensor`] that fits the model's spec.
 //! * A request never reads the disk, and no path, source or stack of the server goes into an answer.
 //! * All models are loaded and warm before the first request is accepted (give Kubernetes a `startupProbe`), and a
-//!   version that comes later before its first request.
+//!   version that comes later before its first request; but those that say `load: lazy` are loaded by it.
 
 pub mod args;
 pub mod backend;
@@ -22,6 +22,7 @@ pub mod error;
 pub mod grpc;
 pub mod http;
 pub mod inference;
+pub mod lazy;
 pub mod metrics;
 pub mod protocol;
 pub mod registry;
@@ -42,9 +43,10 @@ use tokio::{net::TcpListener, sync::oneshot};
 use crate::{
     backend::torch,
     inference::App,
+    lazy::Sleeper,
     metrics::Metrics,
     registry::{Candidate, Failures, Registry},
-    reload::Reloader,
+    reload::{Loads, Reloader},
     repository::Problems,
     source::{Access, Place, Source},
 };
@@ -181,16 +183,24 @@ pub async fn bind_candidates(
     });
     let max_reading = places.fold(0, usize::saturating_add);
     let entries = candidates.iter().map(|it| it.entry.clone()).collect();
+    let (lazy, candidates): (Vec<_>, Vec<_>) = candidates
+        .into_iter()
+        .partition(|it| it.entry.spec.serving.lazy);
     let registry = Registry::load(candidates, config.queue)
         .await
         .map_err(BindError::Models)?;
+    let loads: Loads = Arc::new(torch::loaders);
+    let lazy = lazy
+        .into_iter()
+        .map(|it| Sleeper::new(it.entry, Arc::clone(&loads), config.queue));
+    let lazy: Vec<_> = lazy.collect();
+    registry.change(|models| lazy.iter().cloned().for_each(|it| models.insert_lazy(it)));
     let app = Arc::new(App {
         registry,
         metrics,
         max_body: config.max_body,
         max_reading,
     });
-    let loads = Box::new(torch::loaders);
     let reloader = Reloader::new(Arc::clone(&app), source, config.queue, entries, loads);
     Ok(Bound {
         rest,
@@ -251,6 +261,7 @@ impl Bound {
     ) -> io::Result<()> {
         let reloading = reload::follow(Arc::clone(&self.reloader), self.poll, pushes);
         let reloading = tokio::spawn(reloading);
+        let sleeping = tokio::spawn(lazy::put_to_sleep(Arc::clone(&self.app)));
         let (stopping, stopped) = oneshot::channel();
         let shutdown = async move {
             shutdown.await;
@@ -297,6 +308,8 @@ impl Bound {
         // What it was loading is dropped.
         reloading.abort();
         let _ = reloading.await;
+        sleeping.abort();
+        let _ = sleeping.await;
         if tokio::time::timeout(JOIN, self.app.registry.stop())
             .await
             .is_err()

@@ -4,13 +4,20 @@
 //! those after it. It keeps the version that it found: a version that goes away takes no more requests, finishes those
 //! that have found it, and is dropped with the last of them.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use arc_swap::ArcSwap;
 use futures::future::join_all;
 
 use crate::{
     backend::Load,
+    lazy::Sleeper,
     repository::{
         Entry, Stamp,
         manifest::{self, ManifestError},
@@ -47,6 +54,8 @@ pub struct ModelVersion {
     pub manifest: Option<Stamp>,
     /// The thread that owns it.
     pub worker: Worker,
+    /// When it was last asked for, if that matters.
+    used: Mutex<Instant>,
 }
 
 /// The loaded model versions, which may change while the server runs.
@@ -58,8 +67,18 @@ pub struct Registry {
 #[derive(Clone, Default)]
 pub struct Models {
     versions: BTreeMap<String, BTreeMap<u64, Arc<ModelVersion>>>,
+    /// Versions that are loaded by a request, whether they are at the moment or not.
+    lazy: BTreeMap<String, BTreeMap<u64, Arc<Sleeper>>>,
     /// What the operator should know of a version, one that is not loaded included. Safe to show.
     remarks: BTreeMap<(String, u64), String>,
+}
+
+/// What a URL means.
+pub enum Found {
+    /// A version that serves.
+    Loaded(Arc<ModelVersion>),
+    /// One that has to be loaded first.
+    Asleep(Arc<Sleeper>),
 }
 
 /// A model or version that is not here.
@@ -189,6 +208,7 @@ impl ModelVersion {
                     stamp,
                     manifest,
                     worker,
+                    used: Mutex::new(Instant::now()),
                 }))
             }
             Err(error) => {
@@ -196,6 +216,19 @@ impl ModelVersion {
                 Err(Failure { file, error })
             }
         }
+    }
+
+    /// Notes that it was asked for.
+    pub fn touch(&self) {
+        if self.spec.serving.unload_after.is_some() {
+            *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        let used = *self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = self.spec.serving.unload_after;
+        after.is_some_and(|after| used.elapsed() >= after)
     }
 
     /// What it was loaded from.
@@ -263,6 +296,38 @@ impl Registry {
         self.current.load().find(model, version).cloned()
     }
 
+    /// The model version that a URL means, loaded or not.
+    ///
+    /// # Errors
+    /// [`NotFound`]
+    pub fn seek(&self, model: &str, version: Option<&str>) -> Result<Found, NotFound> {
+        self.current.load().seek(model, version)
+    }
+
+    /// Versions that nobody has asked for as long as they say, and nobody holds.
+    pub(crate) fn idle(&self) -> Vec<(String, u64)> {
+        let current = self.current.load();
+        let idle = current.iter().filter(|loaded| loaded.is_idle());
+        let unused = idle.filter(|loaded| {
+            // Whoever is being answered holds one more.
+            let unused = Arc::strong_count(loaded) == 1;
+            if !unused {
+                loaded.touch();
+            }
+            unused
+        });
+        let name = |loaded: &Arc<ModelVersion>| (loaded.model.clone(), loaded.version);
+        unused.map(name).collect()
+    }
+
+    /// How long loaded versions stay without a request, those that do not stay for good.
+    pub(crate) fn idle_spans(&self) -> impl Iterator<Item = Duration> {
+        let current = self.current();
+        let spans = current.lazy.values().flat_map(BTreeMap::values);
+        let spans = spans.filter_map(|it| it.entry.spec.serving.unload_after);
+        spans.collect::<Vec<_>>().into_iter()
+    }
+
     /// Whether every model version can serve.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -304,17 +369,100 @@ impl Models {
         })
     }
 
+    /// The model version that a URL means, loaded or not; the highest one if it names none.
+    ///
+    /// # Errors
+    /// [`NotFound`]
+    pub fn seek(&self, model: &str, version: Option<&str>) -> Result<Found, NotFound> {
+        let wanted = match version {
+            Some(version) => parse_version(version),
+            None => self.versions(model).last(),
+        };
+        let lazy = self.lazy.get(model);
+        let found = wanted.and_then(|version| {
+            let loaded = self.loaded(model, version).cloned().map(Found::Loaded);
+            let asleep = || lazy?.get(&version).cloned().map(Found::Asleep);
+            loaded.or_else(asleep)
+        });
+        match found {
+            Some(found) => Ok(found),
+            // Which of the two it is that is not here.
+            None if lazy.is_none() => self.find(model, version).cloned().map(Found::Loaded),
+            None => Err(NotFound::Version {
+                model: model.to_owned(),
+                version: shorten(version.unwrap_or_default()),
+            }),
+        }
+    }
+
+    /// A version that is loaded.
+    #[must_use]
+    pub fn loaded(&self, model: &str, version: u64) -> Option<&Arc<ModelVersion>> {
+        self.versions.get(model)?.get(&version)
+    }
+
+    /// Whether this is how the version is loaded that it is of.
+    #[must_use]
+    pub fn knows(&self, sleeper: &Arc<Sleeper>) -> bool {
+        let versions = self.lazy.get(&sleeper.entry.model);
+        let known = versions.and_then(|it| it.get(&sleeper.entry.version));
+        known.is_some_and(|it| Arc::ptr_eq(it, sleeper))
+    }
+
+    /// Those that are to be loaded by a request, and are not.
+    pub fn asleep(&self) -> impl Iterator<Item = &Arc<Sleeper>> {
+        let lazy = self.lazy.values().flat_map(BTreeMap::values);
+        lazy.filter(|it| self.loaded(&it.entry.model, it.entry.version).is_none())
+    }
+
+    /// Adds a version that is loaded by a request, or puts it in the place of what it was; one that is loaded stays so.
+    pub fn insert_lazy(&mut self, sleeper: Arc<Sleeper>) {
+        let versions = self.lazy.entry(sleeper.entry.model.clone()).or_default();
+        versions.insert(sleeper.entry.version, sleeper);
+    }
+
+    /// Adds a version that was asleep.
+    pub fn wake(&mut self, loaded: Arc<ModelVersion>) {
+        let versions = self.versions.entry(loaded.model.clone()).or_default();
+        versions.insert(loaded.version, loaded);
+    }
+
+    /// Takes out a version that its next request loads again.
+    pub fn lull(&mut self, model: &str, version: u64) {
+        if self
+            .lazy
+            .get(model)
+            .is_some_and(|it| it.contains_key(&version))
+        {
+            take(&mut self.versions, model, version);
+        }
+    }
+
     /// All model versions, by model and version.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<ModelVersion>> {
         self.versions.values().flat_map(BTreeMap::values)
     }
 
-    /// The loaded versions of a model, lowest first.
-    pub fn versions(&self, model: &str) -> impl Iterator<Item = u64> {
-        self.versions
-            .get(model)
-            .into_iter()
-            .flat_map(|versions| versions.keys().copied())
+    /// The versions of a model that can be asked, lowest first.
+    pub fn versions(&self, model: &str) -> impl Iterator<Item = u64> + use<> {
+        let loaded = self.versions.get(model).into_iter();
+        let lazy = self.lazy.get(model).into_iter();
+        let loaded = loaded.flat_map(|versions| versions.keys().copied());
+        let all: BTreeSet<u64> = loaded
+            .chain(lazy.flat_map(|versions| versions.keys().copied()))
+            .collect();
+        all.into_iter()
+    }
+
+    /// The models that can be asked, by name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let names: BTreeSet<&str> = self
+            .versions
+            .keys()
+            .chain(self.lazy.keys())
+            .map(|it| &**it)
+            .collect();
+        names.into_iter()
     }
 
     /// What the operator should know of versions, loaded or not.
@@ -325,22 +473,27 @@ impl Models {
 
     /// Adds a version, or puts it in the place of what it was.
     pub fn insert(&mut self, loaded: Arc<ModelVersion>) {
-        let versions = self.versions.entry(loaded.model.clone()).or_default();
-        versions.insert(loaded.version, loaded);
+        take(&mut self.lazy, &loaded.model, loaded.version);
+        self.wake(loaded);
     }
 
     /// Takes a version out; a model without versions is none.
     pub fn remove(&mut self, model: &str, version: u64) {
-        if let Some(versions) = self.versions.get_mut(model) {
-            versions.remove(&version);
-            if versions.is_empty() {
-                self.versions.remove(model);
-            }
-        }
+        take(&mut self.versions, model, version);
+        take(&mut self.lazy, model, version);
     }
 
     /// Says anew what the operator should know.
     pub fn set_remarks(&mut self, remarks: BTreeMap<(String, u64), String>) {
         self.remarks = remarks;
+    }
+}
+
+fn take<T>(all: &mut BTreeMap<String, BTreeMap<u64, T>>, model: &str, version: u64) {
+    if let Some(versions) = all.get_mut(model) {
+        versions.remove(&version);
+        if versions.is_empty() {
+            all.remove(model);
+        }
     }
 }

@@ -20,6 +20,7 @@ use tokio::{
 use crate::{
     backend::Load,
     inference::App,
+    lazy::Sleeper,
     registry::{Candidate, ModelVersion},
     repository::{
         Entry, Problems, Stamp,
@@ -30,7 +31,7 @@ use crate::{
 };
 
 /// How the instances of a version are loaded.
-pub type Loads = Box<dyn Fn(&Entry) -> Vec<Load> + Send + Sync>;
+pub type Loads = Arc<dyn Fn(&Entry) -> Vec<Load> + Send + Sync>;
 
 /// Whoever changes what is loaded while the server runs.
 pub struct Reloader {
@@ -256,7 +257,9 @@ impl Reloader {
 
     fn served(&self) -> Vec<Entry> {
         let current = self.app.registry.current();
-        current.iter().map(|loaded| loaded.entry()).collect()
+        let loaded = current.iter().map(|loaded| loaded.entry());
+        let asleep = current.asleep().map(|it| it.entry.clone());
+        loaded.chain(asleep).collect()
     }
 
     /// Makes the change of one model, and returns why versions of it do not start.
@@ -264,10 +267,31 @@ impl Reloader {
         let mut reasons = Vec::new();
         for entry in change.load {
             let version = entry.version;
+            let registry = &self.app.registry;
+            let sleeper = entry
+                .spec
+                .serving
+                .lazy
+                .then(|| Sleeper::new(entry.clone(), Arc::clone(&self.loads), self.queue));
+            if let Some(sleeper) = &sleeper
+                && registry.current().loaded(model, version).is_none()
+            {
+                registry.change(|models| models.insert_lazy(Arc::clone(sleeper)));
+                tracing::info!(
+                    model,
+                    version,
+                    "model version is loaded by its first request"
+                );
+                continue;
+            }
             match self.start(entry.clone()).await {
                 Ok(loaded) => {
-                    let registry = &self.app.registry;
-                    registry.change(|models| models.insert(Arc::clone(&loaded)));
+                    registry.change(|models| {
+                        models.insert(Arc::clone(&loaded));
+                        if let Some(sleeper) = &sleeper {
+                            models.insert_lazy(Arc::clone(sleeper));
+                        }
+                    });
                     state.failed.remove(&entry.key());
                     tracing::info!(model, version, "model version serves from now on");
                 }

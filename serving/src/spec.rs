@@ -49,6 +49,10 @@ pub struct Serving {
     pub timeout: Option<Duration>,
     /// Threads that each have the model.
     pub instances: usize,
+    /// Whether it is loaded by its first request, and not at the start.
+    pub lazy: bool,
+    /// How long nobody has to ask for it before it is unloaded; `None`: it stays.
+    pub unload_after: Option<Duration>,
 }
 
 impl Default for Serving {
@@ -59,6 +63,8 @@ impl Default for Serving {
             queue_size: None,
             timeout: None,
             instances: 1,
+            lazy: false,
+            unload_after: None,
         }
     }
 }

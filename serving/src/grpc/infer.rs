@@ -14,6 +14,7 @@ use super::{
 use crate::{
     error::ApiError,
     inference::{self, App},
+    lazy,
     metrics::InFlight,
     protocol::request::{InferRequest, grpc},
     registry::ModelVersion,
@@ -26,13 +27,13 @@ const MODEL: &str = "x-serin-model";
 const VERSION: &str = "x-serin-model-version";
 
 pub(super) async fn infer(
-    app: &App,
+    app: &Arc<App>,
     request: Request<ModelInferRequest>,
 ) -> Result<Response<ModelInferResponse>, Status> {
     let (_, mut extensions, request) = request.into_parts();
     let reading = extensions.remove::<Reading>();
     let start = reading.as_ref().map_or_else(Instant::now, |it| it.since);
-    let loaded = find(app, &request.model_name, &request.model_version)?;
+    let loaded = find(app, &request.model_name, &request.model_version).await?;
     let in_flight = app.metrics.begin(&loaded, start);
     let result = answer(&loaded, request, reading, &in_flight).await;
     match inference::settle(in_flight, result) {
@@ -49,12 +50,14 @@ pub(super) async fn infer(
     }
 }
 
-/// The model version that a message means; the default one if it names none.
-pub(super) fn find(app: &App, model: &str, version: &str) -> Result<Arc<ModelVersion>, ApiError> {
+/// The model version that a message means, loaded if it was not; the default one if it names none.
+pub(super) async fn find(
+    app: &Arc<App>,
+    model: &str,
+    version: &str,
+) -> Result<Arc<ModelVersion>, ApiError> {
     let version = Some(version).filter(|version| !version.is_empty());
-    app.registry
-        .find(model, version)
-        .map_err(ApiError::NotFound)
+    lazy::find(app, model, version).await
 }
 
 async fn answer(

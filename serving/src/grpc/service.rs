@@ -16,6 +16,7 @@ use crate::{
     error::ApiError,
     inference::{App, EXTENSIONS, SERVER},
     protocol::triton,
+    registry::Found,
     spec::TensorSpec,
 };
 
@@ -52,8 +53,12 @@ impl GrpcInferenceService for InferenceService {
         request: Request<proto::ModelReadyRequest>,
     ) -> Answer<proto::ModelReadyResponse> {
         let proto::ModelReadyRequest { name, version } = request.get_ref();
-        let found = infer::find(&self.0, name, version);
-        let ready = found.is_ok_and(|loaded| loaded.worker.is_alive());
+        let version = Some(version.as_str()).filter(|version| !version.is_empty());
+        // The question loads nothing.
+        let ready = match self.0.registry.seek(name, version) {
+            Ok(Found::Loaded(loaded)) => loaded.worker.is_alive(),
+            Ok(Found::Asleep(_)) | Err(_) => false,
+        };
         answer(proto::ModelReadyResponse { ready })
     }
 
@@ -73,7 +78,7 @@ impl GrpcInferenceService for InferenceService {
         request: Request<proto::ModelMetadataRequest>,
     ) -> Answer<proto::ModelMetadataResponse> {
         let proto::ModelMetadataRequest { name, version } = request.get_ref();
-        let loaded = infer::find(&self.0, name, version)?;
+        let loaded = infer::find(&self.0, name, version).await?;
         let current = self.0.registry.current();
         let versions = current.versions(&loaded.model);
         answer(proto::ModelMetadataResponse {
@@ -98,7 +103,7 @@ impl GrpcInferenceService for InferenceService {
         request: Request<proto::ModelConfigRequest>,
     ) -> Answer<proto::ModelConfigResponse> {
         let proto::ModelConfigRequest { name, version } = request.get_ref();
-        let loaded = infer::find(&self.0, name, version)?;
+        let loaded = infer::find(&self.0, name, version).await?;
         let config = Some(triton::ModelConfig::new(&loaded).into());
         answer(proto::ModelConfigResponse { config })
     }

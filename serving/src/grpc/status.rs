@@ -26,6 +26,7 @@ impl From<ApiError> for Status {
                 WorkerError::Late => Code::DeadlineExceeded,
                 WorkerError::Rows(_) => Code::InvalidArgument,
             },
+            ApiError::NotLoaded { .. } => Code::Unavailable,
             ApiError::Failed { .. } => Code::Internal,
         };
         let mut status = Self::new(code, error.to_string());

@@ -24,8 +24,7 @@ const MAX_QUESTION: usize = 4096;
 /// KServe's list of names.
 pub(super) async fn models(State(app): State<Arc<App>>) -> impl IntoResponse {
     let current = app.registry.current();
-    let mut names: Vec<&str> = current.iter().map(|loaded| &*loaded.model).collect();
-    names.dedup();
+    let names: Vec<&str> = current.names().collect();
     Json(json!({ "models": names })).into_response()
 }
 

@@ -10,7 +10,7 @@ use crate::{
     grpc::proto,
     metrics::{Counted, Metrics},
     registry::{ModelVersion, Models, NotFound},
-    repository::MODEL_FILE,
+    repository::{Entry, MODEL_FILE},
     spec::TensorSpec,
     tensor::Datatype,
 };
@@ -131,7 +131,7 @@ pub fn statistics(
     version: Option<&str>,
 ) -> Result<Statistics, NotFound> {
     if let Some(model) = model {
-        models.find(model, version)?;
+        models.seek(model, version)?;
     }
     let versions = models.iter().filter(|loaded| {
         model.is_none_or(|model| model == loaded.model)
@@ -180,7 +180,12 @@ impl ModelStatistics {
 /// All model versions, loaded or not, or those that can serve.
 #[must_use]
 pub fn index(models: &Models, only_ready: bool) -> Vec<IndexEntry> {
+    let asleep: Vec<_> = models.asleep().map(|it| (it, it.remark())).collect();
     let mut index = BTreeMap::new();
+    for (sleeper, remark) in &asleep {
+        let Entry { model, version, .. } = &sleeper.entry;
+        index.insert((&**model, *version), ("UNAVAILABLE", &**remark));
+    }
     for (model, version, remark) in models.remarks() {
         index.insert((model, version), ("UNAVAILABLE", remark));
     }

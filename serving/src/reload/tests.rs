@@ -35,7 +35,7 @@ struct Live {
 
 fn loads(tried: &Arc<AtomicUsize>) -> Loads {
     let tried = Arc::clone(tried);
-    Box::new(move |entry| {
+    Arc::new(move |entry| {
         tried.fetch_add(1, Ordering::SeqCst);
         let text = fs::read_to_string(&entry.file).unwrap_or_default();
         let load: Load = if text == GARBAGE {
@@ -224,7 +224,7 @@ async fn a_file_that_changes_while_it_is_loaded_is_not_served_and_is_tried_again
     let mut live = Live::start().await;
     live.put(2, "two");
     let tried = Arc::clone(&live.tried);
-    live.reloader.loads = Box::new(move |entry| {
+    live.reloader.loads = Arc::new(move |entry| {
         if tried.fetch_add(1, Ordering::SeqCst) == 0 {
             fs::write(&entry.file, "two and more").unwrap();
         }

@@ -13,7 +13,10 @@ use std::{collections::HashSet, fs, path::Path};
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use self::{serving::Wanted, versions::Versions};
+use self::{
+    serving::{Wanted, When},
+    versions::Versions,
+};
 use super::{Problem, description::Described, reason};
 use crate::{
     spec::{DYNAMIC, MAX_TENSORS, ModelSpec, TensorSpec},
@@ -33,6 +36,9 @@ struct Document {
     queue_size: Option<Spanned<u64>>,
     timeout: Option<Spanned<String>>,
     instances: Option<Spanned<u64>>,
+    load: Option<Spanned<When>>,
+    #[serde(rename = "unloadAfter")]
+    unload_after: Option<Spanned<String>>,
     versions: Option<Spanned<Versions>>,
 }
 
@@ -81,6 +87,8 @@ fn parse(file: &Path, text: &str) -> Result<Described, Vec<Problem>> {
             queue_size: document.queue_size,
             timeout: document.timeout,
             instances: document.instances,
+            load: document.load,
+            unload_after: document.unload_after,
         },
         (&inputs, &outputs),
     );

@@ -11,6 +11,7 @@ mod batching;
 mod bucket;
 mod check;
 mod clients;
+mod lazy;
 mod models;
 mod process;
 mod reload;

@@ -278,7 +278,9 @@ impl<'f> Checker<'f> {
         for group in groups {
             match group.kind() {
                 Kind::Gpu => {
-                    self.note("'instance_group' of KIND_GPU runs on the CPU: there are no GPUs yet")
+                    self.note(
+                        "'instance_group' of KIND_GPU runs on the CPU: there are no GPUs yet",
+                    );
                 }
                 Kind::Model => self.note("'instance_group' of KIND_MODEL runs on the CPU"),
                 Kind::Auto | Kind::Cpu => {}

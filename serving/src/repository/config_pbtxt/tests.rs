@@ -102,6 +102,7 @@ optimization { graph { level: 1 } }
         queue_size: Some(128),
         timeout: Some(Duration::from_millis(200)),
         instances: 3,
+        ..Serving::default()
     };
     assert_eq!(spec.serving, serving);
     assert_eq!(described.versions, VersionPolicy::Specific(vec![1, 3]));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::Checker;
@@ -21,6 +22,19 @@ pub(in crate::repository) const MAX_DELAY: Duration = Duration::from_secs(10);
 /// Nor for an answer.
 pub(in crate::repository) const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
+/// Nobody waits longer for a model to go.
+const MAX_IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// When a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum When {
+    /// Before the server is ready.
+    Start,
+    /// By its first request.
+    Lazy,
+}
+
 /// As the file has it.
 pub(super) struct Wanted {
     pub(super) max_batch_size: Option<Spanned<u64>>,
@@ -28,6 +42,8 @@ pub(super) struct Wanted {
     pub(super) queue_size: Option<Spanned<u64>>,
     pub(super) timeout: Option<Spanned<String>>,
     pub(super) instances: Option<Spanned<u64>>,
+    pub(super) load: Option<Spanned<When>>,
+    pub(super) unload_after: Option<Spanned<String>>,
 }
 
 impl Checker<'_> {
@@ -62,7 +78,22 @@ impl Checker<'_> {
             self.refuse(at, what, why, "make it shorter than 'timeout'");
         }
         let instances = self.number("instances", wanted.instances.as_ref(), MAX_INSTANCES);
+        let lazy = wanted.load.as_ref().map(|it| it.value) == Some(When::Lazy);
+        let idle = wanted.unload_after.as_ref();
+        if let (Some(at), false) = (idle, lazy) {
+            let what = "'unloadAfter' without 'load: lazy'".to_owned();
+            let why = "nothing would load the model again";
+            self.refuse(at, what, why, "add 'load: lazy', or remove it");
+        }
+        let unload_after = self.time("unloadAfter", idle, MAX_IDLE);
+        if let (Some(at), Some(Duration::ZERO)) = (idle, unload_after) {
+            let what = "'unloadAfter' is 0".to_owned();
+            let why = "the model would go before its first answer";
+            self.refuse(at, what, why, "write a time such as 10m");
+        }
         Serving {
+            lazy,
+            unload_after,
             max_batch_size,
             max_queue_delay,
             queue_size: self.number("queueSize", wanted.queue_size.as_ref(), MAX_QUEUE),
@@ -147,14 +178,18 @@ outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
     #[test]
     fn a_model_runs_alone_unless_it_says_otherwise() {
         assert_eq!(read("").unwrap(), Serving::default());
-        let found =
-            read("maxBatchSize: 32\nmaxQueueDelay: 2ms\nqueueSize: 9\ntimeout: 1s\ninstances: 2\n");
+        assert_eq!(read("load: start").unwrap(), Serving::default());
+        let found = read(
+            "maxBatchSize: 32\nmaxQueueDelay: 2ms\nqueueSize: 9\ntimeout: 1s\ninstances: 2\nload: lazy\nunloadAfter: 10m\n",
+        );
         let wanted = Serving {
             max_batch_size: Some(32),
             max_queue_delay: Duration::from_millis(2),
             queue_size: Some(9),
             timeout: Some(Duration::from_secs(1)),
             instances: 2,
+            lazy: true,
+            unload_after: Some(Duration::from_secs(600)),
         };
         assert_eq!(found.unwrap(), wanted);
     }
@@ -182,6 +217,15 @@ outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
                 "timeout: 2h",
                 "model.yaml:3: 'timeout' is 2h: it is at most 1h;",
             ),
+            (
+                "unloadAfter: 10m",
+                "model.yaml:3: 'unloadAfter' without 'load: lazy': nothing would load the model again; add",
+            ),
+            (
+                "load: lazy\nunloadAfter: 0s",
+                "model.yaml:4: 'unloadAfter' is 0: the model would go before",
+            ),
+            ("load: never", "model.yaml:3: not a valid model.yaml: "),
             ("maxbatchsize: 1", "model.yaml:3: not a valid model.yaml: "),
         ] {
             let found = read(more).unwrap_err();

@@ -58,7 +58,7 @@ impl Bucket {
         file.set_len(there).await?;
         if there == 0 || there < object.size {
             let options = GetOptions {
-                range: (there > 0).then(|| GetRange::Bounded(there..object.size)),
+                range: (there > 0).then_some(GetRange::Bounded(there..object.size)),
                 if_match: wanted.clone(),
                 ..GetOptions::default()
             };
