@@ -6,6 +6,7 @@ pub mod conditions;
 pub mod fleet;
 pub mod foreign;
 pub mod lease;
+mod looks;
 pub mod metrics;
 pub mod names;
 mod notes;

@@ -5,7 +5,7 @@ mod managed;
 mod world;
 
 pub use managed::{Managed, Routed};
-pub use world::{Ask, Proxies, Sight, World};
+pub use world::{Ask, Cells, Proxies, Sight, World};
 
 use jiff::Timestamp;
 
@@ -53,9 +53,8 @@ pub fn advance(
     } = *surroundings;
     let now = world.time(now);
     // Without a release nothing needs it, unless somebody asks for one.
-    let plan = (managed.state.in_progress().is_some() || !actions.is_empty())
-        .then(|| managed.plan())
-        .flatten();
+    let needed = managed.state.in_progress().is_some() || !actions.is_empty();
+    let plan = if needed { managed.plan() } else { None };
     let cells = world.cells_for(plan.as_deref(), &managed.state, grid);
     let guards = plan
         .as_deref()

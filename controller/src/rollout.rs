@@ -9,16 +9,17 @@ mod act;
 mod advance;
 mod capacity;
 mod fail;
+mod route_watch;
 mod split;
 mod state;
 
 pub use accept::{Refusal, accept, begins, retire};
 pub use accepted::Accepted;
 pub use act::{Action, Do};
+pub use route_watch::RouteWatch;
 pub use split::SplitWatch;
 pub use state::{
-    Answer, Hold, HoldReason, Outcome, PastRelease, Phase, Record, Release, RolloutState,
-    RouteWatch, Stage,
+    Answer, Hold, HoldReason, Outcome, PastRelease, Phase, Record, Release, RolloutState, Stage,
 };
 
 use jiff::Timestamp;

@@ -95,6 +95,8 @@ pub struct Fleet {
     stuck: BTreeMap<ObjectId, Stuck>,
     /// More statuses are due than were handed out.
     left_over: bool,
+    /// Checkpoints that may still be written before the next tick.
+    checkpoints: usize,
     /// What others changed of ours since the last time somebody asked.
     drifted: Vec<ObjectId>,
 }
@@ -152,6 +154,7 @@ impl Fleet {
             routes_seen: false,
             stuck: BTreeMap::new(),
             left_over: false,
+            checkpoints: 0,
             drifted: Vec::new(),
         }
     }
@@ -327,18 +330,33 @@ impl Fleet {
         asks.flatten().collect()
     }
 
+    /// Rollouts with a release in progress.
+    #[must_use]
+    pub fn in_progress(&self) -> Vec<RolloutName> {
+        self.rollouts.in_progress().iter().cloned().collect()
+    }
+
     /// One tick of every release in progress.
     pub fn tick(&mut self, world: &World, now: Timestamp) {
         self.take_over_waiting(now);
+        self.allow_checkpoints();
+        let names = self.in_progress();
+        self.tick_some(&names, world, now);
+    }
+
+    /// One tick of some releases in progress. Whatever else happens between one part and the next changes nothing for
+    /// the others: each sees the world and its own state.
+    pub fn tick_some(&mut self, names: &[RolloutName], world: &World, now: Timestamp) {
         self.look_at_others_routes();
         let mut scoped: BTreeMap<Vec<String>, Proxies> = BTreeMap::new();
         let mut unwritten: BTreeMap<String, bool> = BTreeMap::new();
         let (settings, present) = (&self.settings, &self.present);
         let (plugins, theirs, rivals) = (&self.plugins, &self.theirs, &self.rivals);
         let mut ended = false;
-        for name in self.rollouts.in_progress().clone() {
-            self.rollouts.change(&name, |entry| {
-                let Some(managed) = &mut entry.managed else {
+        for name in names {
+            self.rollouts.change(name, |entry| {
+                let managed = entry.managed.as_mut();
+                let Some(managed) = managed.filter(|it| it.state.in_progress().is_some()) else {
                     return;
                 };
                 let (lacking, conditions) = look_at_routes(&managed.state, theirs, rivals);
@@ -370,21 +388,21 @@ impl Fleet {
         }
         // Another release, or none, wants other routes.
         self.routes_seen &= !ended;
-        self.say_refusals();
+        self.say_refusals(names);
     }
 
     /// What the API server refuses is what a release waits for.
-    fn say_refusals(&mut self) {
+    fn say_refusals(&mut self, names: &[RolloutName]) {
         if self.stuck.is_empty() {
             return;
         }
-        for name in self.rollouts.in_progress().clone() {
-            let entry = self.rollouts.get(&name);
+        for name in names {
+            let entry = self.rollouts.get(name);
             let managed = entry.and_then(|entry| entry.managed.as_ref());
             let Some(refusal) = managed.and_then(|managed| self.refusal(&managed.shown)) else {
                 continue;
             };
-            self.rollouts.change(&name, |entry| {
+            self.rollouts.change(name, |entry| {
                 if let Some(managed) = &mut entry.managed {
                     managed.view.waiting_for = Some(refusal);
                 }

@@ -11,14 +11,19 @@ use crate::validate::RolloutName;
 /// Writes at once: the API server's default share of a client is about that.
 const AT_ONCE: usize = 16;
 
-/// Everything that is to be written, in the order that loses nothing. What fails is tried again with a later tick, each
-/// resource for itself.
-pub(super) async fn perform(fleet: &mut Fleet, writer: &Writer, now: Timestamp) {
+/// The ways home alone.
+pub(super) async fn descend(fleet: &mut Fleet, writer: &Writer, now: Timestamp) {
     writer.begin();
-    // Nothing that is slow may stand before a way home.
     if fleet.show_descents() {
         plugins(fleet, writer, now).await;
     }
+}
+
+/// Everything that is to be written, in the order that loses nothing. What fails is tried again with a later tick, each
+/// resource for itself.
+pub(super) async fn perform(fleet: &mut Fleet, writer: &Writer, now: Timestamp) {
+    // Nothing that is slow may stand before a way home.
+    descend(fleet, writer, now).await;
     let added = fleet.finalizers_to_add(now);
     finalizers(fleet, writer, added, true, now).await;
     let first = fleet.statuses_first(now);

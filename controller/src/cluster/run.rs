@@ -14,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 use super::apply::{Faults, Term, Writer};
 use super::fleet::{Fleet, Settings};
 use super::lease::{self, Candidate};
+use super::looks::Looks;
 use super::metrics::Metrics;
 use super::notes::Announcer;
 use super::object::Kind;
-use super::perform::perform;
+use super::perform::{descend, perform};
 use super::watch::{Change, Present, Source, start};
-use crate::cells::Grid;
-use crate::driver::{Ask, Managed, Sight, World, chain};
+use crate::driver::{Managed, World, chain};
 use crate::endpoint::{self, Board, HANGS_AFTER};
 use crate::prometheus::{Client, Selectors};
 use crate::validate::RolloutName;
@@ -269,9 +269,9 @@ async fn lead(
     let mut ticks = tokio::time::interval(options.tick);
     // A round that took long must not make the next look later still.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut looks = tokio::task::JoinSet::new();
-    let mut leading = term.clone();
     let grid = options.settings.grid;
+    let mut looks = Looks::new(prometheus.clone(), grid, options.selectors.clone());
+    let mut leading = term.clone();
     let (mut begun, mut more) = (false, false);
     loop {
         let mut due = false;
@@ -280,20 +280,10 @@ async fn lead(
             _ = leading.wait_for(Option::is_none) => return Ok(()),
             Some(_) = watches.join_next() => return Err(ClusterError::Watch),
             // Before the changes, of which there may be no end.
-            Some(looked) = looks.join_next() => {
-                let Ok((world, asks)): Result<(World, Vec<Ask>), _> = looked else { continue };
-                let begun = Instant::now();
-                fleet.tick(&world, Timestamp::now());
-                if world.is_partial() {
-                    let (client, selectors) = (prometheus.clone(), options.selectors.clone());
-                    looks.spawn(look(Some(world), asks, client, grid, selectors));
-                } else {
-                    metrics.looked(!matches!(&world.proxies, Some(Err(_))));
-                    metrics.tick(begun.elapsed());
-                }
-            }
+            seen = looks.next() => looks.take_in(seen, &mut fleet, metrics),
             _ = ticks.tick() => due = incomplete.is_empty(),
             // Whoever goes down meanwhile has had its turn above.
+            () = std::future::ready(()), if looks.is_counting() => looks.count(&mut fleet, metrics),
             () = std::future::ready(()), if more => {}
             change = changes.recv() => {
                 let Some(change) = change else {
@@ -324,14 +314,18 @@ async fn lead(
         if news {
             fleet.answer(now);
         }
-        if due && looks.is_empty() {
+        if due {
             let asks = fleet.asks();
             if asks.is_empty() {
                 fleet.tick(&World::default(), now);
             } else {
-                let (client, selectors) = (prometheus.clone(), options.selectors.clone());
-                looks.spawn(look(None, asks, client, grid, selectors));
+                looks.glance(asks);
             }
+        }
+        if looks.is_counting() {
+            // The rest is written in one go when all are counted.
+            descend(&mut fleet, &writer, now).await;
+            continue;
         }
         perform(&mut fleet, &writer, now).await;
         more = fleet.take_left_over();
@@ -343,26 +337,6 @@ async fn lead(
         announcer.announce(&fleet, &changed);
         show(&fleet, &changed, metrics, board);
     }
-}
-
-/// A look: first at what must not wait, guards and proxies, and then at the cells that a glance has left.
-async fn look(
-    glanced: Option<World>,
-    asks: Vec<Ask>,
-    client: Client,
-    grid: Grid,
-    selectors: Selectors,
-) -> (World, Vec<Ask>) {
-    let (selectors, now) = (&selectors, Timestamp::now());
-    let sight = Sight { grid, selectors };
-    let world = match glanced {
-        None => World::glance(&client, &sight, &asks, now).await,
-        Some(mut world) => {
-            world.read_cells(&client, &sight, &asks, now).await;
-            world
-        }
-    };
-    (world, asks)
 }
 
 fn take_in(fleet: &mut Fleet, change: Change, incomplete: &mut BTreeSet<Source>, now: Timestamp) {

@@ -112,7 +112,6 @@ impl Managed {
     pub fn accept(&mut self, plan: Arc<Plan>, state: RolloutState, writes: Writes) {
         self.accepted = Accepted::Kept(plan);
         self.change(state, writes);
-        self.accepted.follow(&self.state);
     }
 
     /// Takes the last state: no file is in force any more.
@@ -161,8 +160,8 @@ impl Managed {
         }
         if *self.state != state {
             self.state = Arc::new(state);
-            self.accepted.follow(&self.state);
         }
+        self.accepted.follow(&self.state);
         self.pending = self.pending.max(writes);
         if self.pending == Writes::Down && self.state.grows_from(&self.shown) {
             // Down from what was never written, and yet up from what the proxies have.

@@ -77,6 +77,14 @@ pub struct World {
     partial: bool,
 }
 
+/// The cells that a glance has left.
+#[derive(Debug, Default)]
+pub struct Cells {
+    read: BTreeMap<i64, CellCounts>,
+    /// Why there are no more.
+    error: Option<String>,
+}
+
 /// What was read of one cell.
 #[derive(Debug, Default)]
 struct CellCounts {
@@ -150,9 +158,11 @@ impl World {
 
     /// Asks Prometheus what the releases in progress need to know. Nothing is asked where there is none.
     pub async fn look(client: &Client, sight: &Sight<'_>, active: &[Ask], now: Timestamp) -> Self {
-        let mut world = Self::glance(client, sight, active, now).await;
-        world.read_cells(client, sight, active, now).await;
-        world
+        let world = Self::glance(client, sight, active, now).await;
+        if !world.is_partial() {
+            return world;
+        }
+        world.with(Cells::read(client, sight, active, now).await)
     }
 
     /// The same without cells, where there are any to be read: whoever is going down must not wait for the counts of
@@ -174,25 +184,20 @@ impl World {
         world
     }
 
-    /// Whether there are cells that [`World::read_cells`] has not read yet.
+    /// Whether there are cells that were not read yet.
     #[must_use]
     pub fn is_partial(&self) -> bool {
         self.partial
     }
 
-    /// Reads the cells that a glance has left. What was read before an error stays read.
-    pub async fn read_cells(
-        &mut self,
-        client: &Client,
-        sight: &Sight<'_>,
-        active: &[Ask],
-        now: Timestamp,
-    ) {
-        if !std::mem::take(&mut self.partial) {
-            return;
-        }
-        if let Err(error) = self.ask_cells(client, sight, active, now).await {
-            self.proxies = Some(Err(chain(&error)));
+    /// With the cells that were read since the glance. What was read before an error stays read.
+    #[must_use]
+    pub fn with(self, cells: Cells) -> Self {
+        Self {
+            cells: cells.read,
+            proxies: cells.error.map_or(self.proxies, |error| Some(Err(error))),
+            partial: false,
+            ..self
         }
     }
 
@@ -228,31 +233,6 @@ impl World {
             self.ready = ready(&client.query_proxies(selectors, &query, time).await?);
         }
         Ok(found)
-    }
-
-    async fn ask_cells(
-        &mut self,
-        client: &Client,
-        sight: &Sight<'_>,
-        active: &[Ask],
-        now: Timestamp,
-    ) -> Result<(), QueryError> {
-        let mut needs = Needs::of(active);
-        let begun = Instant::now();
-        // By the answers to what was asked just now: our clock may have jumped since the tick before.
-        let readable_until = sight.grid.readable_until(client.time(now));
-        for index in wanted(active, readable_until) {
-            if !active.iter().any(|ask| needs.can_read(ask, index)) {
-                continue;
-            }
-            let cell = read(client, sight, &needs, index).await?;
-            needs.give_up(&cell);
-            self.cells.insert(index, cell);
-            if begun.elapsed() > CATCH_UP_TIME {
-                break;
-            }
-        }
-        Ok(())
     }
 
     /// The rollout's cells that were read, up to the first one in which something that it needs was not.
@@ -333,6 +313,36 @@ impl World {
             canary: canary.unwrap_or(0),
             stable: stable.unwrap_or(0),
         })
+    }
+}
+
+impl Cells {
+    /// Reads what the releases in progress need of the cells that can be read by now.
+    pub async fn read(client: &Client, sight: &Sight<'_>, active: &[Ask], now: Timestamp) -> Self {
+        let mut cells = Self::default();
+        let mut needs = Needs::of(active);
+        let begun = Instant::now();
+        // By the answers to what was asked just now: our clock may have jumped since the tick before.
+        let readable_until = sight.grid.readable_until(client.time(now));
+        for index in wanted(active, readable_until) {
+            if !active.iter().any(|ask| needs.can_read(ask, index)) {
+                continue;
+            }
+            match read(client, sight, &needs, index).await {
+                Ok(cell) => {
+                    needs.give_up(&cell);
+                    cells.read.insert(index, cell);
+                }
+                Err(error) => {
+                    cells.error = Some(chain(&error));
+                    break;
+                }
+            }
+            if begun.elapsed() > CATCH_UP_TIME {
+                break;
+            }
+        }
+        cells
     }
 }
 

@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serin_filter_core::split::{BUCKETS, BucketTable, rebalance};
 
+use super::route_watch::RouteWatch;
 use super::split::SplitWatch;
-use super::state::{CANARY, HoldReason, Outcome, Release, RolloutState, RouteWatch, STABLE, Stage};
+use super::state::{CANARY, HoldReason, Outcome, Release, RolloutState, STABLE, Stage};
 use super::{Input, Writes};
 use crate::api::ModelRollout;
 use crate::cells::Grid;

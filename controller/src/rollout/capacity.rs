@@ -3,7 +3,8 @@
 use super::accept::set_weight;
 use serin_filter_core::split::BUCKETS;
 
-use super::state::{CANARY, Release, RolloutState, RouteWatch, Stage};
+use super::route_watch::RouteWatch;
+use super::state::{CANARY, Release, RolloutState, Stage};
 use super::{Input, Ready, Writes};
 use crate::validate::{Course, Plan};
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::accept::{set_step_weights, set_weight};
-use super::state::{Hold, HoldReason, Outcome, Release, RolloutState, RouteWatch};
+use super::route_watch::RouteWatch;
+use super::state::{Hold, HoldReason, Outcome, Release, RolloutState};
 use super::{GuardWindow, Input, Writes};
 use crate::api::OnFail;
 use crate::evidence::{ArmEvidence, thousands};

@@ -216,6 +216,11 @@ impl Entry {
         unseen && !(goes_down && given.is_some_and(|given| grows(Some(&next), given)))
     }
 
+    /// Nothing waits for its status, and nobody reads anything new in it.
+    pub(super) fn needs_only_a_checkpoint(&self) -> bool {
+        self.managed.is_some() && !self.is_pending() && !self.status_due
+    }
+
     pub(super) fn goes_down(&self) -> bool {
         let managed = self.managed.as_ref();
         managed.is_some_and(|it| it.pending == Writes::Down)

@@ -1,4 +1,5 @@
 mod claims;
+mod counting;
 mod deleting;
 mod restart;
 mod room;

@@ -25,6 +25,10 @@ pub(super) const AT_A_TIME: usize = 1_000;
 const STATUSES: usize = 32;
 /// Statuses that nothing waits for: a way home may come up while they are written.
 const LATER_STATUSES: usize = 8;
+/// Checkpoints between two ticks: of thousands that are due at once, each in its turn, so that the API server has time for
+/// what is urgent. At least so many, and this part of all whose state is not written whole.
+const CHECKPOINTS: usize = 16;
+const CHECKPOINTS_PART: usize = 30;
 /// Plugin objects, likewise.
 const PLUGINS: usize = 8;
 
@@ -105,11 +109,8 @@ impl Fleet {
             let pending = entry
                 .and_then(|it| it.managed.as_ref())
                 .map(|it| it.pending);
-            let told = entry.is_some_and(|it| it.status_due);
-            (
-                pending != Some(Writes::Down),
-                pending == Some(Writes::Nothing) && !told,
-            )
+            let checkpoint = entry.is_some_and(Entry::needs_only_a_checkpoint);
+            (pending != Some(Writes::Down), checkpoint)
         };
         let due = |name: &&RolloutName| {
             let entry = self.rollouts.get(name);
@@ -121,6 +122,11 @@ impl Fleet {
             let Some(entry) = self.rollouts.get(name) else {
                 continue;
             };
+            let checkpoint = entry.needs_only_a_checkpoint();
+            if checkpoint && self.checkpoints == 0 {
+                // The next tick is in time.
+                break;
+            }
             let goes_down = entry.goes_down();
             if found.len() >= if goes_down { STATUSES } else { at_most } {
                 self.left_over = true;
@@ -132,6 +138,7 @@ impl Fleet {
                 self.rollouts.change(name, |entry| entry.is_written(now));
                 continue;
             }
+            self.checkpoints -= usize::from(checkpoint);
             found.push(StatusWrite {
                 name: name.clone(),
                 resource_version: entry.resource_version.clone(),
@@ -143,6 +150,12 @@ impl Fleet {
             self.rollouts.change(&write.name, known);
         }
         found
+    }
+
+    /// A tick has begun.
+    pub(super) fn allow_checkpoints(&mut self) {
+        let part = self.rollouts.unsaved().len() / CHECKPOINTS_PART;
+        self.checkpoints = part.max(CHECKPOINTS);
     }
 
     /// Whether more statuses are due than were handed out since the last call.

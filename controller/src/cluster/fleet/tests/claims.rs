@@ -21,12 +21,9 @@ fn a_newcomer_of_the_time_without_a_controller_takes_nothing_from_whoever_was_th
     let mut bench = Bench::started();
     // It is told first, for names are told in their order.
     let newcomer = in_mesh().replace("name: fraud,", "name: another,");
-    let resource = |bench: &mut Bench| {
-        bench.apply(&newcomer);
-        bench.resources[&name_of("another")].clone()
-    };
     let mut elsewhere = Bench::new();
-    let newcomer = resource(&mut elsewhere);
+    elsewhere.apply(&newcomer);
+    let newcomer = elsewhere.resources[&name_of("another")].clone();
     bench.resources.insert(name_of("another"), newcomer);
     bench.restart();
     bench.perform();
