@@ -9,12 +9,16 @@ use clap::{
 
 use crate::{
     Config,
+    bench::Amount,
     source::{Access, Place},
 };
 
 /// Reading the repository costs a look at every file of it.
 const MIN_POLL: Duration = Duration::from_millis(10);
 const MAX_POLL: Duration = Duration::from_secs(24 * 3600);
+
+/// Largest body where nobody says another, in bytes.
+const MAX_BODY: usize = 16 << 20;
 
 /// What the program is asked for.
 #[derive(Debug, Clone)]
@@ -39,6 +43,77 @@ pub enum Command {
         #[command(flatten)]
         access: AccessArgs,
     },
+    /// Measures what serving adds to a model on this machine: forwards without a server, and requests to a server of its
+    /// own, over one connection and over many.
+    Bench(Box<BenchArgs>),
+}
+
+/// What is measured, and how much.
+#[derive(Debug, Clone, clap::Args)]
+pub struct BenchArgs {
+    /// Folder of the models, or s3://BUCKET/PREFIX.
+    #[arg(value_name = "REPO", value_parser = place())]
+    pub models: Place,
+
+    /// The model, as NAME or NAME/VERSION.
+    #[arg(value_name = "MODEL")]
+    pub model: String,
+
+    /// How the repository is reached.
+    #[command(flatten)]
+    pub access: AccessArgs,
+
+    /// How long each of the measurements takes.
+    #[arg(long, value_name = "SPAN", default_value = "3s", value_parser = span)]
+    pub time: Duration,
+
+    /// Connections at once, beside one alone.
+    #[arg(long, value_name = "N", default_value = "32")]
+    pub connections: NonZeroUsize,
+
+    /// Threads that one forward may use [default: cores / instances, at least 1].
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+
+    /// Threads that read requests and write answers [default: half of the cores].
+    #[arg(long, value_name = "N")]
+    pub io_threads: Option<NonZeroUsize>,
+}
+
+impl BenchArgs {
+    /// Threads of the runtime on a machine of `cores`.
+    #[must_use]
+    pub fn io_threads(&self, cores: usize) -> usize {
+        io_threads(self.io_threads, cores)
+    }
+
+    /// The configuration of the server, the model and the amount.
+    #[must_use]
+    pub fn into_config(self, cores: usize) -> (Config, String, Amount) {
+        let amount = Amount {
+            time: self.time,
+            connections: self.connections.get(),
+        };
+        let config = Config {
+            models: self.models,
+            access: self.access.into(),
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            grpc_port: 0,
+            max_body: MAX_BODY,
+            // Nobody is to be refused.
+            queue: amount.connections,
+            threads: self.threads.map(NonZeroUsize::get),
+            cores,
+            poll: None,
+            repository_api: None,
+        };
+        (config, self.model, amount)
+    }
+}
+
+fn io_threads(given: Option<NonZeroUsize>, cores: usize) -> usize {
+    given.map_or(cores / 2, NonZeroUsize::get).max(1)
 }
 
 /// How to serve.
@@ -83,6 +158,11 @@ pub struct Args {
     /// Threads that one forward may use [default: cores / instances of all model versions, at least 1].
     #[arg(long, value_name = "N", env = "SERIN_THREADS")]
     pub threads: Option<NonZeroUsize>,
+
+    /// Threads that read requests and write answers [default: half of the cores]. With more of them each request wakes
+    /// more threads, which takes longer than its work.
+    #[arg(long, value_name = "N", env = "SERIN_IO_THREADS")]
+    pub io_threads: Option<NonZeroUsize>,
 
     /// How often the repository is read again, such as 10s; a change is loaded once two readings have found the same
     /// [default: never]. SIGHUP reads it at once, and loads what it finds.
@@ -176,6 +256,12 @@ impl Cli {
 }
 
 impl Args {
+    /// Threads of the runtime on a machine of `cores`.
+    #[must_use]
+    pub fn io_threads(&self, cores: usize) -> usize {
+        io_threads(self.io_threads, cores)
+    }
+
     /// The configuration on a machine of `cores`.
     #[must_use]
     pub fn into_config(self, cores: usize) -> Config {
@@ -188,6 +274,7 @@ impl Args {
             max_body,
             queue,
             threads,
+            io_threads: _,
             poll,
             repository_api,
         } = self;
@@ -241,7 +328,7 @@ mod tests {
     #[test]
     fn zero_threads_queue_or_body_are_refused() {
         let parse = |flag| Cli::read(["serin-serve", "--models", "m", "--port", "0", flag, "0"]);
-        for flag in ["--threads", "--queue", "--max-body"] {
+        for flag in ["--threads", "--io-threads", "--queue", "--max-body"] {
             assert!(parse(flag).is_err(), "{flag}");
         }
     }

@@ -84,10 +84,10 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
         }
     }
 
-    /// What a batch may be.
+    /// Leaves it empty.
     #[must_use]
-    pub fn rules(&self) -> Rules {
-        self.rules
+    pub fn take(&mut self) -> Self {
+        std::mem::replace(self, Self::new(self.rules))
     }
 
     /// How many wait.

@@ -9,6 +9,8 @@ mod extensions;
 mod infer;
 pub(crate) mod repository;
 
+pub(crate) use infer::JSON_LENGTH;
+
 use std::sync::Arc;
 
 use axum::{

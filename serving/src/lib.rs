@@ -15,8 +15,10 @@
 //!   version that comes later before its first request; but those that say `load: lazy` are loaded by it.
 
 pub mod args;
+mod aside;
 pub mod backend;
 pub mod batch;
+pub mod bench;
 pub mod check;
 pub mod error;
 pub mod grpc;

@@ -8,10 +8,11 @@ use std::{
 
 use anyhow::Context;
 use serin_serving::{
-    args::{Args, Cli, Command},
-    bind, check, shutdown,
+    args::{Args, BenchArgs, Cli, Command},
+    bench, bind, check, shutdown,
     source::{Access, Place},
 };
+use tokio::runtime::{Builder, Runtime};
 use tracing_subscriber::EnvFilter;
 
 fn main() {
@@ -24,7 +25,12 @@ fn main() {
         .init();
     let result = match asked {
         Cli::Do(Command::Check { models, access }) => check_models(&models, &access.into()),
-        Cli::Serve(args) => serve(*args),
+        Cli::Do(Command::Bench(args)) => {
+            runtime(args.io_threads(cores())).and_then(|it| it.block_on(bench_model(*args)))
+        }
+        Cli::Serve(args) => {
+            runtime(args.io_threads(cores())).and_then(|it| it.block_on(serve(*args)))
+        }
     };
     let status = match result {
         Ok(()) => 0,
@@ -46,7 +52,17 @@ async fn check_models(models: &Place, access: &Access) -> anyhow::Result<()> {
     Ok(check::check((models, access), cores(), &mut io::stdout()).await?)
 }
 
-#[tokio::main]
+async fn bench_model(args: BenchArgs) -> anyhow::Result<()> {
+    let (config, model, amount) = args.into_config(cores());
+    Ok(bench::bench(config, &model, amount, &mut io::stdout()).await?)
+}
+
+fn runtime(threads: usize) -> anyhow::Result<Runtime> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(threads).enable_all();
+    builder.build().context("failed to start its threads")
+}
+
 async fn serve(args: Args) -> anyhow::Result<()> {
     // Before the models are loaded: that may take minutes, and a signal ends it too.
     let mut shutdown = Box::pin(shutdown::signals().context("failed to listen for signals")?);

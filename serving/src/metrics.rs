@@ -1,12 +1,16 @@
 //! What Prometheus sees of the server.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::{registry::ModelVersion, worker::Answer};
@@ -83,19 +87,33 @@ pub struct Counted {
     pub last: u64,
 }
 
+/// The series of one model version: a request has no time to look for them by their labels.
+pub struct Series {
+    requests: [IntCounter; Outcome::ALL.len()],
+    duration: Histogram,
+    compute: Histogram,
+    queue: Histogram,
+    batch: Histogram,
+    in_flight: IntGauge,
+    /// Forwards of this worker that were scraped already.
+    forwards_told: AtomicU64,
+    /// See [`Metrics`].
+    answered_nanos: IntCounter,
+    failed_nanos: IntCounter,
+    last: IntGauge,
+}
+
 /// A request being served; it counts itself when dropped, as [`Outcome::Dropped`] unless told otherwise.
 pub struct InFlight<'a> {
-    metrics: &'a Metrics,
-    model: &'a str,
-    version: String,
+    series: &'a Series,
     start: Instant,
     /// How the request ended.
     pub outcome: Outcome,
 }
 
 impl Outcome {
-    /// All that is no success.
-    const FAILURES: [Self; 6] = [
+    const ALL: [Self; 7] = [
+        Self::Ok,
         Self::Refused,
         Self::Failed,
         Self::Overloaded,
@@ -217,18 +235,36 @@ impl Metrics {
 
     /// Begins a request.
     #[must_use]
-    pub fn begin<'a>(&'a self, loaded: &'a ModelVersion, start: Instant) -> InFlight<'a> {
-        let version = loaded.version.to_string();
-        self.in_flight
-            .with_label_values(&[&loaded.model, &version])
-            .inc();
+    pub fn begin<'a>(&self, loaded: &'a ModelVersion, start: Instant) -> InFlight<'a> {
+        let series = self.series(loaded);
+        series.in_flight.inc();
         InFlight {
-            metrics: self,
-            model: &loaded.model,
-            version,
+            series,
             start,
             outcome: Outcome::Dropped,
         }
+    }
+
+    fn series<'a>(&self, loaded: &'a ModelVersion) -> &'a Series {
+        loaded.series.get_or_init(|| {
+            let version = loaded.version.to_string();
+            let labels = [loaded.model.as_str(), &version];
+            let and = |last| [loaded.model.as_str(), &version, last];
+            let ended = |outcome: Outcome| self.requests.with_label_values(&and(outcome.label()));
+            let nanos = |answered| self.nanos.with_label_values(&and(answered));
+            Series {
+                requests: Outcome::ALL.map(ended),
+                duration: self.duration.with_label_values(&labels),
+                compute: self.compute.with_label_values(&labels),
+                queue: self.queue.with_label_values(&labels),
+                batch: self.batch.with_label_values(&labels),
+                in_flight: self.in_flight.with_label_values(&labels),
+                forwards_told: AtomicU64::new(0),
+                answered_nanos: nanos("true"),
+                failed_nanos: nanos("false"),
+                last: self.last.with_label_values(&labels),
+            }
+        })
     }
 
     /// Counts a model version that failed to load while the server runs.
@@ -239,33 +275,22 @@ impl Metrics {
     /// What was counted of a model version.
     #[must_use]
     pub fn counted(&self, loaded: &ModelVersion) -> Counted {
-        let version = loaded.version.to_string();
-        let (model, version) = (loaded.model.as_str(), version.as_str());
-        let labels = [model, version];
-        let count = |outcome: Outcome| {
-            let labels = [model, version, outcome.label()];
-            self.requests.with_label_values(&labels).get()
+        let series = self.series(loaded);
+        let observed = |histogram: &Histogram| {
+            let sum = Duration::try_from_secs_f64(histogram.get_sample_sum());
+            (histogram.get_sample_count(), sum.unwrap_or_default())
         };
-        let time = |answered| {
-            let labels = [model, version, answered];
-            Duration::from_nanos(self.nanos.with_label_values(&labels).get())
-        };
-        let observed = |histogram: &HistogramVec| {
-            let found = histogram.with_label_values(&labels);
-            let sum = Duration::try_from_secs_f64(found.get_sample_sum());
-            (found.get_sample_count(), sum.unwrap_or_default())
-        };
-        let last = self.last.with_label_values(&labels).get();
+        let [ok, failures @ ..] = &series.requests;
         Counted {
-            success: (count(Outcome::Ok), time("true")),
+            success: (ok.get(), Duration::from_nanos(series.answered_nanos.get())),
             fail: (
-                Outcome::FAILURES.into_iter().map(count).sum(),
-                time("false"),
+                failures.iter().map(IntCounter::get).sum(),
+                Duration::from_nanos(series.failed_nanos.get()),
             ),
-            queue: observed(&self.queue),
-            compute: observed(&self.compute),
+            queue: observed(&series.queue),
+            compute: observed(&series.compute),
             forwards: loaded.worker.forwards(),
-            last: u64::try_from(last).unwrap_or_default(),
+            last: u64::try_from(series.last.get()).unwrap_or_default(),
         }
     }
 
@@ -292,8 +317,14 @@ impl Metrics {
             let waiting = i64::try_from(loaded.worker.depth()).unwrap_or(i64::MAX);
             let labels = [&loaded.model, &version];
             self.waiting.with_label_values(&labels).set(waiting);
-            let forwards = self.forwards.with_label_values(&labels);
-            forwards.inc_by(loaded.worker.forwards().saturating_sub(forwards.get()));
+            // A version that is loaded anew counts from zero.
+            let forwards = loaded.worker.forwards();
+            let told = self
+                .series(loaded)
+                .forwards_told
+                .swap(forwards, Ordering::Relaxed);
+            let counter = self.forwards.with_label_values(&labels);
+            counter.inc_by(forwards.saturating_sub(told));
         }
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
@@ -308,49 +339,32 @@ impl InFlight<'_> {
 
     /// Notes what a forward took.
     pub fn computed(&self, answer: &Answer) {
-        let labels = [self.model, &self.version];
-        let Metrics {
-            compute,
-            queue,
-            batch,
-            ..
-        } = self.metrics;
-        let observe = |histogram: &HistogramVec, value| {
-            histogram.with_label_values(&labels).observe(value);
-        };
-        observe(compute, answer.compute.as_secs_f64());
-        observe(queue, answer.queue.as_secs_f64());
+        self.series.compute.observe(answer.compute.as_secs_f64());
+        self.series.queue.observe(answer.queue.as_secs_f64());
         #[allow(clippy::cast_precision_loss, reason = "at most thousands")]
-        observe(batch, answer.together as f64);
+        self.series.batch.observe(answer.together as f64);
     }
 }
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let labels = [self.model, &self.version];
+        let Self {
+            series, outcome, ..
+        } = self;
         let elapsed = self.start.elapsed();
-        self.metrics.in_flight.with_label_values(&labels).dec();
-        self.metrics
-            .duration
-            .with_label_values(&labels)
-            .observe(elapsed.as_secs_f64());
-        let answered = if self.outcome == Outcome::Ok {
-            "true"
-        } else {
-            "false"
+        series.in_flight.dec();
+        series.duration.observe(elapsed.as_secs_f64());
+        let nanos = match outcome {
+            Outcome::Ok => &series.answered_nanos,
+            _ => &series.failed_nanos,
         };
-        self.metrics
-            .nanos
-            .with_label_values(&[self.model, &self.version, answered])
-            .inc_by(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        nanos.inc_by(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
         let epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        self.metrics
-            .last
-            .with_label_values(&labels)
-            .set(i64::try_from(epoch.as_millis()).unwrap_or(i64::MAX));
-        self.metrics
-            .requests
-            .with_label_values(&[self.model, &self.version, self.outcome.label()])
-            .inc();
+        let epoch = i64::try_from(epoch.as_millis()).unwrap_or(i64::MAX);
+        series.last.set(epoch);
+        let of_outcome = Outcome::ALL.iter().zip(&series.requests);
+        for (_, requests) in of_outcome.filter(|(it, _)| *it == outcome) {
+            requests.inc();
+        }
     }
 }

@@ -4,11 +4,14 @@
 //! those after it. It keeps the version that it found: a version that goes away takes no more requests, finishes those
 //! that have found it, and is dropped with the last of them.
 
+mod failure;
+
+pub use failure::{Failure, Failures, LoadError};
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,14 +21,11 @@ use futures::future::join_all;
 use crate::{
     backend::Load,
     lazy::Sleeper,
-    repository::{
-        Entry, Stamp,
-        manifest::{self, ManifestError},
-        parse_version,
-    },
+    metrics::Series,
+    repository::{Entry, Stamp, manifest, parse_version},
     spec::ModelSpec,
     tensor::shorten,
-    worker::{StartError, Worker},
+    worker::Worker,
 };
 
 /// A model version about to be loaded.
@@ -54,6 +54,8 @@ pub struct ModelVersion {
     pub manifest: Option<Stamp>,
     /// The thread that owns it.
     pub worker: Worker,
+    /// What is counted of it, from its first request.
+    pub(crate) series: OnceLock<Series>,
     /// When it was last asked for, if that matters.
     used: Mutex<Instant>,
 }
@@ -97,78 +99,6 @@ pub enum NotFound {
     },
 }
 
-/// One model version that did not start.
-#[derive(Debug)]
-pub struct Failure {
-    /// The file of the model.
-    pub file: PathBuf,
-    /// Why.
-    pub error: LoadError,
-}
-
-/// Why a model version does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// Its files are not what their sums say.
-    #[error(transparent)]
-    Manifest(ManifestError),
-    /// It does not load or warm up.
-    #[error(transparent)]
-    Start(StartError),
-}
-
-/// All model versions that did not start; never empty.
-#[derive(Debug, thiserror::Error)]
-pub struct Failures(pub Vec<Failure>);
-
-impl Failure {
-    /// The whole chain of reasons, without the file. Safe to show.
-    #[must_use]
-    pub fn reason(&self) -> String {
-        let mut reason = self.error.to_string();
-        let mut source = std::error::Error::source(&self.error);
-        while let Some(cause) = source {
-            reason.push_str(": ");
-            reason.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        reason
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {}",
-            self.file.display(),
-            // It ends up in a list, which has no single source.
-            self.reason()
-        )?;
-        match self.error {
-            LoadError::Manifest(_) => Ok(()),
-            LoadError::Start(_) => f.write_str(
-                "; check that it is a TorchScript file for libtorch 2.11 that fits its model.yaml",
-            ),
-        }
-    }
-}
-
-impl fmt::Display for Failures {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let n_failures = self.0.len();
-        write!(
-            f,
-            "{n_failures} model version{} cannot be served",
-            if n_failures == 1 { "" } else { "s" }
-        )?;
-        for failure in &self.0 {
-            write!(f, "\n  {failure}")?;
-        }
-        Ok(())
-    }
-}
-
 impl ModelVersion {
     /// Loads and warms a candidate; up to `queue` requests will wait for it unless its model.yaml says otherwise.
     ///
@@ -208,6 +138,7 @@ impl ModelVersion {
                     stamp,
                     manifest,
                     worker,
+                    series: OnceLock::new(),
                     used: Mutex::new(Instant::now()),
                 }))
             }

@@ -221,7 +221,7 @@ impl ModelSpec {
         let Some(most) = self.serving.max_batch_size else {
             return Ok(1);
         };
-        let rows = |input: &Tensor| input.shape().first().copied().unwrap_or(1);
+        let rows = |input: &Tensor| input.rows().unwrap_or(1);
         let mut named = self.inputs.iter().zip(inputs);
         let Some((first, wanted)) = named.next().map(|(spec, input)| (spec, rows(input))) else {
             return Ok(1);
@@ -256,16 +256,15 @@ impl ModelSpec {
     /// # Errors
     /// [`OutputError::Rows`] of the first that has not.
     pub fn check_rows(&self, inputs: &[Tensor], outputs: &[Tensor]) -> Result<(), OutputError> {
-        let rows = |tensor: &Tensor| tensor.shape().first().copied();
-        let Some(wanted) = inputs.first().and_then(rows) else {
+        let Some(wanted) = inputs.first().and_then(Tensor::rows) else {
             return Ok(());
         };
         let mut named = self.outputs.iter().zip(outputs);
-        match named.find(|(_, output)| rows(output) != Some(wanted)) {
+        match named.find(|(_, output)| output.rows() != Some(wanted)) {
             None => Ok(()),
             Some((spec, output)) => Err(OutputError::Rows {
                 name: spec.name.clone(),
-                found: rows(output).unwrap_or(0),
+                found: output.rows().unwrap_or(0),
                 wanted,
             }),
         }

@@ -245,6 +245,12 @@ impl Tensor {
         &self.shape
     }
 
+    /// The outermost dimension, which is the rows of a batch; a scalar has none.
+    #[must_use]
+    pub fn rows(&self) -> Option<i64> {
+        self.shape.first().copied()
+    }
+
     /// The elements, row-major, in the machine's byte order.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {

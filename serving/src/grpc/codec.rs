@@ -14,7 +14,7 @@ use tonic::{
 use tonic_prost::{ProstCodec, ProstEncoder};
 
 use super::proto::ModelInferRequest;
-use crate::spec::MAX_TENSORS;
+use crate::{aside::aside, spec::MAX_TENSORS};
 
 /// More parameters than this in one place are refused.
 const MAX_PARAMETERS: usize = 64;
@@ -66,7 +66,9 @@ impl<U: Message + Default + 'static> Decoder for BoundedDecoder<U> {
             // All of the message is in one piece.
             check(buf.chunk(), &REQUEST)?;
         }
-        U::decode(buf).map(Some).map_err(|_| broken())
+        aside(buf.remaining(), || U::decode(buf))
+            .map(Some)
+            .map_err(|_| broken())
     }
 }
 

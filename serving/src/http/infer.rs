@@ -11,6 +11,7 @@ use axum::{
 
 use super::{body, encoding};
 use crate::{
+    aside::aside,
     error::ApiError,
     inference::{self, App},
     metrics::InFlight,
@@ -23,7 +24,8 @@ use crate::{
 };
 
 /// Bytes of the JSON in a body that goes on with binary data.
-const JSON_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
+pub(crate) const JSON_LENGTH: HeaderName =
+    HeaderName::from_static("inference-header-content-length");
 
 pub(super) async fn infer(
     State(app): State<Arc<App>>,
@@ -60,7 +62,8 @@ async fn answer(
     let body = body::read(body, max_body).await?;
     let body = encoding::decompress(encoding, body, max_body).await?;
     let json_length = json_length(&parts.headers, body.len()).map_err(ApiError::Request)?;
-    let request = json::parse(&body, json_length, spec).map_err(ApiError::Request)?;
+    let request = aside(body.len(), || json::parse(&body, json_length, spec));
+    let request = request.map_err(ApiError::Request)?;
     // The text is the largest thing that a waiting request would hold.
     drop(body);
     let InferRequest {
@@ -70,8 +73,9 @@ async fn answer(
         scheduling,
     } = request;
     let outputs = inference::infer(loaded, inputs, scheduling, in_flight).await?;
-    let encoded = InferResponse::encode((model, *version), id, spec, &outputs, &selected)
-        .map_err(|error| inference::failed(loaded, &error))?;
+    let size = outputs.iter().map(|it| it.bytes().len()).sum();
+    let encode = || InferResponse::encode((model, *version), id, spec, &outputs, &selected);
+    let encoded = aside(size, encode).map_err(|error| inference::failed(loaded, &error))?;
     Ok(into_response(encoded))
 }
 

@@ -38,7 +38,10 @@ fn together(
     spec: &ModelSpec,
     requests: &[&[Tensor]],
 ) -> Result<Vec<Vec<Tensor>>, BackendError> {
-    let rows: Vec<i64> = requests.iter().map(|it| rows_of(it.first())).collect();
+    let rows: Vec<i64> = requests
+        .iter()
+        .map(|it| it.first().and_then(Tensor::rows).unwrap_or(0))
+        .collect();
     let inputs = (0..spec.inputs.len()).map(|index| {
         let parts: Vec<_> = requests.iter().filter_map(|it| it.get(index)).collect();
         stack(&parts)
@@ -57,20 +60,13 @@ fn together(
     Ok(answers)
 }
 
-fn rows_of(tensor: Option<&Tensor>) -> i64 {
-    tensor
-        .and_then(|it| it.shape().first())
-        .copied()
-        .unwrap_or(0)
-}
-
 fn stack(parts: &[&Tensor]) -> Result<Tensor, TensorError> {
     let (datatype, mut shape) = match parts.first() {
         Some(first) => (first.datatype(), first.shape().to_vec()),
         None => return Err(TensorError::Elements { shape: Vec::new() }),
     };
     if let Some(rows) = shape.first_mut() {
-        *rows = parts.iter().map(|it| rows_of(Some(it))).sum();
+        *rows = parts.iter().filter_map(|it| it.rows()).sum();
     }
     let mut bytes = Vec::with_capacity(parts.iter().map(|it| it.bytes().len()).sum());
     parts
@@ -84,7 +80,9 @@ fn cut<'a>(
     tensor: &'a Tensor,
     rows: &'a [i64],
 ) -> impl Iterator<Item = Result<Tensor, TensorError>> + 'a {
-    let all = usize::try_from(rows_of(Some(tensor))).unwrap_or(0).max(1);
+    let all = usize::try_from(tensor.rows().unwrap_or(0))
+        .unwrap_or(0)
+        .max(1);
     let row = tensor.bytes().len() / all;
     let mut rest = tensor.bytes();
     rows.iter().map(move |&count| {

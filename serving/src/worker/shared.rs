@@ -147,8 +147,7 @@ impl Shared {
     pub(super) fn break_off(&self) {
         let mut inner = self.lock();
         inner.end = Some(End::Now);
-        let rules = inner.queue.rules();
-        let waiting = std::mem::replace(&mut inner.queue, Queue::new(rules));
+        let waiting = inner.queue.take();
         drop(inner);
         drop(waiting);
         self.news.notify_all();

@@ -8,6 +8,7 @@
 )]
 
 mod batching;
+mod bench;
 mod bucket;
 mod check;
 mod clients;
