@@ -305,11 +305,18 @@ impl Models {
     /// # Errors
     /// [`NotFound`]
     pub fn seek(&self, model: &str, version: Option<&str>) -> Result<Found, NotFound> {
+        let lazy = self.lazy.get(model);
         let wanted = match version {
             Some(version) => parse_version(version),
-            None => self.versions(model).last(),
+            None => {
+                let loaded = self
+                    .versions
+                    .get(model)
+                    .and_then(|it| it.keys().next_back());
+                let lazy = lazy.and_then(|it| it.keys().next_back());
+                loaded.max(lazy).copied()
+            }
         };
-        let lazy = self.lazy.get(model);
         let found = wanted.and_then(|version| {
             let loaded = self.loaded(model, version).cloned().map(Found::Loaded);
             let asleep = || lazy?.get(&version).cloned().map(Found::Asleep);
