@@ -159,14 +159,19 @@ libtorch() {
 }
 
 # Not a virtual environment: that needs a package of its own on Debian, and this folder can be moved.
+# packages FILE PYTHONS: the wheels that FILE of this folder pins.
+packages() {
+  local quiet=--quiet; [ -t 2 ] && quiet=--progress-bar=on
+  python3 -m pip --version >/dev/null 2>&1 || fail "python3 has no pip: install it (Debian: apt-get install python3-pip)"
+  python3 -m pip install "$quiet" --disable-pip-version-check --no-cache-dir --no-warn-script-location --no-deps \
+    --only-binary=:all: --require-hashes --target "$work/out" -r "$here/$1" >&2 \
+    || fail "pip could not install what tests/setup/$1 pins (see above); $2, and a package index that holds them must be reachable"
+}
+
 make_clients() {
   x86_64_only "the Python clients of the tests" PYTHON_CLIENTS
   need python3 "install Python 3 with pip"
-  python3 -m pip --version >/dev/null 2>&1 || fail "python3 has no pip: install it (Debian: apt-get install python3-pip)"
-  local quiet=--quiet; [ -t 2 ] && quiet=--progress-bar=on
-  python3 -m pip install "$quiet" --disable-pip-version-check --no-cache-dir --no-warn-script-location --no-deps \
-    --only-binary=:all: --require-hashes --target "$work/out" -r "$here/clients.txt" >&2 \
-    || fail "pip could not install what tests/setup/clients.txt pins (see above); it is for Python 3.11 to 3.13, and a package index that holds them must be reachable"
+  packages clients.txt "it is for Python 3.11 to 3.13"
 }
 
 # tritonclient and KServe's SDK, for the Python that is on PATH.
@@ -195,10 +200,7 @@ make_rivals() {
   x86_64_only "the model servers of others" RIVALS
   need python3 "install Python 3.11 with pip"
   python3 -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || fail "the model servers of others are pinned for Python 3.11, and python3 is another: set RIVALS to a folder with the packages of tests/setup/rivals.txt"
-  local quiet=--quiet; [ -t 2 ] && quiet=--progress-bar=on
-  python3 -m pip install "$quiet" --disable-pip-version-check --no-cache-dir --no-warn-script-location --no-deps \
-    --only-binary=:all: --require-hashes --target "$work/out" -r "$here/rivals.txt" >&2 \
-    || fail "pip could not install what tests/setup/rivals.txt pins (see above); a package index that holds them must be reachable"
+  packages rivals.txt "it is for Python 3.11"
 }
 
 # What `make bench-serving` needs: wrk, and the model servers of others with PyTorch.

@@ -23,12 +23,27 @@ pub(super) enum Seen {
     Cells(Cells),
 }
 
-/// Looks under way, and what is left of the last ones.
-#[derive(Debug)]
-pub(super) struct Looks {
+/// Whom to ask, and for what.
+#[derive(Debug, Clone)]
+struct Source {
     client: Client,
     grid: Grid,
     selectors: Selectors,
+}
+
+impl Source {
+    fn sight(&self) -> Sight<'_> {
+        Sight {
+            grid: self.grid,
+            selectors: &self.selectors,
+        }
+    }
+}
+
+/// Looks under way, and what is left of the last ones.
+#[derive(Debug)]
+pub(super) struct Looks {
+    source: Source,
     glances: JoinSet<World>,
     reads: JoinSet<Cells>,
     /// The newest glance since cells are being read.
@@ -42,9 +57,11 @@ pub(super) struct Looks {
 impl Looks {
     pub(super) fn new(client: Client, grid: Grid, selectors: Selectors) -> Self {
         Self {
-            client,
-            grid,
-            selectors,
+            source: Source {
+                client,
+                grid,
+                selectors,
+            },
             glances: JoinSet::new(),
             reads: JoinSet::new(),
             glanced: None,
@@ -58,36 +75,24 @@ impl Looks {
         if asks.is_empty() || !self.glances.is_empty() {
             return;
         }
-        let (client, grid, selectors) = (self.client.clone(), self.grid, self.selectors.clone());
-        self.glances.spawn(async move {
-            let sight = Sight {
-                grid,
-                selectors: &selectors,
-            };
-            World::glance(&client, &sight, &asks, Timestamp::now()).await
-        });
+        let source = self.source.clone();
+        self.glances
+            .spawn(async move { World::glance(&source.client, &source.sight(), &asks, Timestamp::now()).await });
     }
 
     fn read(&mut self, asks: Vec<Ask>) {
-        let (client, grid, selectors) = (self.client.clone(), self.grid, self.selectors.clone());
-        self.reads.spawn(async move {
-            let sight = Sight {
-                grid,
-                selectors: &selectors,
-            };
-            Cells::read(&client, &sight, &asks, Timestamp::now()).await
-        });
+        let source = self.source.clone();
+        self.reads
+            .spawn(async move { Cells::read(&source.client, &source.sight(), &asks, Timestamp::now()).await });
     }
 
     /// The next answer, those to glances first; never, if nothing is under way.
     pub(super) async fn next(&mut self) -> Seen {
-        loop {
-            tokio::select! {
-                biased;
-                Some(Ok(world)) = self.glances.join_next() => return Seen::Glance(world),
-                Some(Ok(cells)) = self.reads.join_next() => return Seen::Cells(cells),
-                else => std::future::pending().await,
-            }
+        tokio::select! {
+            biased;
+            Some(Ok(world)) = self.glances.join_next() => Seen::Glance(world),
+            Some(Ok(cells)) = self.reads.join_next() => Seen::Cells(cells),
+            else => std::future::pending().await,
         }
     }
 
