@@ -76,14 +76,16 @@ impl Looks {
             return;
         }
         let source = self.source.clone();
-        self.glances
-            .spawn(async move { World::glance(&source.client, &source.sight(), &asks, Timestamp::now()).await });
+        self.glances.spawn(async move {
+            World::glance(&source.client, &source.sight(), &asks, Timestamp::now()).await
+        });
     }
 
     fn read(&mut self, asks: Vec<Ask>) {
         let source = self.source.clone();
-        self.reads
-            .spawn(async move { Cells::read(&source.client, &source.sight(), &asks, Timestamp::now()).await });
+        self.reads.spawn(async move {
+            Cells::read(&source.client, &source.sight(), &asks, Timestamp::now()).await
+        });
     }
 
     /// The next answer, those to glances first; never, if nothing is under way.

@@ -35,6 +35,9 @@ pub(super) async fn discard(body: Body, limit: usize) {
 }
 
 async fn collect(body: Body, limit: usize, patience: usize) -> Result<Bytes, ApiError> {
+    // What it is said to be: a buffer that grows would be copied again and again, and twice there at the end. Until the
+    // body comes it is no memory.
+    let announced = usize::try_from(body.size_hint().lower()).map_or(limit, |it| it.min(limit));
     let mut chunks = body.into_data_stream();
     let mut first = Bytes::new();
     let mut bytes = BytesMut::new();
@@ -48,7 +51,10 @@ async fn collect(body: Body, limit: usize, patience: usize) -> Result<Bytes, Api
             // Most bodies arrive in one piece, which needs no copy.
             first = chunk;
         } else {
-            bytes.extend_from_slice(&std::mem::take(&mut first));
+            if bytes.is_empty() {
+                bytes.reserve(announced);
+                bytes.extend_from_slice(&std::mem::take(&mut first));
+            }
             bytes.extend_from_slice(&chunk);
         }
         if seen > patience {

@@ -19,6 +19,9 @@ const MIN_COMPRESSED: u64 = 1024;
 /// library's own bound is 16 times as much, for each request.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
+/// No byte of deflate becomes more than 1 032 (zlib's "Technical Details").
+const DEFLATE_RATIO: usize = 1032;
+
 /// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Encoding {
@@ -77,25 +80,30 @@ pub(super) async fn decompress(
 }
 
 fn expand(encoding: Encoding, body: &[u8], limit: usize) -> Result<Bytes, ApiError> {
+    // What may come of it, and no more.
+    let most = match encoding {
+        Encoding::Zstd => limit,
+        _ => body.len().saturating_mul(DEFLATE_RATIO).min(limit),
+    };
     match encoding {
         Encoding::Identity => Ok(Bytes::copy_from_slice(body)),
         Encoding::Gzip => {
             let mut decoder = MultiGzDecoder::new(body);
-            read("gzip", &mut decoder, limit)
+            read("gzip", &mut decoder, most, limit)
         }
         Encoding::Deflate if is_zlib(body) => {
             let mut decoder = ZlibDecoder::new(body);
-            let bytes = read("deflate", &mut decoder, limit)?;
+            let bytes = read("deflate", &mut decoder, most, limit)?;
             at_end("deflate", decoder.get_ref()).map(|()| bytes)
         }
         Encoding::Deflate => {
             let mut decoder = DeflateDecoder::new(body);
-            let bytes = read("deflate", &mut decoder, limit)?;
+            let bytes = read("deflate", &mut decoder, most, limit)?;
             at_end("deflate", decoder.get_ref()).map(|()| bytes)
         }
         Encoding::Zstd => zstd_decoder(body)
             .map_err(|_| ApiError::Compressed("zstd"))
-            .and_then(|mut decoder| read("zstd", &mut decoder, limit)),
+            .and_then(|mut decoder| read("zstd", &mut decoder, most, limit)),
     }
 }
 
@@ -105,12 +113,17 @@ fn zstd_decoder<R: BufRead>(body: R) -> io::Result<zstd::Decoder<'static, R>> {
     Ok(decoder)
 }
 
-/// Reads to the end, but no further than one byte beyond the limit.
-fn read(name: &'static str, decoder: &mut impl Read, limit: usize) -> Result<Bytes, ApiError> {
-    let mut bytes = Vec::new();
-    let bound = (limit as u64).saturating_add(1);
+/// Reads to the end, but no further than one byte beyond the limit. There is room for the `most` that may come: a buffer
+/// that grows would be copied again and again, and twice there each time, and what is not written to is no memory.
+fn read(
+    name: &'static str,
+    decoder: &mut impl Read,
+    most: usize,
+    limit: usize,
+) -> Result<Bytes, ApiError> {
+    let mut bytes = Vec::with_capacity(most.saturating_add(1));
     decoder
-        .take(bound)
+        .take((limit as u64).saturating_add(1))
         .read_to_end(&mut bytes)
         .map_err(|_| ApiError::Compressed(name))?;
     if bytes.len() > limit {

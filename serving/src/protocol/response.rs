@@ -8,6 +8,11 @@ use crate::{
     tensor::{Tensor, json},
 };
 
+/// Bytes that an answer usually takes beside the values, and each of its outputs.
+const HEAD: usize = 128;
+/// Characters for each byte of a value: a float of four has eleven, and its comma.
+const TEXT: usize = 3;
+
 /// The body of an inference response.
 #[derive(Serialize)]
 pub struct InferResponse<'a> {
@@ -92,6 +97,7 @@ impl<'a> InferResponse<'a> {
     ) -> Result<Encoded, ResponseError> {
         let mut outputs = Vec::with_capacity(selected.len());
         let mut binary: Vec<&[u8]> = Vec::new();
+        let mut room = HEAD;
         for output in selected {
             let found = spec
                 .outputs
@@ -101,15 +107,20 @@ impl<'a> InferResponse<'a> {
             if !output.binary && !json::is_representable(tensor) {
                 return Err(ResponseError::NotFinite(spec.name.clone()));
             }
+            let size = tensor.bytes().len();
+            room += HEAD;
             if output.binary {
                 binary.push(tensor.bytes());
+                room += size;
+            } else {
+                room += size * TEXT;
             }
             outputs.push(Output {
                 name: &spec.name,
                 datatype: tensor.datatype().name(),
                 shape: tensor.shape(),
                 parameters: output.binary.then(|| OutputParameters {
-                    binary_data_size: tensor.bytes().len(),
+                    binary_data_size: size,
                 }),
                 data: (!output.binary).then_some(json::Values(tensor)),
             });
@@ -120,9 +131,9 @@ impl<'a> InferResponse<'a> {
             id,
             outputs,
         };
-        let mut body = serde_json::to_vec(&response).map_err(|_| ResponseError::Write)?;
+        let mut body = Vec::with_capacity(room);
+        serde_json::to_writer(&mut body, &response).map_err(|_| ResponseError::Write)?;
         let json_length = (!binary.is_empty()).then_some(body.len());
-        body.reserve_exact(binary.iter().map(|data| data.len()).sum());
         binary.iter().for_each(|data| body.extend_from_slice(data));
         Ok(Encoded { body, json_length })
     }
