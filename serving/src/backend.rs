@@ -9,7 +9,7 @@ use crate::{
     tensor::{Tensor, TensorError},
 };
 
-/// How many forwards a model does on zeros before it is ready.
+/// How many forwards a model does before it is ready.
 ///
 /// TorchScript compiles on the first calls: the first was measured 6 000 times slower than the fourth
 /// (44 ms, 0.6 ms, then 7 us), and a canary must not be judged on that.
@@ -67,18 +67,24 @@ pub fn infer_checked(
     Ok(outputs)
 }
 
-/// Runs the model [`WARM_UP_RUNS`] times on zeros, for batches of every power of two that there may be.
-/// Other sizes run through what was compiled for these.
+/// Runs the model [`WARM_UP_RUNS`] times on the same values, for batches of every power of two that there may be.
+/// Other sizes run through what was compiled for these. Returns whether the last two runs of each gave the same.
 ///
 /// # Errors
 /// [`BackendError`] of the first run that fails: the model would fail its first client too.
-pub fn warm_up(backend: &mut dyn Backend, spec: &ModelSpec) -> Result<(), BackendError> {
+pub fn warm_up(backend: &mut dyn Backend, spec: &ModelSpec) -> Result<bool, BackendError> {
+    let mut steady = true;
     for rows in spec.serving.sizes() {
-        let zeros = spec.inputs.iter().map(|input| input.zeros(rows));
-        let inputs = zeros.collect::<Result<Vec<_>, _>>()?;
+        let values = spec.inputs.iter().map(|input| input.sample(rows));
+        let inputs = values.collect::<Result<Vec<_>, _>>()?;
+        let mut last = Vec::new();
+        let mut same = true;
         for _ in 0..WARM_UP_RUNS {
-            infer_checked(backend, spec, &inputs)?;
+            let outputs = infer_checked(backend, spec, &inputs)?;
+            same = outputs == last;
+            last = outputs;
         }
+        steady &= same;
     }
-    Ok(())
+    Ok(steady)
 }

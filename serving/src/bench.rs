@@ -186,7 +186,7 @@ fn run(
 ) -> Result<Vec<Duration>, BackendError> {
     let mut backend = load()?;
     warm_up(&mut *backend, spec)?;
-    let zeros = spec.inputs.iter().map(|input| input.zeros(rows));
+    let zeros = spec.inputs.iter().map(|input| input.sample(rows));
     let inputs = zeros.collect::<Result<Vec<_>, _>>()?;
     let begun = Instant::now();
     let mut times = Vec::new();

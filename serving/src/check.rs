@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     backend::torch,
-    registry::{Candidate, ModelVersion},
+    registry::{Candidate, ModelVersion, UNSTEADY},
     repository::{Entry, Problems},
     source::{Access, Place, Source},
 };
@@ -64,10 +64,14 @@ pub async fn check(
             // One is as good as another.
             loads: torch::loaders(entry).into_iter().take(1).collect(),
         };
+        let mut notes: Vec<&str> = entry.notes.iter().map(String::as_str).collect();
         let result = match ModelVersion::start(candidate, 1).await {
             Ok(loaded) => {
                 // The next one has the memory to itself.
                 loaded.worker.stop().await;
+                if !loaded.worker.is_steady() {
+                    notes.push(UNSTEADY);
+                }
                 Ok(())
             }
             Err(failure) => {
@@ -75,7 +79,7 @@ pub async fn check(
                 Err(failure.to_string())
             }
         };
-        for note in &*entry.notes {
+        for note in notes {
             let Entry { model, version, .. } = entry;
             writeln!(out, "{model}/{version}: note: {note}").map_err(CheckError::Write)?;
         }

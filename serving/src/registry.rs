@@ -28,6 +28,11 @@ use crate::{
     worker::Worker,
 };
 
+/// What the operator should know of a model that gave two answers to one question.
+pub(crate) const UNSTEADY: &str = "the same inputs got different outputs while it was warmed up, so it keeps something from \
+     one request for the next, or draws random numbers; if it keeps a state, name the method that clears it as 'reset' in \
+     model.yaml, or save a module that takes the state as an input and returns it";
+
 /// A model version about to be loaded.
 pub struct Candidate {
     /// Where it was found.
@@ -128,6 +133,9 @@ impl ModelVersion {
         let name = format!("{model}/{version}");
         match Worker::start(name, Arc::clone(&spec), queue, loads).await {
             Ok(worker) => {
+                if !worker.is_steady() {
+                    tracing::warn!(model, version, "{UNSTEADY}");
+                }
                 tracing::info!(model, version, "model is loaded and warm");
                 Ok(Arc::new(Self {
                     model,

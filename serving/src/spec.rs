@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::batch::Rules;
-use crate::tensor::{Datatype, Tensor, TensorError};
+use crate::tensor::{Datatype, Tensor, TensorError, check_shape};
 
 /// A model takes at most this many inputs and names at most this many outputs.
 pub const MAX_TENSORS: usize = 64;
@@ -23,6 +23,10 @@ pub struct TensorSpec {
     pub datatype: Datatype,
     /// The dimensions; [`DYNAMIC`] for any size.
     pub shape: Vec<i64>,
+    /// Whether `forward` takes a number in its place, not a tensor.
+    pub number: bool,
+    /// The one value that a model is warmed up with; `None`: 0.
+    pub warm_up: Option<Tensor>,
 }
 
 /// The inputs (in the order of `forward`) and outputs of a model, and how it is served.
@@ -53,6 +57,8 @@ pub struct Serving {
     pub lazy: bool,
     /// How long nobody has to ask for it before it is unloaded; `None`: it stays.
     pub unload_after: Option<Duration>,
+    /// A method of the module that clears what the forward before has left in it.
+    pub reset: Option<String>,
 }
 
 impl Default for Serving {
@@ -65,6 +71,7 @@ impl Default for Serving {
             instances: 1,
             lazy: false,
             unload_after: None,
+            reset: None,
         }
     }
 }
@@ -177,6 +184,18 @@ pub enum OutputError {
 }
 
 impl TensorSpec {
+    /// A tensor that a model is warmed up with zeros of.
+    #[must_use]
+    pub fn new(name: impl Into<String>, datatype: Datatype, shape: Vec<i64>) -> Self {
+        Self {
+            name: name.into(),
+            datatype,
+            shape,
+            number: false,
+            warm_up: None,
+        }
+    }
+
     /// Whether a tensor of this datatype and shape is what the model has here.
     ///
     /// # Errors
@@ -198,17 +217,24 @@ impl TensorSpec {
         Ok(())
     }
 
-    /// Zeros of this spec with so many rows where their number is free, and every other dynamic dimension one: what a model
-    /// is warmed up with.
+    /// What a model is warmed up with: so many rows where their number is free, every other dynamic dimension one, and
+    /// everywhere the same value.
     ///
     /// # Errors
     /// [`TensorError`] if the dimensions are too large.
-    pub fn zeros(&self, rows: usize) -> Result<Tensor, TensorError> {
+    pub fn sample(&self, rows: usize) -> Result<Tensor, TensorError> {
         let rows = i64::try_from(rows).unwrap_or(i64::MAX);
         let sizes = [rows].into_iter().chain(std::iter::repeat(1));
         let both = self.shape.iter().zip(sizes);
         let shape = both.map(|(&size, free)| if size == DYNAMIC { free } else { size });
-        Tensor::zeros(self.datatype, shape.collect())
+        let shape: Vec<i64> = shape.collect();
+        match &self.warm_up {
+            None => Tensor::zeros(self.datatype, shape),
+            Some(value) => {
+                let bytes = value.bytes().repeat(check_shape(&shape)?);
+                Tensor::new(self.datatype, shape, bytes)
+            }
+        }
     }
 }
 
@@ -297,11 +323,7 @@ mod tests {
     use super::*;
 
     fn spec() -> TensorSpec {
-        TensorSpec {
-            name: "x".to_owned(),
-            datatype: Datatype::Fp32,
-            shape: vec![DYNAMIC, 7],
-        }
+        TensorSpec::new("x", Datatype::Fp32, vec![DYNAMIC, 7])
     }
 
     #[test]
@@ -323,8 +345,17 @@ mod tests {
     }
 
     #[test]
-    fn zeros_have_one_row() {
-        assert_eq!(spec().zeros(1).unwrap().shape(), [1, 7]);
+    fn a_sample_has_as_many_rows_as_wanted_of_the_value_that_the_model_wants() {
+        let zeros = spec().sample(2).unwrap();
+        assert_eq!((zeros.shape(), zeros.bytes()), (&[2, 7][..], &[0; 56][..]));
+        let half = 0.5_f32.to_ne_bytes().to_vec();
+        let halves = TensorSpec {
+            warm_up: Tensor::new(Datatype::Fp32, vec![], half).ok(),
+            ..spec()
+        };
+        let halves = halves.sample(3).unwrap();
+        assert_eq!(halves.bytes(), 0.5_f32.to_ne_bytes().repeat(21));
+        assert_eq!(halves.shape(), [3, 7]);
     }
 
     #[test]
@@ -334,7 +365,7 @@ mod tests {
             outputs: vec![spec()],
             ..ModelSpec::default()
         };
-        assert_eq!(model.check_outputs(&[spec().zeros(1).unwrap()]), Ok(()));
+        assert_eq!(model.check_outputs(&[spec().sample(1).unwrap()]), Ok(()));
         assert_eq!(
             model.check_outputs(&[]),
             Err(OutputError::Count {

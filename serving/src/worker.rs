@@ -39,6 +39,7 @@ pub struct Worker {
     state: Arc<watch::Sender<State>>,
     places: Semaphore,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    steady: bool,
 }
 
 /// What the instances can do.
@@ -85,8 +86,8 @@ pub enum StartError {
     /// The model could not be loaded.
     #[error("failed to load")]
     Load(#[source] BackendError),
-    /// The model failed on zeros.
-    #[error("failed to warm up on zeros")]
+    /// The model failed its first forwards.
+    #[error("failed to warm up")]
     WarmUp(#[source] BackendError),
 }
 
@@ -134,18 +135,23 @@ impl Worker {
     ) -> Result<Self, StartError> {
         let queue = queue.clamp(1, Semaphore::MAX_PERMITS / 2);
         let places = spec.serving.places(queue).min(Semaphore::MAX_PERMITS);
-        let worker = Self {
+        let mut worker = Self {
             shared: Arc::new(Shared::new(spec.serving.batching(), queue)),
             state: Arc::new(watch::Sender::new(State::Absent)),
             places: Semaphore::new(places),
             threads: Mutex::default(),
+            steady: true,
             spec,
         };
         let instances = loads.into_iter().map(|load| worker.instance(&name, load));
         let started = join_all(instances.collect::<Vec<_>>()).await;
-        if let Some(error) = started.into_iter().find_map(Result::err) {
-            worker.stop().await;
-            return Err(error);
+        let steady: Result<Vec<bool>, _> = started.into_iter().collect();
+        match steady {
+            Ok(steady) => worker.steady = steady.into_iter().all(|it| it),
+            Err(error) => {
+                worker.stop().await;
+                return Err(error);
+            }
         }
         worker.state.send_if_modified(|state| {
             // One may have panicked since.
@@ -162,7 +168,7 @@ impl Worker {
         &self,
         name: &str,
         load: Load,
-    ) -> impl Future<Output = Result<(), StartError>> + use<> {
+    ) -> impl Future<Output = Result<bool, StartError>> + use<> {
         let (loaded, result) = oneshot::channel();
         let (shared, state, spec) = (
             Arc::clone(&self.shared),
@@ -198,6 +204,12 @@ impl Worker {
     #[must_use]
     pub fn has_died(&self) -> bool {
         *self.state.borrow() == State::Died
+    }
+
+    /// Whether the model gave the same for the same values when it was warmed up.
+    #[must_use]
+    pub fn is_steady(&self) -> bool {
+        self.steady
     }
 
     /// How many requests wait.
@@ -298,14 +310,14 @@ impl Drop for Worker {
 fn prepare(
     spec: &ModelSpec,
     load: Load,
-    loaded: oneshot::Sender<Result<(), StartError>>,
+    loaded: oneshot::Sender<Result<bool, StartError>>,
 ) -> Option<Box<dyn Backend>> {
     let backend = load().map_err(StartError::Load).and_then(|mut backend| {
-        warm_up(&mut *backend, spec).map_err(StartError::WarmUp)?;
-        Ok(backend)
+        let steady = warm_up(&mut *backend, spec).map_err(StartError::WarmUp)?;
+        Ok((backend, steady))
     });
     let (backend, result) = match backend {
-        Ok(backend) => (Some(backend), Ok(())),
+        Ok((backend, steady)) => (Some(backend), Ok(steady)),
         Err(error) => (None, Err(error)),
     };
     let _ = loaded.send(result);

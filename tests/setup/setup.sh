@@ -158,6 +158,25 @@ libtorch() {
   point libtorch "$path"
 }
 
+make_silero_vad() {
+  wheels silero-vad
+  python3 "$here/unwheel.py" "$work/wheels" "$work/unpacked" 'silero_vad/data/silero_vad.jit'
+  mv "$work/unpacked/silero_vad/data/silero_vad.jit" "$work/out/"
+}
+
+# A model in TorchScript that others have made, which tells speech from noise.
+silero_vad() {
+  local path folder version
+  path="$(own SILERO_VAD)"
+  if [ -z "$path" ]; then
+    version="$(version silero-vad)"
+    folder="silero-vad-$version-$(sha silero-vad)"
+    fetch "$folder" silero_vad.jit "the model Silero VAD $version, which serving is tested with" make_silero_vad
+    path="$cache/$folder/silero_vad.jit"
+  fi
+  point silero_vad.jit "$path"
+}
+
 # Not a virtual environment: that needs a package of its own on Debian, and this folder can be moved.
 # packages FILE PYTHONS: the wheels that FILE of this folder pins.
 packages() {
@@ -235,7 +254,7 @@ cargo_deny() {
 }
 
 case "${1:-all}" in
-  all) rust_target; envoy; prometheus; libtorch ;;
+  all) rust_target; envoy; prometheus; libtorch; silero_vad ;;
   clients) clients ;;
   rivals) rivals ;;
   lint) cargo_deny ;;

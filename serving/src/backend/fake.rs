@@ -51,11 +51,8 @@ impl Gate {
 }
 
 pub(crate) fn spec() -> ModelSpec {
-    let tensor = |name: &str, datatype, shape: &[i64]| TensorSpec {
-        name: name.to_owned(),
-        datatype,
-        shape: shape.to_vec(),
-    };
+    let tensor =
+        |name: &str, datatype, shape: &[i64]| TensorSpec::new(name, datatype, shape.to_vec());
     ModelSpec {
         inputs: vec![tensor("x", Datatype::Fp32, &[-1, 2])],
         outputs: vec![

@@ -6,11 +6,15 @@
 
 mod module;
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::CString,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tch::{Kind, NoGradGuard, TchError};
 
-use self::module::{Module, Returned};
+use self::module::{Module, Returned, Value};
 
 use super::{Backend, BackendError, Load};
 use crate::{
@@ -27,8 +31,12 @@ const MAX_MESSAGE: usize = 200;
 
 struct Torch {
     module: Module,
+    /// For each input, whether `forward` takes a number.
+    numbers: Vec<bool>,
     /// Names of the outputs, in the order of model.yaml.
     outputs: Vec<String>,
+    /// The method that is called before each forward.
+    reset: Option<CString>,
     /// Grad mode belongs to the thread, so it is off from before the load until the module is dropped.
     _no_grad: NoGradGuard,
 }
@@ -40,9 +48,9 @@ pub fn set_num_threads(threads: usize) {
 }
 
 /// How to load `file`, a TorchScript module.
-fn loader(file: PathBuf, spec: &ModelSpec) -> Load {
-    let outputs = spec.outputs.iter().map(|it| it.name.clone()).collect();
-    Box::new(move || load(&file, outputs))
+fn loader(file: PathBuf, spec: &Arc<ModelSpec>) -> Load {
+    let spec = Arc::clone(spec);
+    Box::new(move || load(&file, &spec))
 }
 
 /// How to load each instance of a version of the repository.
@@ -53,22 +61,29 @@ pub fn loaders(entry: &Entry) -> Vec<Load> {
     instances.map(load).collect()
 }
 
-fn load(file: &Path, outputs: Vec<String>) -> Result<Box<dyn Backend>, BackendError> {
+fn load(file: &Path, spec: &ModelSpec) -> Result<Box<dyn Backend>, BackendError> {
     let no_grad = tch::no_grad_guard();
     let read = |error: TchError| BackendError::Load(safe_message(&error));
     let module = Module::load(file, tch::Device::Cpu).map_err(read)?;
+    let reset = spec.serving.reset.as_deref().map(CString::new).transpose();
+    let reset = reset.map_err(|_| BackendError::Load("'reset' has a zero byte".to_owned()))?;
     Ok(Box::new(Torch {
         module,
-        outputs,
+        numbers: spec.inputs.iter().map(|it| it.number).collect(),
+        outputs: spec.outputs.iter().map(|it| it.name.clone()).collect(),
+        reset,
         _no_grad: no_grad,
     }))
 }
 
 impl Backend for Torch {
     fn infer(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, BackendError> {
-        let inputs = inputs
-            .iter()
-            .map(to_torch)
+        if let Some(reset) = &self.reset {
+            self.module.call(reset).map_err(failed)?;
+        }
+        let arguments = inputs.iter().zip(&self.numbers);
+        let inputs = arguments
+            .map(|(input, &number)| argument(input, number))
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
         match self.module.forward(&inputs).map_err(failed)? {
@@ -100,6 +115,23 @@ fn failed(error: TchError) -> BackendError {
     // The whole text holds the model's source: it belongs in the operator's log, not in the answer.
     tracing::debug!(%error, "forward failed");
     BackendError::Forward(safe_message(&error))
+}
+
+/// What `forward` is given for an input.
+fn argument(input: &Tensor, number: bool) -> Result<Value, TchError> {
+    let tensor = to_torch(input)?;
+    if !number {
+        return Value::tensor(&tensor);
+    }
+    match input.datatype() {
+        Datatype::Bool => Value::truth(bool::try_from(&tensor)?),
+        Datatype::Uint8 | Datatype::Int8 | Datatype::Int16 | Datatype::Int32 | Datatype::Int64 => {
+            Value::whole(i64::try_from(&tensor)?)
+        }
+        Datatype::Fp16 | Datatype::Bf16 | Datatype::Fp32 | Datatype::Fp64 => {
+            Value::real(f64::try_from(&tensor)?)
+        }
+    }
 }
 
 fn to_torch(tensor: &Tensor) -> Result<tch::Tensor, TchError> {
@@ -177,8 +209,12 @@ fn safe_message(error: &TchError) -> String {
         TchError::Torch(text) => text.clone(),
         other => other.to_string(),
     };
-    let raised =
-        |line: &&str| line.starts_with("RuntimeError: ") || line.starts_with("torch.jit.Error: ");
+    // A module's own exceptions are those of Python: "builtins.ValueError: <what>".
+    let raised = |line: &&str| {
+        ["RuntimeError: ", "torch.jit.Error: ", "builtins."]
+            .iter()
+            .any(|it| line.starts_with(it))
+    };
     let line = match text.lines().rfind(raised) {
         Some(line) => line.split_once(": ").map_or("", |(_, what)| what),
         None => text.lines().next().unwrap_or_default(),
@@ -213,6 +249,12 @@ mod tests {
              code (most recent call last):\n  File \"code/__torch__/m.py\", line 4, in forward\n    x = secret(x)\n\
              RuntimeError: index out of range in self\n",
             "index out of range in self",
+        );
+        check(
+            "The following operation failed in the TorchScript interpreter.\nTraceback of TorchScript, serialized \
+             code (most recent call last):\n  File \"code/__torch__/m.py\", line 4, in forward\n    raise\n\
+             builtins.ValueError: Supported sampling rates: [8000, 16000]\n",
+            "Supported sampling rates: [8000, 16000]",
         );
         check(
             "mat1 and mat2 shapes cannot be multiplied (1x7 and 8x4)\nException raised from meta at ../aten/x.cpp:1",
@@ -255,7 +297,7 @@ mod tests {
         let records =
             || (tch::Tensor::from_slice(&[1_f32]).set_requires_grad(true) * 2.0).requires_grad();
         assert!(records(), "this thread records gradients by itself");
-        let model = load(&file, vec!["y".to_owned()]).ok();
+        let model = load(&file, &ModelSpec::default()).ok();
         assert!(model.is_some() && !records());
         drop(model);
         assert!(records());

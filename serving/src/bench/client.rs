@@ -28,7 +28,7 @@ impl Client {
     pub(super) fn new(entry: &Entry) -> Result<Self, TensorError> {
         let (mut inputs, mut data) = (Vec::new(), Vec::new());
         for input in &entry.spec.inputs {
-            let zeros = input.zeros(1)?;
+            let zeros = input.sample(1)?;
             inputs.push(json!({
                 "name": input.name,
                 "datatype": input.datatype.name(),

@@ -192,7 +192,7 @@ async fn an_idle_model_is_unloaded_and_whoever_holds_it_keeps_it() {
     // Taken out under a request that has just found it, as when the two come at once.
     live.app.registry.change(|models| models.lull("fraud", 1));
     assert!(!live.is_loaded());
-    let input = again.spec.inputs[0].zeros(1).unwrap();
+    let input = again.spec.inputs[0].sample(1).unwrap();
     let answer = again.worker.infer(vec![input], Default::default()).await;
     assert!(answer.unwrap().outputs.is_ok());
 }
@@ -204,7 +204,7 @@ async fn requests_and_unloading_at_once_fail_no_request() {
     let ask = async || {
         for _ in 0..200 {
             let found = live.find().await.unwrap();
-            let input = found.spec.inputs[0].zeros(1).unwrap();
+            let input = found.spec.inputs[0].sample(1).unwrap();
             let answer = found.worker.infer(vec![input], Default::default()).await;
             assert!(answer.unwrap().outputs.is_ok());
             drop(found);

@@ -151,6 +151,7 @@ fn tensors<S: Serializer>(specs: &&[TensorSpec], serializer: S) -> Result<S::Ok,
              name,
              datatype,
              shape,
+             ..
          }| Declaration {
             name,
             datatype: datatype.name(),

@@ -164,7 +164,7 @@ async fn a_version_that_goes_answers_those_that_have_found_it_and_is_dropped_aft
     live.reloader.push().await;
     assert_eq!(live.versions(), [2]);
     let dropped = Arc::downgrade(&found);
-    let input = found.spec.inputs[0].zeros(1).unwrap();
+    let input = found.spec.inputs[0].sample(1).unwrap();
     let answer = found.worker.infer(vec![input], Default::default()).await;
     assert!(answer.unwrap().outputs.is_ok());
     drop(found);

@@ -1,6 +1,7 @@
 //! `model.yaml`: the inputs and outputs of a model and how it is served, read strictly.
 
 mod serving;
+mod values;
 mod versions;
 
 pub(super) use self::{
@@ -11,6 +12,7 @@ pub(super) use self::{
 use std::{collections::HashSet, fs, path::Path};
 
 use serde::Deserialize;
+use serde_json::Value;
 use serde_saphyr::Spanned;
 
 use self::{
@@ -39,6 +41,7 @@ struct Document {
     load: Option<Spanned<When>>,
     #[serde(rename = "unloadAfter")]
     unload_after: Option<Spanned<String>>,
+    reset: Option<Spanned<String>>,
     versions: Option<Spanned<Versions>>,
 }
 
@@ -48,6 +51,9 @@ struct Declaration {
     name: Spanned<String>,
     datatype: Spanned<String>,
     shape: Spanned<Vec<i64>>,
+    number: Option<Spanned<bool>>,
+    #[serde(rename = "warmUp")]
+    warm_up: Option<Spanned<Value>>,
 }
 
 /// Reads and checks the file.
@@ -62,7 +68,11 @@ pub fn read(file: &Path) -> Result<Described, Vec<Problem>> {
     parse(file, &text)
 }
 
-fn parse(file: &Path, text: &str) -> Result<Described, Vec<Problem>> {
+/// As [`read`], of the text of a file.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(file: &Path, text: &str) -> Result<Described, Vec<Problem>> {
     let document: Document = serde_saphyr::from_str(text).map_err(|error| {
         let line = error.location().map(|location| location.line());
         let text = error.without_snippet().to_string();
@@ -89,6 +99,7 @@ fn parse(file: &Path, text: &str) -> Result<Described, Vec<Problem>> {
             instances: document.instances,
             load: document.load,
             unload_after: document.unload_after,
+            reset: document.reset,
         },
         (&inputs, &outputs),
     );
@@ -157,6 +168,8 @@ impl Checker<'_> {
             name,
             datatype,
             shape,
+            number,
+            warm_up,
         } = declaration;
         if name.value.is_empty() {
             self.refuse(
@@ -190,11 +203,9 @@ impl Checker<'_> {
             let fix = "write sizes from 1, or -1 for any size";
             self.refuse(&shape, what("shape"), error.to_string(), fix);
         }
-        parsed.ok().map(|datatype| TensorSpec {
-            name: name.value.clone(),
-            datatype,
-            shape: shape.value,
-        })
+        let mut spec = TensorSpec::new(name.value.clone(), parsed.ok()?, shape.value);
+        self.values(role, &mut spec, number.as_ref(), warm_up.as_ref());
+        Some(spec)
     }
 }
 
@@ -218,11 +229,7 @@ mod tests {
         let spec = parse(Path::new("model.yaml"), text).unwrap().spec;
         assert_eq!(
             spec.inputs[0],
-            TensorSpec {
-                name: "x".to_owned(),
-                datatype: Datatype::Fp32,
-                shape: vec![-1, 7]
-            }
+            TensorSpec::new("x", Datatype::Fp32, vec![-1, 7])
         );
         assert_eq!(spec.outputs[0].shape, Vec::<i64>::new());
     }

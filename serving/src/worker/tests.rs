@@ -72,7 +72,7 @@ async fn readiness_goes_before_the_clients_that_wait_are_told() {
             fake::spec()
                 .outputs
                 .iter()
-                .map(|output| Ok(output.zeros(1)?))
+                .map(|output| Ok(output.sample(1)?))
                 .collect()
         }
     }

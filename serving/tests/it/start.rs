@@ -75,11 +75,11 @@ fn models_that_do_not_load_or_warm_up_are_told_at_once() {
         &[
             "5 model versions cannot be served",
             "/garbage/1/model.pt: failed to load: failed to read the model: PytorchStreamReader failed reading zip",
-            "/other-output/1/model.pt: failed to warm up on zeros: its output 'score' is not what model.yaml declares: \
+            "/other-output/1/model.pt: failed to warm up: its output 'score' is not what model.yaml declares: \
              shape is [1, 1], but the model has [-1, 2]",
-            "/other-input/1/model.pt: failed to warm up on zeros: mat1 and mat2 shapes cannot be multiplied",
-            "/two-outputs/1/model.pt: failed to warm up on zeros: it returned 1 outputs, but model.yaml declares 2",
-            "/half/1/model.pt: failed to warm up on zeros: its output 'score' is not what model.yaml declares: datatype is FP16, but the \
+            "/other-input/1/model.pt: failed to warm up: mat1 and mat2 shapes cannot be multiplied",
+            "/two-outputs/1/model.pt: failed to warm up: it returned 1 outputs, but model.yaml declares 2",
+            "/half/1/model.pt: failed to warm up: its output 'score' is not what model.yaml declares: datatype is FP16, but the \
              model has FP32",
         ],
     );

@@ -37,7 +37,7 @@ pub(super) enum Returned {
 }
 
 /// A value of the interpreter.
-struct Value(NonNull<CIValue>);
+pub(super) struct Value(NonNull<CIValue>);
 
 impl Drop for Module {
     fn drop(&mut self) {
@@ -68,12 +68,17 @@ impl Module {
         Ok(module)
     }
 
+    /// Calls a method that takes nothing; what it returns is dropped.
+    pub(super) fn call(&self, method: &CStr) -> Result<(), TchError> {
+        // SAFETY: the module is loaded, the name a C string that outlives the call, and there are no values to read.
+        let returned = unsafe {
+            torch_sys::atm_method_(self.0.as_ptr(), method.as_ptr(), std::ptr::null(), 0)
+        };
+        made(returned).map(|it| drop(Value(it)))
+    }
+
     /// One forward.
-    pub(super) fn forward(&self, inputs: &[Tensor]) -> Result<Returned, TchError> {
-        let inputs = inputs
-            .iter()
-            .map(Value::of)
-            .collect::<Result<Vec<_>, _>>()?;
+    pub(super) fn forward(&self, inputs: &[Value]) -> Result<Returned, TchError> {
         let pointers: Vec<_> = inputs.iter().map(|it| it.0.as_ptr()).collect();
         // SAFETY: so many values, each alive until after the call.
         let returned = unsafe {
@@ -84,15 +89,30 @@ impl Module {
 }
 
 impl Value {
-    fn of(tensor: &Tensor) -> Result<Self, TchError> {
+    pub(super) fn tensor(tensor: &Tensor) -> Result<Self, TchError> {
         // SAFETY: the tensor is alive; the value shares its memory by a count of its own.
         let value = unsafe { torch_sys::ati_tensor(tensor.as_ptr().cast_mut()) };
         Ok(Self(made(value)?))
     }
 
+    pub(super) fn whole(number: i64) -> Result<Self, TchError> {
+        // SAFETY: it takes a number.
+        made(unsafe { torch_sys::ati_int(number) }).map(Self)
+    }
+
+    pub(super) fn real(number: f64) -> Result<Self, TchError> {
+        // SAFETY: it takes a number.
+        made(unsafe { torch_sys::ati_double(number) }).map(Self)
+    }
+
+    pub(super) fn truth(value: bool) -> Result<Self, TchError> {
+        // SAFETY: it takes a number.
+        made(unsafe { torch_sys::ati_bool(value.into()) }).map(Self)
+    }
+
     fn read(&self) -> Result<Returned, TchError> {
         match self.tag()? {
-            tag::TENSOR => Ok(Returned::Ordered(vec![self.tensor()?])),
+            tag::TENSOR => Ok(Returned::Ordered(vec![self.to_tensor()?])),
             tag::TUPLE => {
                 let parts = self.parts(1, |value, places, count| {
                     // SAFETY: `parts` gives room for so many.
@@ -115,7 +135,7 @@ impl Value {
                 let (pairs, _) = parts.as_chunks::<2>();
                 let named = pairs
                     .iter()
-                    .map(|[key, value]| Ok((key.text()?, value.tensor()?)));
+                    .map(|[key, value]| Ok((key.text()?, value.to_tensor()?)));
                 named.collect::<Result<_, _>>().map(Returned::Named)
             }
             _ => Err(unsupported()),
@@ -130,7 +150,7 @@ impl Value {
         Ok(tag)
     }
 
-    fn tensor(&self) -> Result<Tensor, TchError> {
+    fn to_tensor(&self) -> Result<Tensor, TchError> {
         if self.tag()? != tag::TENSOR {
             return Err(unsupported());
         }
@@ -172,7 +192,7 @@ impl Value {
 }
 
 fn tensors(parts: &[Value]) -> Result<Vec<Tensor>, TchError> {
-    parts.iter().map(Value::tensor).collect()
+    parts.iter().map(Value::to_tensor).collect()
 }
 
 fn unsupported() -> TchError {

@@ -122,7 +122,7 @@ impl<'f> Checker<'f> {
         }
         if let Some(rows) = serving.max_batch_size {
             for tensor in inputs.iter().chain(&outputs) {
-                if let Err(error @ TensorError::Elements { .. }) = tensor.zeros(rows) {
+                if let Err(error @ TensorError::Elements { .. }) = tensor.sample(rows) {
                     let what = format!("a batch of '{}' is too large", tensor.name);
                     self.refuse(what, error.to_string(), "lower 'max_batch_size'");
                 }
@@ -266,10 +266,9 @@ impl<'f> Checker<'f> {
         }
         // Triton leaves out the dimension that counts rows.
         let rows = batched.then_some(DYNAMIC);
-        datatype.ok().map(|datatype| TensorSpec {
-            name: (*name).to_owned(),
-            datatype,
-            shape: rows.into_iter().chain(dims.iter().copied()).collect(),
+        datatype.ok().map(|datatype| {
+            let shape = rows.into_iter().chain(dims.iter().copied()).collect();
+            TensorSpec::new(*name, datatype, shape)
         })
     }
 

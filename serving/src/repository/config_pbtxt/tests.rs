@@ -45,11 +45,7 @@ fn noted(more: &str, wanted: &[&str]) -> Described {
 }
 
 fn tensor(name: &str, datatype: Datatype, shape: &[i64]) -> TensorSpec {
-    TensorSpec {
-        name: name.to_owned(),
-        datatype,
-        shape: shape.to_vec(),
-    }
+    TensorSpec::new(name, datatype, shape.to_vec())
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 use super::Checker;
 use crate::{
     spec::{DYNAMIC, Serving, TensorSpec},
-    tensor::TensorError,
+    tensor::{TensorError, shorten},
 };
 
 /// A batch of more rows has no use, and is warmed up with.
@@ -44,6 +44,7 @@ pub(super) struct Wanted {
     pub(super) instances: Option<Spanned<u64>>,
     pub(super) load: Option<Spanned<When>>,
     pub(super) unload_after: Option<Spanned<String>>,
+    pub(super) reset: Option<Spanned<String>>,
 }
 
 impl Checker<'_> {
@@ -91,6 +92,13 @@ impl Checker<'_> {
             let why = "the model would go before its first answer";
             self.refuse(at, what, why, "write a time such as 10m");
         }
+        if let Some(at) = &wanted.reset
+            && !is_method(&at.value)
+        {
+            let what = format!("'reset' is '{}'", shorten(&at.value));
+            let why = "it is the name of a method of the module, which takes nothing";
+            self.refuse(at, what, why, "write one such as reset_states");
+        }
         Serving {
             lazy,
             unload_after,
@@ -99,6 +107,7 @@ impl Checker<'_> {
             queue_size: self.number("queueSize", wanted.queue_size.as_ref(), MAX_QUEUE),
             timeout,
             instances: instances.unwrap_or(fresh.instances),
+            reset: wanted.reset.as_ref().map(|it| it.value.clone()),
         }
     }
 
@@ -146,15 +155,28 @@ impl Checker<'_> {
                     "'maxBatchSize' with {role} '{name}' of shape {:?}",
                     tensor.shape
                 );
-                let why = "requests run together one below the other, in the first dimension";
-                let fix = "make that dimension -1, or remove 'maxBatchSize'";
+                let (why, fix) = if tensor.number {
+                    ("a number has no rows", "remove 'maxBatchSize'")
+                } else {
+                    (
+                        "requests run together one below the other, in the first dimension",
+                        "make that dimension -1, or remove 'maxBatchSize'",
+                    )
+                };
                 self.refuse(at, what, why, fix);
-            } else if let Err(error @ TensorError::Elements { .. }) = tensor.zeros(rows) {
+            } else if let Err(error @ TensorError::Elements { .. }) = tensor.sample(rows) {
                 let what = format!("a batch of {role} '{name}' is too large");
                 self.refuse(at, what, error.to_string(), "lower 'maxBatchSize'");
             }
         }
     }
+}
+
+/// Whether TorchScript may have a method of this name.
+fn is_method(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let first = |byte: u8| byte.is_ascii_alphabetic() || byte == b'_';
+    bytes.next().is_some_and(first) && bytes.all(|byte| first(byte) || byte.is_ascii_digit())
 }
 
 #[cfg(test)]
@@ -180,7 +202,7 @@ outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
         assert_eq!(read("").unwrap(), Serving::default());
         assert_eq!(read("load: start").unwrap(), Serving::default());
         let found = read(
-            "maxBatchSize: 32\nmaxQueueDelay: 2ms\nqueueSize: 9\ntimeout: 1s\ninstances: 2\nload: lazy\nunloadAfter: 10m\n",
+            "maxBatchSize: 32\nmaxQueueDelay: 2ms\nqueueSize: 9\ntimeout: 1s\ninstances: 2\nload: lazy\nunloadAfter: 10m\nreset: reset_states\n",
         );
         let wanted = Serving {
             max_batch_size: Some(32),
@@ -190,6 +212,7 @@ outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
             instances: 2,
             lazy: true,
             unload_after: Some(Duration::from_secs(600)),
+            reset: Some("reset_states".to_owned()),
         };
         assert_eq!(found.unwrap(), wanted);
     }
@@ -224,6 +247,10 @@ outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
             (
                 "load: lazy\nunloadAfter: 0s",
                 "model.yaml:4: 'unloadAfter' is 0: the model would go before",
+            ),
+            (
+                "reset: self.reset()",
+                "model.yaml:3: 'reset' is 'self.reset()': it is the name of a method of the module, which takes nothing; write",
             ),
             ("load: never", "model.yaml:3: not a valid model.yaml: "),
             ("maxbatchsize: 1", "model.yaml:3: not a valid model.yaml: "),

@@ -42,7 +42,7 @@ fn saved(kind: &str, value: &str) -> (TempDir, std::path::PathBuf) {
 
 fn forward(file: &Path, tokens: &[i64]) -> Result<Returned, TchError> {
     let module = Module::load(file, Device::Cpu).unwrap();
-    module.forward(&[Tensor::from_slice(tokens)])
+    module.forward(&[Value::tensor(&Tensor::from_slice(tokens))?])
 }
 
 fn values(tensor: &Tensor) -> Vec<f64> {
@@ -115,6 +115,7 @@ fn what_a_forward_that_fails_was_given_is_freed() {
     let fail = || {
         // Half a MiB each: a leak would be 500 MiB. The other tests of this process have less.
         let tokens = Tensor::full([1 << 16], 9, (Kind::Int64, Device::Cpu));
+        let tokens = Value::tensor(&tokens).unwrap();
         assert!(module.forward(&[tokens]).is_err());
     };
     (0..20).for_each(|_| fail());

@@ -49,11 +49,8 @@ fn without_a_selection_all_outputs_are_answered() {
 #[test]
 fn inputs_are_put_into_the_order_of_the_model() {
     let mut spec = fake::spec();
-    spec.inputs.push(TensorSpec {
-        name: "k".to_owned(),
-        datatype: Datatype::Int8,
-        shape: vec![1],
-    });
+    spec.inputs
+        .push(TensorSpec::new("k", Datatype::Int8, vec![1]));
     let body = br#"{"inputs": [{"name":"k","datatype":"INT8","shape":[1],"data":[5]},
                                {"name":"x","datatype":"FP32","shape":[1,2],"data":[1,2]}]}"#;
     let request = super::parse(&Bytes::from_static(body), None, &spec).unwrap();
@@ -69,11 +66,7 @@ fn inputs_are_put_into_the_order_of_the_model() {
 
 fn two_inputs() -> ModelSpec {
     let mut spec = fake::spec();
-    let more = |name: &str, datatype| TensorSpec {
-        name: name.to_owned(),
-        datatype,
-        shape: vec![2],
-    };
+    let more = |name: &str, datatype| TensorSpec::new(name, datatype, vec![2]);
     spec.inputs.push(more("h", Datatype::Fp16));
     spec.inputs.push(more("k", Datatype::Int8));
     spec
