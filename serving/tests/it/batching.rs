@@ -9,12 +9,12 @@ use crate::{
 };
 
 /// Requests, and those that ran together with each, by the server's own count.
-async fn batches(server: &Server) -> (f64, f64) {
+pub(crate) async fn batches(server: &Server, model: &str) -> (f64, f64) {
     let url = format!("{}/metrics", server.url);
     let text = server.client.get(url).send().await.unwrap();
     let text = text.text().await.unwrap();
     let value = |end: &str| {
-        let name = format!("serin_serve_batch_requests_{end}{{");
+        let name = format!("serin_serve_batch_requests_{end}{{model=\"{model}\"");
         let line = text.lines().find(|line| line.starts_with(&name));
         line.map_or(0.0, |line| {
             line.rsplit(' ').next().unwrap().parse().unwrap()
@@ -50,7 +50,7 @@ async fn rows_that_run_together_are_those_of_a_forward_alone() {
                 assert!((served - wanted).abs() <= 1e-5, "{served} {wanted}");
             }
         }
-        let (requests, together) = batches(&server).await;
+        let (requests, together) = batches(&server, "fraud").await;
         if together > requests {
             return;
         }

@@ -1,5 +1,7 @@
 //! Small TorchScript models and the repositories they are served from.
 
+pub(crate) mod kinds;
+
 use std::{fs, path::Path};
 
 use tch::{CModule, Device, Kind, Tensor};

@@ -3,14 +3,18 @@
 use std::{io::Write, process::Stdio};
 
 use flate2::{Compression, write::GzEncoder};
+use futures::future::join_all;
+use serin_serving::tensor::Datatype;
 use tch::{Device, Kind, Tensor};
+use tempfile::TempDir;
 
 use crate::{
     models::{
-        ROWS, embedding, embedding_yaml, grinder, grinder_yaml, repository, scorer, scorer_yaml,
-        trace, yaml,
+        ROWS, add, embedding, embedding_yaml, grinder, grinder_yaml, kinds::returning, repository,
+        scorer, scorer_yaml, trace, yaml,
     },
     server::{Process, Server, body, command},
+    wire::{Caller, Way},
 };
 
 /// Values that keep the grinder busy for much longer than the server waits at its end.
@@ -179,33 +183,67 @@ async fn a_bomb_takes_no_more_memory_than_the_largest_body() {
     }
 }
 
-#[tokio::test]
-async fn failing_requests_do_not_leak_their_inputs() {
-    const REQUESTS: usize = 2_000;
-    const LIMIT: u64 = 10 << 20;
+/// The lookup of two outputs, beside that of one.
+fn lookups() -> TempDir {
     let dir = repository("words", &embedding_yaml(), &embedding());
+    let yaml = embedding_yaml().replace(
+        "outputs: [",
+        "outputs: [{name: first, datatype: FP32, shape: [-1, 4]}, ",
+    );
+    add(dir.path(), "pair", 1, &yaml, &embedding());
+    let file = dir.path().join("pair/1/model.pt");
+    returning(&embedding(), "Tuple[Tensor, Tensor]", "(rows, rows)", &file);
+    dir
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hundred_thousand_forwards_that_throw_leave_no_memory_behind() {
+    const THROWS: usize = 100_000;
+    /// A hundredth of what the inputs are together.
+    const LIMIT: u64 = 10 << 20;
+    let dir = lookups();
     let server = Server::start(dir.path());
-    // 64 KiB of indices, the last one outside: leaked, 2 000 of them would be 125 MiB.
-    let mut tokens = vec![0_i64; 8_192];
-    tokens[8_191] = ROWS;
-    let body = body("tokens", "INT64", &[8_192], &tokens);
+    // 10 KiB of indices, the last one outside.
+    let mut tokens = vec![0_i64; 1_280];
+    tokens[1_279] = ROWS;
+    let bytes = tokens.iter().flat_map(|it| it.to_le_bytes()).collect();
+    let tokens = serin_serving::tensor::Tensor::new(Datatype::Int64, vec![1_280], bytes).unwrap();
+    let throw = async |times: usize| {
+        let clients = [
+            ("words", Way::Json),
+            ("words", Way::Grpc),
+            ("pair", Way::Binary),
+            ("pair", Way::Grpc),
+        ];
+        let clients = clients.map(|(model, way)| {
+            let (caller, tokens) = (Caller::of(&server), tokens.clone());
+            tokio::spawn(async move {
+                let inputs = [("tokens", tokens)];
+                for _ in 0..times / 4 {
+                    let refusal = caller.ask(way, model, &inputs).await.unwrap_err();
+                    let reason = "failed: index out of range in self";
+                    assert!(refusal.contains(reason), "{refusal}");
+                }
+            })
+        });
+        join_all(clients)
+            .await
+            .into_iter()
+            .for_each(|it| it.unwrap());
+    };
     // The first requests fill the allocator's caches.
-    for _ in 0..2 {
-        assert_eq!(server.infer("words", body.clone()).await.0, 500);
-    }
+    throw(THROWS / 50).await;
     let before = server.resident();
-    for _ in 0..REQUESTS {
-        assert_eq!(server.infer("words", body.clone()).await.0, 500);
-    }
+    throw(THROWS).await;
     let grown = server.resident().saturating_sub(before);
     println!(
-        "resident: {} KiB before, {} KiB more after {REQUESTS} failures",
+        "resident: {} KiB before, {} KiB more after {THROWS} failures",
         before >> 10,
         grown >> 10
     );
     assert!(
         grown < LIMIT,
-        "{REQUESTS} failing requests grew the server by {} KiB",
+        "{THROWS} failing requests grew the server by {} KiB",
         grown >> 10
     );
 }
