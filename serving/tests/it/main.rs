@@ -14,6 +14,7 @@ mod check;
 mod clients;
 mod kinds;
 mod lazy;
+mod malformed;
 mod models;
 mod process;
 mod reload;
