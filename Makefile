@@ -7,7 +7,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: setup
-setup: ## Fetch Envoy, Prometheus, libtorch and the Rust target into the cache (once)
+setup: ## Fetch Envoy, Prometheus, libtorch, a model and the Rust target into the cache (once)
 	@tests/setup/setup.sh all
 
 .PHONY: setup-cluster
@@ -49,6 +49,10 @@ test-envoys: wasm ## Run the filter's end-to-end tests on every Envoy that it su
 .PHONY: soak
 soak: setup wasm ## Change the filter's configuration 500 times under load: no failure, no growth (SOAK_UPDATES=500)
 	SOAK_UPDATES=$(or $(SOAK_UPDATES),500) cargo test --workspace --test it filter::soak -- --nocapture
+
+.PHONY: soak-serving
+soak-serving: setup ## Mixed load on the model server and 20 reloads for 30 minutes: no failure, no growth (SOAK_SECONDS=1800)
+	SOAK_SECONDS=$(or $(SOAK_SECONDS),1800) cargo test --workspace --test it soak::mixed_load -- --nocapture
 
 .PHONY: model
 model: ## Explore the operator with more losses and kills at once than make test does (MODEL_DEVIATIONS=3)

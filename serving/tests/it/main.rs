@@ -21,6 +21,7 @@ mod reload;
 mod s3;
 mod server;
 mod silero;
+mod soak;
 mod start;
 mod torch;
 mod wire;
