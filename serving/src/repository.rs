@@ -4,7 +4,7 @@
 //! touch the disk: names in URLs are looked up among what was loaded. A bucket is mirrored into such a folder first.
 
 pub mod changes;
-mod config_pbtxt;
+pub mod config_pbtxt;
 pub mod description;
 pub mod manifest;
 pub mod model_yaml;

@@ -5,19 +5,22 @@
 set -euo pipefail
 unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-crate=filter/core/fuzz
+crates=(filter/core/fuzz serving/fuzz)
 out=target/fuzz
 
 fail() { echo "fuzz: $*" >&2; exit 2; }
 seconds="${1:-300}"
 [[ "$seconds" =~ ^[1-9][0-9]*$ ]] || fail "'$seconds' is no number of seconds: give the seconds first, then the targets"
 [ $# -eq 0 ] || shift
-[ $# -gt 0 ] || { for folder in "$crate"/corpus/*/; do set -- "$@" "$(basename "$folder")"; done; }
+all() { local crate; for crate in "${crates[@]}"; do ls "$crate/corpus"; done; }
+# No two crates have a target of the same name.
+crate_of() { local crate; for crate in "${crates[@]}"; do [ ! -d "$crate/corpus/$1" ] || { echo "$crate"; return; }; done; }
+[ $# -gt 0 ] || { mapfile -t every < <(all); set -- "${every[@]}"; }
 for target in "$@"; do
-  [ -d "$crate/corpus/$target" ] || fail "there is no target '$target': take one of $(ls -x "$crate/corpus")"
+  [ -n "$(crate_of "$target")" ] || fail "there is no target '$target': take one of $(all | paste -sd ' ')"
 done
 
-# What cargo-fuzz sets, but for the sanitizers: those need a nightly compiler, and this code has nothing unsafe.
+# What cargo-fuzz sets, but for the sanitizers: those need a nightly compiler, and what is fuzzed has nothing unsafe.
 flags=(
   -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters
   -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares
@@ -25,12 +28,21 @@ flags=(
 )
 # The target is named so that build scripts and macros, which run here without a fuzzer, go without those flags.
 host="$(rustc -vV | sed -n 's/^host: //p')"
-RUSTFLAGS="${flags[*]}" cargo build --manifest-path "$crate/Cargo.toml" --target-dir "$out" --target "$host" \
-  --release --bins
+for crate in "${crates[@]}"; do
+  for target in "$@"; do
+    [ "$(crate_of "$target")" = "$crate" ] || continue
+    # Serving links libtorch, though no target calls it.
+    [ "$crate" != serving/fuzz ] || tests/setup/setup.sh all
+    RUSTFLAGS="${flags[*]}" cargo build --manifest-path "$crate/Cargo.toml" --target-dir "$out" --target "$host" \
+      --release --bins
+    break
+  done
+done
 
 found=0
 mkdir -p "$out/findings"
 for target in "$@"; do
+  crate="$(crate_of "$target")"
   mkdir -p "$out/corpus/$target"
   log="$out/$target.log"
   echo "fuzz: $target, $seconds s"

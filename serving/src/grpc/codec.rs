@@ -64,7 +64,7 @@ impl<U: Message + Default + 'static> Decoder for BoundedDecoder<U> {
         let broken = || Status::invalid_argument("the request is not a valid message of its type");
         if TypeId::of::<U>() == TypeId::of::<ModelInferRequest>() {
             // All of the message is in one piece.
-            check(buf.chunk(), &REQUEST)?;
+            check_request(buf.chunk())?;
         }
         aside(buf.remaining(), || U::decode(buf))
             .map(Some)
@@ -116,6 +116,14 @@ const CONTENTS: Fields = Fields(&[
 
 const fn integers(field: u64, name: &'static str) -> List {
     List(field, name, MAX_INTEGERS, Of::Bytes)
+}
+
+/// Counts the lists of an inference request that is not decoded yet.
+///
+/// # Errors
+/// [`Status`] with the first list that is too long.
+pub fn check_request(message: &[u8]) -> Result<(), Status> {
+    check(message, &REQUEST)
 }
 
 /// Counts the entries of the lists. A message that cannot be read is left to the real decoder.

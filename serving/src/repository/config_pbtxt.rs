@@ -46,7 +46,11 @@ pub(super) fn read(file: &Path) -> Result<Described, Vec<Problem>> {
     parse(file, &folder.to_string_lossy(), &text)
 }
 
-fn parse(file: &Path, folder: &str, text: &str) -> Result<Described, Vec<Problem>> {
+/// Checks the text of the file `file` for the model in the folder of this name.
+///
+/// # Errors
+/// Everything wrong with it.
+pub fn parse(file: &Path, folder: &str, text: &str) -> Result<Described, Vec<Problem>> {
     let one = |line, what: &str, why: String, fix: &str| {
         let problem = Problem::new(file, what, why, fix);
         vec![Problem { line, ..problem }]

@@ -12,6 +12,7 @@ mod bench;
 mod bucket;
 mod check;
 mod clients;
+mod corpus;
 mod kinds;
 mod lazy;
 mod malformed;

@@ -69,6 +69,13 @@ fn values_keep_every_bit() {
         &[2],
         "[0.1,1.7976931348623157e+308]",
     );
+    // More digits than a double has: two roundings would give a neighbour.
+    check(
+        "[0.30000000000000004,1.4886589259623783e-305]",
+        Datatype::Fp64,
+        &[2],
+        "[0.30000000000000004,1.4886589259623783e-305]",
+    );
     check(
         "[true,false,1,0]",
         Datatype::Bool,

@@ -1,0 +1,8 @@
+//! Binaries find libtorch.
+
+#[path = "../rpath.rs"]
+mod rpath;
+
+fn main() {
+    rpath::rpath();
+}
