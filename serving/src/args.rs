@@ -1,24 +1,28 @@
-//! The command line.
+//! The command line, with the environment and a file behind it.
+//!
+//! A flag wins over its variable, that over the file, and that over the default.
+
+mod file;
+mod origin;
+mod values;
 
 use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{
     Args as _, FromArgMatches, Subcommand,
-    builder::{PathBufValueParser, TypedValueParser},
+    builder::{BoolishValueParser, NonEmptyStringValueParser},
 };
 
+use self::values::{MAX_SPAN, address, collector, place, share, span};
 use crate::{
     Config,
     bench::Amount,
+    logs::{self, Format, Level},
     source::{Access, Place},
 };
 
-/// Reading the repository costs a look at every file of it.
-const MIN_POLL: Duration = Duration::from_millis(10);
-const MAX_POLL: Duration = Duration::from_secs(24 * 3600);
-
-/// Largest body where nobody says another, in bytes.
-const MAX_BODY: usize = 16 << 20;
+/// Largest body where nobody says another: 16 MiB.
+const MAX_BODY: NonZeroUsize = NonZeroUsize::MIN.saturating_add((16 << 20) - 1);
 
 /// What the program is asked for.
 #[derive(Debug, Clone)]
@@ -42,6 +46,10 @@ pub enum Command {
         /// How it is reached.
         #[command(flatten)]
         access: AccessArgs,
+
+        /// What is logged.
+        #[command(flatten)]
+        logs: LogArgs,
     },
     /// Measures what serving adds to a model on this machine: forwards without a server, and requests to a server of its
     /// own, over one connection and over many.
@@ -62,6 +70,10 @@ pub struct BenchArgs {
     /// How the repository is reached.
     #[command(flatten)]
     pub access: AccessArgs,
+
+    /// What is logged.
+    #[command(flatten)]
+    pub logs: LogArgs,
 
     /// How long each of the measurements takes.
     #[arg(long, value_name = "SPAN", default_value = "3s", value_parser = span)]
@@ -100,7 +112,7 @@ impl BenchArgs {
             host: "127.0.0.1".to_owned(),
             port: 0,
             grpc_port: 0,
-            max_body: MAX_BODY,
+            max_body: MAX_BODY.get(),
             // Nobody is to be refused.
             queue: amount.connections,
             threads: self.threads.map(NonZeroUsize::get),
@@ -119,6 +131,11 @@ fn io_threads(given: Option<NonZeroUsize>, cores: usize) -> usize {
 /// How to serve.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Args {
+    /// File that says what these flags say, by the same names: YAML, such as 'maxBody: 1048576' for --max-body. Flags and
+    /// variables win over it.
+    #[arg(long, value_name = "FILE", env = file::VARIABLE)]
+    pub config: Option<PathBuf>,
+
     /// Folder of the models, or s3://BUCKET/PREFIX: MODEL/model.yaml and MODEL/VERSION/model.pt, versions being whole
     /// numbers. A bucket is mirrored into a cache; credentials come from AWS_ACCESS_KEY_ID and the like, or the pod's role.
     #[arg(long, value_name = "DIR|URL", env = "SERIN_MODELS", value_parser = place())]
@@ -145,7 +162,7 @@ pub struct Args {
     #[arg(
         long,
         value_name = "BYTES",
-        default_value = "16777216",
+        default_value_t = MAX_BODY,
         env = "SERIN_MAX_BODY"
     )]
     pub max_body: NonZeroUsize,
@@ -173,6 +190,26 @@ pub struct Args {
     /// models: use the loopback address, such as 127.0.0.1:8002. The files come from the repository alone.
     #[arg(long, value_name = "HOST:PORT", env = "SERIN_REPOSITORY_API", value_parser = address)]
     pub repository_api: Option<(String, u16)>,
+    /// What is logged.
+    #[command(flatten)]
+    pub logs: LogArgs,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, clap::Args)]
+pub struct LogArgs {
+    /// What is logged: a level (error, warn, info, debug, trace, off), or directives such as info,serin_serving=debug.
+    #[arg(long, value_name = "LEVEL", default_value = "info", env = "RUST_LOG", value_parser = logs::level)]
+    pub log_level: Level,
+
+    /// How a line of the log is written: as text, or as a JSON object.
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        env = "SERIN_LOG_FORMAT"
+    )]
+    pub log_format: Format,
 }
 
 /// How a bucket is reached. The usual variables (AWS_ENDPOINT_URL, AWS_REGION, AWS_ALLOW_HTTP and so on) say it as well;
@@ -221,10 +258,6 @@ impl From<AccessArgs> for Access {
     }
 }
 
-fn place() -> impl TypedValueParser<Value = Place> {
-    PathBufValueParser::new().try_map(Place::parse)
-}
-
 impl Cli {
     fn command() -> clap::Command {
         let command = clap::Command::new("serin-serve");
@@ -236,7 +269,7 @@ impl Cli {
             .subcommand_negates_reqs(true)
     }
 
-    /// Reads the command line, the name of the program included.
+    /// Reads the command line, the name of the program included, and what stands behind it.
     ///
     /// Not derived: variables of the environment that serving reads, in a container all of them, would then ask for what
     /// serving needs of every command.
@@ -246,7 +279,22 @@ impl Cli {
     pub fn read<T: Into<OsString> + Clone>(
         arguments: impl IntoIterator<Item = T>,
     ) -> Result<Self, clap::Error> {
-        let matches = Self::command().try_get_matches_from(arguments)?;
+        let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+        let mut command = Self::command();
+        let flags = origin::flags_alone(&command).try_get_matches_from(&arguments);
+        let mut lines = file::Lines::default();
+        if let Ok(flags) = &flags
+            && flags.subcommand_name().is_none()
+            && let Some(path) = file::path(flags)
+        {
+            (command, lines) = file::read(&path, command)?;
+        }
+        let matches = command.try_get_matches_from_mut(&arguments);
+        let matches = matches.map_err(|error| match &flags {
+            Ok(flags) => origin::name(error, &command, flags, &lines),
+            // What is wrong stands on the command line.
+            Err(_) => error,
+        })?;
         if matches.subcommand_name().is_some() {
             Command::from_arg_matches(&matches).map(Self::Do)
         } else {
@@ -277,6 +325,8 @@ impl Args {
             io_threads: _,
             poll,
             repository_api,
+            config: _,
+            logs: _,
         } = self;
         Config {
             models,
@@ -294,28 +344,6 @@ impl Args {
     }
 }
 
-fn address(text: &str) -> Result<(String, u16), String> {
-    let parts = text.rsplit_once(':').and_then(|(host, port)| {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let port = port.parse().ok()?;
-        (!host.is_empty()).then(|| (host.to_owned(), port))
-    });
-    parts.ok_or_else(|| "it is no HOST:PORT: write one such as 127.0.0.1:8002".to_owned())
-}
-
-/// A span of time that a timer can wait for.
-fn span(text: &str) -> Result<Duration, String> {
-    let example = "write one such as 10s or 1m";
-    match humantime::parse_duration(text) {
-        Ok(span) if (MIN_POLL..=MAX_POLL).contains(&span) => Ok(span),
-        Ok(_) => {
-            let [least, most] = [MIN_POLL, MAX_POLL].map(humantime::format_duration);
-            Err(format!("it is {least} to {most}: {example}"))
-        }
-        Err(error) => Err(format!("it is no span of time ({error}): {example}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,28 +358,6 @@ mod tests {
         let parse = |flag| Cli::read(["serin-serve", "--models", "m", "--port", "0", flag, "0"]);
         for flag in ["--threads", "--io-threads", "--queue", "--max-body"] {
             assert!(parse(flag).is_err(), "{flag}");
-        }
-    }
-
-    #[test]
-    fn spans_and_addresses_are_read_strictly() {
-        for (text, wanted) in [
-            ("10s", Some(10)),
-            ("0s", None),
-            ("2days", None),
-            ("soon", None),
-        ] {
-            assert_eq!(span(text).ok(), wanted.map(Duration::from_secs), "{text}");
-        }
-        for (text, host) in [
-            ("127.0.0.1:8002", Some("127.0.0.1")),
-            ("[::1]:8002", Some("::1")),
-            (":8002", None),
-            ("8002", None),
-            ("localhost:port", None),
-        ] {
-            let wanted = host.map(|host| (host.to_owned(), 8002));
-            assert_eq!(address(text).ok(), wanted, "{text}");
         }
     }
 

@@ -25,6 +25,7 @@ pub mod grpc;
 pub mod http;
 pub mod inference;
 pub mod lazy;
+pub mod logs;
 pub mod metrics;
 pub mod protocol;
 pub mod registry;

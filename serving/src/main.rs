@@ -2,18 +2,17 @@
 
 use std::{
     env,
-    io::{self, IsTerminal, Write},
+    io::{self, Write},
     thread::available_parallelism,
 };
 
 use anyhow::Context;
 use serin_serving::{
     args::{Args, BenchArgs, Cli, Command},
-    bench, bind, check, shutdown,
+    bench, bind, check, logs, shutdown,
     source::{Access, Place},
 };
 use tokio::runtime::{Builder, Runtime};
-use tracing_subscriber::EnvFilter;
 
 // Each request is some sixty small pieces, most of them freed by another thread: with the system's allocator the server
 // answered little more than half as many (make bench-serving). libtorch keeps its own.
@@ -22,14 +21,15 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     let asked = Cli::read(env::args_os()).unwrap_or_else(|error| error.exit());
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .with_env_filter(filter)
-        .init();
+    let logs = match &asked {
+        Cli::Do(Command::Check { logs, .. }) => logs,
+        Cli::Do(Command::Bench(args)) => &args.logs,
+        Cli::Serve(args) => &args.logs,
+    };
+    let format = logs.log_format;
+    logs::start(&logs.log_level, format);
     let result = match asked {
-        Cli::Do(Command::Check { models, access }) => check_models(&models, &access.into()),
+        Cli::Do(Command::Check { models, access, .. }) => check_models(&models, &access.into()),
         Cli::Do(Command::Bench(args)) => {
             runtime(args.io_threads(cores())).and_then(|it| it.block_on(bench_model(*args)))
         }
@@ -40,8 +40,7 @@ fn main() {
     let status = match result {
         Ok(()) => 0,
         Err(error) => {
-            // A person reads this one: lists stay lists, and nothing is escaped. With stderr gone nobody reads it.
-            let _ = writeln!(io::stderr(), "serin-serve: {error:#}");
+            logs::last_words(&format!("{error:#}"), format);
             1
         }
     };

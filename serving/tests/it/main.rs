@@ -12,6 +12,7 @@ mod bench;
 mod bucket;
 mod check;
 mod clients;
+mod configuration;
 mod corpus;
 mod kinds;
 mod lazy;

@@ -2,9 +2,9 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     path::Path,
-    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -110,6 +110,21 @@ impl Process {
     pub(crate) fn end(mut self, signal: &str) -> ExitStatus {
         self.signal(signal);
         wait("serin-serve ends", || self.0.try_wait().unwrap())
+    }
+
+    /// The same with what it has written meanwhile, which should be little: nobody reads it before the end.
+    pub(crate) fn finish(mut self, signal: &str) -> Output {
+        self.signal(signal);
+        let status = wait("serin-serve ends", || self.0.try_wait().unwrap());
+        let mut output = Output {
+            status,
+            stdout: Vec::new(),
+            stderr: Vec::new(),
+        };
+        if let Some(mut stderr) = self.0.stderr.take() {
+            stderr.read_to_end(&mut output.stderr).unwrap();
+        }
+        output
     }
 
     /// A line of proc_pid_status(5) that counts kB, in bytes.
