@@ -18,6 +18,7 @@ use crate::{
     Config,
     bench::Amount,
     logs::{self, Format, Level},
+    metrics,
     source::{Access, Place},
 };
 
@@ -119,6 +120,7 @@ impl BenchArgs {
             cores,
             poll: None,
             repository_api: None,
+            metrics: metrics::Style::default(),
         };
         (config, self.model, amount)
     }
@@ -190,6 +192,15 @@ pub struct Args {
     /// models: use the loopback address, such as 127.0.0.1:8002. The files come from the repository alone.
     #[arg(long, value_name = "HOST:PORT", env = "SERIN_REPOSITORY_API", value_parser = address)]
     pub repository_api: Option<(String, u16)>,
+    /// Show Triton's metrics (nv_inference_...) beside our own, for dashboards that know them.
+    #[arg(long, env = "SERIN_TRITON_METRICS", value_parser = BoolishValueParser::new())]
+    pub triton_metrics: bool,
+
+    /// What this deployment is called among those that serve the same models, such as canary: the label 'variant' of every
+    /// metric [default: no such label].
+    #[arg(long, value_name = "NAME", env = "SERIN_VARIANT", value_parser = NonEmptyStringValueParser::new())]
+    pub variant: Option<String>,
+
     /// What is logged.
     #[command(flatten)]
     pub logs: LogArgs,
@@ -325,6 +336,8 @@ impl Args {
             io_threads: _,
             poll,
             repository_api,
+            triton_metrics,
+            variant,
             config: _,
             logs: _,
         } = self;
@@ -340,6 +353,10 @@ impl Args {
             cores,
             poll,
             repository_api,
+            metrics: metrics::Style {
+                variant,
+                triton: triton_metrics,
+            },
         }
     }
 }

@@ -86,6 +86,8 @@ pub struct Config {
     pub poll: Option<Duration>,
     /// Host and port where models can be loaded and unloaded; `None`: nowhere.
     pub repository_api: Option<(String, u16)>,
+    /// What the metrics show.
+    pub metrics: metrics::Style,
 }
 
 /// Why the server does not start.
@@ -178,7 +180,7 @@ pub async fn bind_candidates(
         }
         None => None,
     };
-    let metrics = Metrics::new().map_err(BindError::Metrics)?;
+    let metrics = Metrics::new(config.metrics.clone()).map_err(BindError::Metrics)?;
     // As many as the models of the start have places for: see `Worker::admit`.
     let places = candidates.iter().map(|Candidate { entry, .. }| {
         let serving = &entry.spec.serving;

@@ -1,6 +1,9 @@
 //! What Prometheus sees of the server.
 
+mod triton;
+
 use std::{
+    collections::HashMap,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -49,22 +52,36 @@ pub enum Outcome {
     Dropped,
 }
 
+/// What is shown beside what is counted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Style {
+    /// A label of every series: what this deployment is called where several serve the same models. The server's own word,
+    /// so no request can change it.
+    pub variant: Option<String>,
+    /// Whether Triton's names are there as well.
+    pub triton: bool,
+}
+
 /// The metric families and the registry they are in (not the global one, so that tests can have many).
 pub struct Metrics {
     registry: Registry,
+    /// Of what is counted and not scraped by its name here.
+    hidden: Registry,
+    triton: bool,
     requests: IntCounterVec,
     duration: HistogramVec,
     compute: HistogramVec,
     queue: HistogramVec,
     batch: HistogramVec,
     forwards: IntCounterVec,
+    rows: IntCounterVec,
     waiting: IntGaugeVec,
     in_flight: IntGaugeVec,
     loaded: IntGaugeVec,
     load_failures: IntCounterVec,
     /// Held while the state of what is loaded is written and gathered: two scrapes at once would mix theirs.
     rendering: Mutex<()>,
-    /// Nanoseconds of the requests, by whether they were answered. Not scraped: Prometheus has the histogram.
+    /// Nanoseconds of the requests, by whether they were answered. Hidden: Prometheus has the histogram.
     nanos: IntCounterVec,
     /// Milliseconds since the epoch of the last request. Not scraped either.
     last: IntGaugeVec,
@@ -83,6 +100,8 @@ pub struct Counted {
     pub compute: (u64, Duration),
     /// Forwards.
     pub forwards: u64,
+    /// Rows that were answered.
+    pub rows: u64,
     /// Milliseconds since the epoch of the last request; 0 if there was none.
     pub last: u64,
 }
@@ -95,8 +114,9 @@ pub struct Series {
     queue: Histogram,
     batch: Histogram,
     in_flight: IntGauge,
-    /// Forwards of this worker that were scraped already.
+    /// Forwards and rows of this worker that were scraped already.
     forwards_told: AtomicU64,
+    rows_told: AtomicU64,
     /// See [`Metrics`].
     answered_nanos: IntCounter,
     failed_nanos: IntCounter,
@@ -140,7 +160,9 @@ impl Metrics {
     ///
     /// # Errors
     /// [`prometheus::Error`] if a name or bucket list is not valid.
-    pub fn new() -> prometheus::Result<Self> {
+    pub fn new(style: Style) -> prometheus::Result<Self> {
+        let Style { variant, triton } = style;
+        let labels = variant.map(|it| HashMap::from([("variant".to_owned(), it)]));
         let model = &["model", "version"];
         let histogram = |name, help, buckets: &[f64]| {
             HistogramVec::new(
@@ -149,7 +171,9 @@ impl Metrics {
             )
         };
         let metrics = Self {
-            registry: Registry::new(),
+            registry: Registry::new_custom(None, labels.clone())?,
+            hidden: Registry::new_custom(None, labels)?,
+            triton,
             requests: IntCounterVec::new(
                 Opts::new(
                     "serin_serve_requests_total",
@@ -184,6 +208,13 @@ impl Metrics {
                 ),
                 model,
             )?,
+            rows: IntCounterVec::new(
+                Opts::new(
+                    "serin_serve_rows_total",
+                    "Rows that were answered; of a model without batches a request is one.",
+                ),
+                model,
+            )?,
             waiting: IntGaugeVec::new(
                 Opts::new(
                     "serin_serve_requests_waiting",
@@ -214,7 +245,7 @@ impl Metrics {
             )?,
             rendering: Mutex::default(),
             nanos: IntCounterVec::new(
-                Opts::new("nanos", "Time of the requests, in nanoseconds."),
+                Opts::new(triton::NANOS, "Time of the requests, in nanoseconds."),
                 &["model", "version", "answered"],
             )?,
             last: IntGaugeVec::new(Opts::new("last", "Time of the last request."), model)?,
@@ -226,10 +257,12 @@ impl Metrics {
         registry.register(Box::new(metrics.queue.clone()))?;
         registry.register(Box::new(metrics.batch.clone()))?;
         registry.register(Box::new(metrics.forwards.clone()))?;
+        registry.register(Box::new(metrics.rows.clone()))?;
         registry.register(Box::new(metrics.waiting.clone()))?;
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.loaded.clone()))?;
         registry.register(Box::new(metrics.load_failures.clone()))?;
+        metrics.hidden.register(Box::new(metrics.nanos.clone()))?;
         Ok(metrics)
     }
 
@@ -260,6 +293,7 @@ impl Metrics {
                 batch: self.batch.with_label_values(&labels),
                 in_flight: self.in_flight.with_label_values(&labels),
                 forwards_told: AtomicU64::new(0),
+                rows_told: AtomicU64::new(0),
                 answered_nanos: nanos("true"),
                 failed_nanos: nanos("false"),
                 last: self.last.with_label_values(&labels),
@@ -290,6 +324,7 @@ impl Metrics {
             queue: observed(&series.queue),
             compute: observed(&series.compute),
             forwards: loaded.worker.forwards(),
+            rows: loaded.worker.rows(),
             last: u64::try_from(series.last.get()).unwrap_or_default(),
         }
     }
@@ -317,16 +352,26 @@ impl Metrics {
             let waiting = i64::try_from(loaded.worker.depth()).unwrap_or(i64::MAX);
             let labels = [&loaded.model, &version];
             self.waiting.with_label_values(&labels).set(waiting);
+            let Series {
+                forwards_told,
+                rows_told,
+                ..
+            } = self.series(loaded);
             // A version that is loaded anew counts from zero.
-            let forwards = loaded.worker.forwards();
-            let told = self
-                .series(loaded)
-                .forwards_told
-                .swap(forwards, Ordering::Relaxed);
-            let counter = self.forwards.with_label_values(&labels);
-            counter.inc_by(forwards.saturating_sub(told));
+            let tell = |family: &IntCounterVec, count, told: &AtomicU64| {
+                let told = told.swap(count, Ordering::Relaxed);
+                let counter = family.with_label_values(&labels);
+                counter.inc_by(count.saturating_sub(told));
+            };
+            tell(&self.forwards, loaded.worker.forwards(), forwards_told);
+            tell(&self.rows, loaded.worker.rows(), rows_told);
         }
-        TextEncoder::new().encode_to_string(&self.registry.gather())
+        let mut families = self.registry.gather();
+        if self.triton {
+            let more = triton::families(families.iter().chain(&self.hidden.gather()));
+            families.extend(more);
+        }
+        TextEncoder::new().encode_to_string(&families)
     }
 }
 

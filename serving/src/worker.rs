@@ -224,6 +224,12 @@ impl Worker {
         self.shared.forwards()
     }
 
+    /// Rows that were answered; of a model without batches a request is one.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.shared.rows()
+    }
+
     /// A place for a request whose body is still to be read: as many as may wait, and those that are computed.
     ///
     /// Without it the queue would bound the tensors, but not the bodies that are about to become tensors.
@@ -334,7 +340,7 @@ fn serve(
         let start = Instant::now();
         let answers = catch_unwind(AssertUnwindSafe(|| {
             let requests: Vec<_> = batch.iter().map(|it| it.inputs.as_slice()).collect();
-            rows::infer(&mut *backend, spec, &requests, &mut || shared.ran())
+            rows::infer(&mut *backend, spec, &requests, &mut |rows| shared.ran(rows))
         }));
         let compute = start.elapsed();
         let Ok(answers) = answers else {

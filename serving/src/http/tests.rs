@@ -20,6 +20,7 @@ use crate::{
     Config,
     backend::fake::{self, Gate},
     bind_candidates,
+    metrics::Style,
     registry::Candidate,
     repository::{Entry, Stamp},
     source::{Access, Place},
@@ -82,6 +83,10 @@ impl Server {
             cores: 1,
             poll: None,
             repository_api: None,
+            metrics: Style {
+                variant: None,
+                triton: true,
+            },
         };
         let bound = bind_candidates(&config, PathBuf::new().into(), vec![seven, nine])
             .await

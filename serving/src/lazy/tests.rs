@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     backend::{BackendError, Load, fake},
-    metrics::Metrics,
+    metrics::{Metrics, Style},
     protocol::triton,
     registry::Registry,
     reload::Reloader,
@@ -62,7 +62,7 @@ impl Live {
         });
         let app = Arc::new(App {
             registry: Registry::load(Vec::new(), 8).await.unwrap(),
-            metrics: Metrics::new().unwrap(),
+            metrics: Metrics::new(Style::default()).unwrap(),
             max_body: 1 << 20,
             max_reading: 8,
         });

@@ -151,6 +151,7 @@ impl ModelStatistics {
             queue,
             compute,
             forwards,
+            rows,
             last,
         } = metrics.counted(loaded);
         let duration = |(count, time): (u64, Duration)| StatisticDuration {
@@ -161,7 +162,7 @@ impl ModelStatistics {
             name: loaded.model.clone(),
             version: loaded.version.to_string(),
             last_inference: last,
-            inference_count: success.0,
+            inference_count: rows,
             execution_count: forwards,
             inference_stats: InferStatistics {
                 success: duration(success),

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     backend::{BackendError, fake},
-    metrics::Metrics,
+    metrics::{Metrics, Style},
     protocol::triton,
     registry::Registry,
     repository,
@@ -64,7 +64,7 @@ impl Live {
         tried.store(0, Ordering::SeqCst);
         let app = Arc::new(App {
             registry,
-            metrics: Metrics::new().unwrap(),
+            metrics: Metrics::new(Style::default()).unwrap(),
             max_body: 1 << 20,
             max_reading: 8,
         });

@@ -7,22 +7,29 @@ use crate::{
 };
 
 /// The answers to requests that fit together, in their order. Where a batch fails, its halves are tried, so that only
-/// those fail that would have failed alone. `ran` hears of each forward.
+/// those fail that would have failed alone. `ran` hears of each forward, with the rows that it answered.
 pub(super) fn infer(
     backend: &mut dyn Backend,
     spec: &ModelSpec,
     requests: &[&[Tensor]],
-    ran: &mut impl FnMut(),
+    ran: &mut impl FnMut(usize),
 ) -> Vec<Result<Vec<Tensor>, BackendError>> {
-    if !requests.is_empty() {
-        ran();
-    }
+    // They were counted when they came, so that they fit together.
+    let rows = || requests.iter().map(|it| spec.rows(it).unwrap_or(1)).sum();
     let (first, second) = match requests {
         [] => return Vec::new(),
-        [one] => return vec![infer_checked(backend, spec, one)],
+        [one] => {
+            let answer = infer_checked(backend, spec, one);
+            ran(if answer.is_ok() { rows() } else { 0 });
+            return vec![answer];
+        }
         several => match together(backend, spec, several) {
-            Ok(answers) => return answers.into_iter().map(Ok).collect(),
+            Ok(answers) => {
+                ran(rows());
+                return answers.into_iter().map(Ok).collect();
+            }
             Err(error) => {
+                ran(0);
                 tracing::debug!(%error, requests = several.len(), "a batch failed: its halves are tried");
                 several.split_at(several.len() / 2)
             }
@@ -134,7 +141,10 @@ mod tests {
         spec.outputs.truncate(1);
         let mut backend = Count(Box::new(fake::Rows(load().unwrap())), 0);
         let requests: Vec<_> = requests.iter().map(Vec::as_slice).collect();
-        (infer(&mut backend, &spec, &requests, &mut || ()), backend.1)
+        (
+            infer(&mut backend, &spec, &requests, &mut |_| ()),
+            backend.1,
+        )
     }
 
     #[test]

@@ -28,6 +28,7 @@ pub(super) struct Shared {
     /// Something has arrived, or nothing more will.
     news: Condvar,
     forwards: AtomicU64,
+    rows: AtomicU64,
 }
 
 struct Inner {
@@ -55,6 +56,7 @@ impl Shared {
             }),
             news: Condvar::new(),
             forwards: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
         }
     }
 
@@ -118,14 +120,21 @@ impl Shared {
         }
     }
 
-    /// A forward.
-    pub(super) fn ran(&self) {
+    /// A forward, and the rows that it answered.
+    pub(super) fn ran(&self, rows: usize) {
         self.forwards.fetch_add(1, Ordering::Relaxed);
+        let rows = u64::try_from(rows).unwrap_or(u64::MAX);
+        self.rows.fetch_add(rows, Ordering::Relaxed);
     }
 
     /// Forwards so far.
     pub(super) fn forwards(&self) -> u64 {
         self.forwards.load(Ordering::Relaxed)
+    }
+
+    /// Rows answered so far.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
     }
 
     /// How many wait.

@@ -17,6 +17,7 @@ mod corpus;
 mod kinds;
 mod lazy;
 mod malformed;
+mod metrics;
 mod models;
 mod process;
 mod reload;

@@ -182,8 +182,24 @@ async fn requests_are_counted_by_how_they_ended() {
         r#"serin_serve_compute_duration_seconds_count{model="fraud",version="9"} 3"#,
         r#"serin_serve_requests_in_flight{model="fraud",version="9"} 0"#,
         r#"serin_serve_model_loaded{model="fraud",version="7"} 1"#,
+        r#"serin_serve_forwards_total{model="fraud",version="9"} 3"#,
+        r#"serin_serve_rows_total{model="fraud",version="9"} 2"#,
+        r#"nv_inference_request_success{model="fraud",version="9"} 2"#,
+        r#"nv_inference_request_failure{model="fraud",reason="BACKEND",version="9"} 1"#,
+        r#"nv_inference_request_failure{model="fraud",reason="OTHER",version="9"} 1"#,
+        r#"nv_inference_request_failure{model="fraud",reason="REJECTED",version="9"} 0"#,
+        r#"nv_inference_request_failure{model="fraud",reason="CANCELED",version="9"} 0"#,
+        r#"nv_inference_count{model="fraud",version="9"} 2"#,
+        r#"nv_inference_exec_count{model="fraud",version="9"} 3"#,
+        r#"nv_inference_pending_request_count{model="fraud",version="9"} 0"#,
     ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+    }
+    for time in ["request", "queue", "compute_infer"] {
+        let name = format!(r#"nv_inference_{time}_duration_us{{model="fraud",version="9"}} "#);
+        let value = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        let micros: Option<u64> = value.and_then(|it| it.parse().ok());
+        assert!(micros.is_some(), "{name} is not in\n{metrics}");
     }
     server.stop().await;
 }
