@@ -19,6 +19,7 @@ use crate::{
     bench::Amount,
     logs::{self, Format, Level},
     metrics,
+    shutdown::Drain,
     source::{Access, Place},
 };
 
@@ -120,6 +121,11 @@ impl BenchArgs {
             cores,
             poll: None,
             repository_api: None,
+            // Its own client is done by then.
+            drain: Drain {
+                delay: Duration::ZERO,
+                timeout: MAX_SPAN,
+            },
             metrics: metrics::Style::default(),
         };
         (config, self.model, amount)
@@ -192,6 +198,15 @@ pub struct Args {
     /// models: use the loopback address, such as 127.0.0.1:8002. The files come from the repository alone.
     #[arg(long, value_name = "HOST:PORT", env = "SERIN_REPOSITORY_API", value_parser = address)]
     pub repository_api: Option<(String, u16)>,
+    /// How long requests are still taken after SIGTERM, while readiness says no: whoever sends them has to hear of it, for
+    /// Kubernetes 5s [default: not at all].
+    #[arg(long, value_name = "SPAN", env = "SERIN_DRAIN_DELAY", value_parser = span)]
+    pub drain_delay: Option<Duration>,
+
+    /// How long the requests in flight have after that to be answered. The end takes up to 4 s more.
+    #[arg(long, value_name = "SPAN", default_value = "25s", env = "SERIN_DRAIN_TIMEOUT", value_parser = span)]
+    pub drain_timeout: Duration,
+
     /// Show Triton's metrics (nv_inference_...) beside our own, for dashboards that know them.
     #[arg(long, env = "SERIN_TRITON_METRICS", value_parser = BoolishValueParser::new())]
     pub triton_metrics: bool,
@@ -336,6 +351,8 @@ impl Args {
             io_threads: _,
             poll,
             repository_api,
+            drain_delay,
+            drain_timeout,
             triton_metrics,
             variant,
             config: _,
@@ -353,6 +370,10 @@ impl Args {
             cores,
             poll,
             repository_api,
+            drain: Drain {
+                delay: drain_delay.unwrap_or_default(),
+                timeout: drain_timeout,
+            },
             metrics: metrics::Style {
                 variant,
                 triton: triton_metrics,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use comfy_table::{CellAlignment, Table, presets};
-use futures::{future, stream};
+use futures::{FutureExt, StreamExt, future, stream};
 use tokio::sync::oneshot;
 
 use self::{client::Client, timing::Timing};
@@ -109,7 +109,7 @@ pub async fn bench(
     let bound = bind_candidates(&config, source, vec![candidate]).await?;
     let address = bound.address();
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = bound.run(async { drop(stopped.await) }, stream::pending());
+    let server = bound.run(stopped.into_stream().map(drop), stream::pending());
     let measured = async {
         let served = requests(&client, address, amount).await;
         drop(stop);

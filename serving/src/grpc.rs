@@ -86,4 +86,4 @@ fn routes(app: Arc<App>) -> Routes {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

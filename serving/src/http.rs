@@ -134,12 +134,15 @@ async fn server_live(State(app): State<Arc<App>>) -> impl IntoResponse {
 }
 
 async fn server_ready(State(app): State<Arc<App>>) -> impl IntoResponse {
-    let ready = app.registry.is_ready();
+    let ready = app.is_ready();
     (health_status(ready), Json(json!({ "ready": ready })))
 }
 
-async fn model_ready(Extension(loaded): Extension<Arc<ModelVersion>>) -> impl IntoResponse {
-    let ready = loaded.worker.is_alive();
+async fn model_ready(
+    State(app): State<Arc<App>>,
+    Extension(loaded): Extension<Arc<ModelVersion>>,
+) -> impl IntoResponse {
+    let ready = app.serves(&loaded);
     (
         health_status(ready),
         Json(json!({ "name": loaded.model, "ready": ready })),

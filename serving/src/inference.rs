@@ -1,5 +1,7 @@
 //! From a checked request to outputs: the one way to a model, whichever protocol a request came by.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::{
     error::ApiError,
     metrics::{InFlight, Metrics, Outcome},
@@ -20,6 +22,8 @@ const DEFAULT_PRIORITY: u64 = 100;
 
 /// What all requests share.
 pub struct App {
+    /// Whether the server is about to end.
+    pub draining: AtomicBool,
     /// The loaded models.
     pub registry: Registry,
     /// The metric families.
@@ -28,6 +32,20 @@ pub struct App {
     pub max_body: usize,
     /// Messages of gRPC that may be read at once: which model they are for is only known then.
     pub max_reading: usize,
+}
+
+impl App {
+    /// Whether the server wants requests: every model version can serve, and it is not about to end.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed) && self.registry.is_ready()
+    }
+
+    /// The same of one model version.
+    #[must_use]
+    pub fn serves(&self, loaded: &ModelVersion) -> bool {
+        !self.draining.load(Ordering::Relaxed) && loaded.worker.is_alive()
+    }
 }
 
 /// A place for a request, to be held until its answer is written. Take it before the request is read.

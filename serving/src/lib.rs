@@ -37,7 +37,15 @@ pub mod spec;
 pub mod tensor;
 pub mod worker;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::serve::ListenerExt;
 use futures::{FutureExt, Stream, TryFutureExt};
@@ -51,13 +59,11 @@ use crate::{
     registry::{Candidate, Failures, Registry},
     reload::{Loads, Reloader},
     repository::Problems,
+    shutdown::{Drain, Impatience},
     source::{Access, Place, Source},
 };
 
-/// How long requests in flight may take after the signal; Kubernetes kills after 30 s.
-const GRACE: Duration = Duration::from_secs(25);
-
-/// How long the workers may take to finish after that.
+/// How long the workers may take to finish once the requests in flight have ended, or are left.
 const JOIN: Duration = Duration::from_secs(3);
 
 /// What the server is told at start.
@@ -86,6 +92,8 @@ pub struct Config {
     pub poll: Option<Duration>,
     /// Host and port where models can be loaded and unloaded; `None`: nowhere.
     pub repository_api: Option<(String, u16)>,
+    /// How long the end may take.
+    pub drain: Drain,
     /// What the metrics show.
     pub metrics: metrics::Style,
 }
@@ -127,6 +135,7 @@ pub struct Bound {
     app: Arc<App>,
     reloader: Arc<Reloader>,
     poll: Option<Duration>,
+    drain: Drain,
 }
 
 /// An open port.
@@ -201,6 +210,7 @@ pub async fn bind_candidates(
     let lazy: Vec<_> = lazy.collect();
     registry.change(|models| lazy.iter().cloned().for_each(|it| models.insert_lazy(it)));
     let app = Arc::new(App {
+        draining: AtomicBool::new(false),
         registry,
         metrics,
         max_body: config.max_body,
@@ -214,6 +224,7 @@ pub async fn bind_candidates(
         app,
         reloader: Arc::new(reloader),
         poll: config.poll,
+        drain: config.drain,
     })
 }
 
@@ -254,26 +265,36 @@ impl Bound {
         self.repository_api.as_ref().map(|it| it.address)
     }
 
-    /// Serves until `shutdown`, finishes the requests in flight (for 25 s at most), and unloads the models. At each of
-    /// `pushes` the repository is read again.
+    /// Serves until the first of `signals`, drains, and unloads the models. A second signal leaves the requests in flight.
+    /// At each of `pushes` the repository is read again.
     ///
     /// # Errors
     /// [`io::Error`] if the listener fails.
     pub async fn run(
         self,
-        shutdown: impl Future<Output = ()> + Send + 'static,
+        signals: impl Stream<Item = ()> + Send + 'static,
         pushes: impl Stream<Item = ()> + Send + 'static,
     ) -> io::Result<()> {
         let reloading = reload::follow(Arc::clone(&self.reloader), self.poll, pushes);
         let reloading = tokio::spawn(reloading);
         let sleeping = tokio::spawn(lazy::put_to_sleep(Arc::clone(&self.app)));
+        let Drain { delay, timeout } = self.drain;
         let (stopping, stopped) = oneshot::channel();
-        let shutdown = async move {
-            shutdown.await;
-            tracing::info!("shutting down: finishing the requests in flight");
-            let _ = stopping.send(());
-        };
-        let shutdown = shutdown.boxed().shared();
+        let shutdown = stopped.map(|_: Result<(), _>| ()).boxed().shared();
+        let draining = Arc::clone(&self.app);
+        let impatience = self.drain.follow(
+            signals,
+            move || {
+                draining.draining.store(true, Ordering::Relaxed);
+                tracing::info!(
+                    "shutting down: not ready any more, but taking requests for {delay:?}"
+                );
+            },
+            move || {
+                tracing::info!("shutting down: finishing the requests in flight");
+                let _ = stopping.send(());
+            },
+        );
         let listener = self.rest.listener.tap_io(|stream| {
             // Small answers must not wait for the client's delayed acknowledgement.
             if let Err(error) = stream.set_nodelay(true) {
@@ -296,17 +317,17 @@ impl Bound {
         let grpc = grpc::serve(self.grpc.listener, Arc::clone(&self.app), shutdown);
         let grpc = grpc.map_err(io::Error::other);
         let server = async { tokio::try_join!(rest, grpc, repository).map(drop) };
-        let impatience = async {
-            if stopped.await.is_ok() {
-                tokio::time::sleep(GRACE).await;
-            } else {
-                std::future::pending::<()>().await;
-            }
-        };
         let served = tokio::select! {
             served = server => served,
-            () = impatience => {
-                tracing::warn!("requests were still in flight after {GRACE:?}: leaving them");
+            why = impatience => {
+                match why {
+                    Impatience::Timeout => {
+                        tracing::warn!("requests were still in flight after {timeout:?}: leaving them");
+                    }
+                    Impatience::Signal => {
+                        tracing::warn!("a second signal: leaving the requests in flight");
+                    }
+                }
                 Ok(())
             }
         };

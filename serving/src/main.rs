@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::Context;
+use futures::StreamExt;
 use serin_serving::{
     args::{Args, BenchArgs, Cli, Command},
     bench, bind, check, logs, shutdown,
@@ -69,12 +70,12 @@ fn runtime(threads: usize) -> anyhow::Result<Runtime> {
 
 async fn serve(args: Args) -> anyhow::Result<()> {
     // Before the models are loaded: that may take minutes, and a signal ends it too.
-    let mut shutdown = Box::pin(shutdown::signals().context("failed to listen for signals")?);
+    let mut signals = shutdown::signals().context("failed to listen for signals")?;
     // It would end the process while nobody listens.
     let hangups = shutdown::hangups().context("failed to listen for SIGHUP")?;
     let bound = tokio::select! {
         bound = bind(args.into_config(cores())) => bound?,
-        () = &mut shutdown => return Ok(()),
+        _ = signals.next() => return Ok(()),
     };
     let (rest, grpc) = (bound.address(), bound.grpc_address());
     // In one piece: who reads only the first line may close the pipe then.
@@ -85,8 +86,5 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     io::stdout()
         .write_all(lines.as_bytes())
         .context("failed to write to stdout")?;
-    bound
-        .run(shutdown, hangups)
-        .await
-        .context("failed to serve")
+    bound.run(signals, hangups).await.context("failed to serve")
 }

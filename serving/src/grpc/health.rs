@@ -31,7 +31,7 @@ impl Health for HealthService {
                 "service '{service}' is unknown: ask for '{SERVICE_NAME}' or for no service"
             )));
         }
-        let status = if self.0.registry.is_ready() {
+        let status = if self.0.is_ready() {
             ServingStatus::Serving
         } else {
             ServingStatus::NotServing

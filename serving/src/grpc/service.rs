@@ -43,7 +43,7 @@ impl GrpcInferenceService for InferenceService {
         &self,
         _: Request<proto::ServerReadyRequest>,
     ) -> Answer<proto::ServerReadyResponse> {
-        let ready = self.0.registry.is_ready();
+        let ready = self.0.is_ready();
         answer(proto::ServerReadyResponse { ready })
     }
 
@@ -56,7 +56,7 @@ impl GrpcInferenceService for InferenceService {
         let version = Some(version.as_str()).filter(|version| !version.is_empty());
         // The question loads nothing.
         let ready = match self.0.registry.seek(name, version) {
-            Ok(Found::Loaded(loaded)) => loaded.worker.is_alive(),
+            Ok(Found::Loaded(loaded)) => self.0.serves(&loaded),
             Ok(Found::Asleep(_)) | Err(_) => false,
         };
         answer(proto::ModelReadyResponse { ready })

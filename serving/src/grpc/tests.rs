@@ -43,7 +43,7 @@ async fn client(server: &Server) -> Client {
 }
 
 /// One row of `x` as binary data.
-fn request(first: f32) -> ModelInferRequest {
+pub(crate) fn request(first: f32) -> ModelInferRequest {
     ModelInferRequest {
         model_name: "fraud".to_owned(),
         id: "a".to_owned(),

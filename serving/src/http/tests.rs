@@ -1,5 +1,6 @@
 //! The API over real sockets, with the fake backend.
 
+mod draining;
 mod failures;
 mod malformed;
 mod malformed_binary;
@@ -10,10 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::stream;
+use futures::{channel::mpsc, stream};
 use reqwest::{Client, Method};
 use serde_json::Value;
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::task::JoinHandle;
 
 use super::*;
 use crate::{
@@ -23,19 +24,23 @@ use crate::{
     metrics::Style,
     registry::Candidate,
     repository::{Entry, Stamp},
+    shutdown::Drain,
     source::{Access, Place},
 };
 
 pub(crate) const MAX_BODY: usize = 64 * 1024;
 
+/// Longer than any test.
+pub(crate) const LONG: Duration = Duration::from_secs(3600);
+
 /// A server of model `fraud`, versions 7 and 9.
 pub(crate) struct Server {
-    url: String,
+    pub(crate) url: String,
     /// Where gRPC is spoken.
     pub(crate) grpc: String,
-    client: Client,
+    pub(crate) client: Client,
     pub(crate) gate: Gate,
-    stop: oneshot::Sender<()>,
+    stop: mpsc::UnboundedSender<()>,
     done: JoinHandle<std::io::Result<()>>,
 }
 
@@ -51,6 +56,10 @@ impl Server {
     }
 
     pub(crate) async fn start_with(queue: usize) -> Self {
+        Self::start_as(queue, |_| ()).await
+    }
+
+    pub(crate) async fn start_as(queue: usize, change: impl FnOnce(&mut Config)) -> Self {
         let candidate = |version| {
             let (gate, load) = fake::load();
             let spec = Arc::new(fake::spec());
@@ -71,7 +80,7 @@ impl Server {
             )
         };
         let ((_, seven), (gate, nine)) = (candidate(7), candidate(9));
-        let config = Config {
+        let mut config = Config {
             models: Place::Folder(PathBuf::new()),
             access: Access::default(),
             host: "127.0.0.1".to_owned(),
@@ -83,18 +92,23 @@ impl Server {
             cores: 1,
             poll: None,
             repository_api: None,
+            drain: Drain {
+                delay: Duration::ZERO,
+                timeout: LONG,
+            },
             metrics: Style {
                 variant: None,
                 triton: true,
             },
         };
+        change(&mut config);
         let bound = bind_candidates(&config, PathBuf::new().into(), vec![seven, nine])
             .await
             .unwrap();
         let url = format!("http://{}", bound.address());
         let grpc = format!("http://{}", bound.grpc_address());
-        let (stop, stopped) = oneshot::channel();
-        let done = tokio::spawn(bound.run(async move { drop(stopped.await) }, stream::pending()));
+        let (stop, stopped) = mpsc::unbounded();
+        let done = tokio::spawn(bound.run(stopped, stream::pending()));
         Self {
             url,
             grpc,
@@ -145,7 +159,7 @@ impl Server {
 
     /// Sends the signal, does something, and waits for the end.
     pub(crate) async fn stop_after(self, then: impl FnOnce(&Gate)) {
-        self.stop.send(()).unwrap();
+        self.stop.unbounded_send(()).unwrap();
         then(&self.gate);
         self.done.await.unwrap().unwrap();
     }

@@ -61,6 +61,7 @@ impl Live {
             vec![load]
         });
         let app = Arc::new(App {
+            draining: AtomicBool::new(false),
             registry: Registry::load(Vec::new(), 8).await.unwrap(),
             metrics: Metrics::new(Style::default()).unwrap(),
             max_body: 1 << 20,

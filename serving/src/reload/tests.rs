@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tempfile::TempDir;
@@ -63,6 +63,7 @@ impl Live {
         let registry = Registry::load(candidates.collect(), 8).await.unwrap();
         tried.store(0, Ordering::SeqCst);
         let app = Arc::new(App {
+            draining: AtomicBool::new(false),
             registry,
             metrics: Metrics::new(Style::default()).unwrap(),
             max_body: 1 << 20,

@@ -13,6 +13,7 @@ use crate::{
         ROWS, add, embedding, embedding_yaml, grinder, grinder_yaml, kinds::returning, repository,
         scorer, scorer_yaml, trace, yaml,
     },
+    reload::{row, until},
     server::{Process, Server, body, command},
     wire::{Caller, Way},
 };
@@ -67,6 +68,20 @@ async fn a_signal_while_a_forward_goes_on_and_on_ends_the_server_well() {
         let status = status.unwrap();
         assert!(status.success(), "round {round}: {status}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_shall_end_says_so_for_its_delay_or_until_a_second_signal() {
+    let dir = repository("fraud", &scorer_yaml(), &scorer(1));
+    let server = Server::start_with(dir.path(), &["--drain-delay", "1h"]);
+    server.process().signal("TERM");
+    until(&server, "not ready", "/v2/health/ready", |status, _| {
+        status == 503
+    })
+    .await;
+    let (status, answer) = server.infer("fraud", row()).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(server.into_process().end("INT").success());
 }
 
 #[tokio::test]

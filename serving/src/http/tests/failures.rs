@@ -158,7 +158,7 @@ async fn shutdown_lets_the_request_in_flight_finish() {
         gate
     });
     let gate = gate.await.unwrap();
-    stop.send(()).unwrap();
+    stop.unbounded_send(()).unwrap();
     gate.release();
     assert_eq!(running.await.unwrap(), 200);
     done.await.unwrap().unwrap();
