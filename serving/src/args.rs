@@ -21,6 +21,7 @@ use crate::{
     metrics,
     shutdown::Drain,
     source::{Access, Place},
+    traces::Collector,
 };
 
 /// Largest body where nobody says another: 16 MiB.
@@ -121,6 +122,7 @@ impl BenchArgs {
             cores,
             poll: None,
             repository_api: None,
+            traces: None,
             // Its own client is done by then.
             drain: Drain {
                 delay: Duration::ZERO,
@@ -198,6 +200,15 @@ pub struct Args {
     /// models: use the loopback address, such as 127.0.0.1:8002. The files come from the repository alone.
     #[arg(long, value_name = "HOST:PORT", env = "SERIN_REPOSITORY_API", value_parser = address)]
     pub repository_api: Option<(String, u16)>,
+
+    /// Collector that gets spans of the requests, by OTLP over gRPC, such as http://collector:4317 [default: nobody].
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = collector)]
+    pub otlp_endpoint: Option<String>,
+
+    /// Share of the requests that is traced, 0 to 1, where no 'traceparent' says whether.
+    #[arg(long, value_name = "SHARE", default_value = "1", env = "SERIN_TRACE_SAMPLE", value_parser = share)]
+    pub trace_sample: f64,
+
     /// How long requests are still taken after SIGTERM, while readiness says no: whoever sends them has to hear of it, for
     /// Kubernetes 5s [default: not at all].
     #[arg(long, value_name = "SPAN", env = "SERIN_DRAIN_DELAY", value_parser = span)]
@@ -351,6 +362,8 @@ impl Args {
             io_threads: _,
             poll,
             repository_api,
+            otlp_endpoint,
+            trace_sample,
             drain_delay,
             drain_timeout,
             triton_metrics,
@@ -370,6 +383,14 @@ impl Args {
             cores,
             poll,
             repository_api,
+            // By the standard an empty variable is none.
+            traces: otlp_endpoint
+                .filter(|it| !it.is_empty())
+                .map(|endpoint| Collector {
+                    endpoint,
+                    sample: trace_sample,
+                    variant: variant.clone(),
+                }),
             drain: Drain {
                 delay: drain_delay.unwrap_or_default(),
                 timeout: drain_timeout,

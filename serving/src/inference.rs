@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::{
     error::ApiError,
-    metrics::{InFlight, Metrics, Outcome},
+    metrics::{InFlight, Metrics},
     protocol::parameters::Scheduling,
     registry::{ModelVersion, Registry},
     tensor::Tensor,
+    traces::Traces,
     worker::{Place, Urgency, WorkerError},
 };
 
@@ -28,6 +29,8 @@ pub struct App {
     pub registry: Registry,
     /// The metric families.
     pub metrics: Metrics,
+    /// Spans, if a collector takes them.
+    pub traces: Option<Traces>,
     /// Largest body of a request, in bytes; what a compressed one holds counts too.
     pub max_body: usize,
     /// Messages of gRPC that may be read at once: which model they are for is only known then.
@@ -94,14 +97,10 @@ pub async fn infer(
 /// # Errors
 /// Those of `result`.
 pub fn settle<T>(mut in_flight: InFlight<'_>, result: Result<T, ApiError>) -> Result<T, ApiError> {
-    match &result {
-        Ok(_) => in_flight.outcome = Outcome::Ok,
-        Err(error) => {
-            in_flight.outcome = error.outcome();
-            if error.status().is_server_error() {
-                tracing::warn!(%error, "request failed");
-            }
-        }
+    let error = result.as_ref().err();
+    in_flight.ended(error);
+    if let Some(error) = error.filter(|it| it.status().is_server_error()) {
+        tracing::warn!(%error, "request failed");
     }
     result
 }

@@ -35,6 +35,7 @@ pub mod shutdown;
 pub mod source;
 pub mod spec;
 pub mod tensor;
+pub mod traces;
 pub mod worker;
 
 use std::{
@@ -49,6 +50,7 @@ use std::{
 
 use axum::serve::ListenerExt;
 use futures::{FutureExt, Stream, TryFutureExt};
+use opentelemetry_otlp::ExporterBuildError;
 use tokio::{net::TcpListener, sync::oneshot};
 
 use crate::{
@@ -61,6 +63,7 @@ use crate::{
     repository::Problems,
     shutdown::{Drain, Impatience},
     source::{Access, Place, Source},
+    traces::{Collector, Traces},
 };
 
 /// How long the workers may take to finish once the requests in flight have ended, or are left.
@@ -92,6 +95,8 @@ pub struct Config {
     pub poll: Option<Duration>,
     /// Host and port where models can be loaded and unloaded; `None`: nowhere.
     pub repository_api: Option<(String, u16)>,
+    /// Where spans of requests go; `None`: there are none.
+    pub traces: Option<Collector>,
     /// How long the end may take.
     pub drain: Drain,
     /// What the metrics show.
@@ -122,6 +127,11 @@ pub enum BindError {
         #[source]
         source: io::Error,
     },
+    /// The collector of spans cannot be spoken to.
+    #[error(
+        "failed to set up traces, check --otlp-endpoint and the variables OTEL_EXPORTER_OTLP_..."
+    )]
+    Traces(#[source] ExporterBuildError),
     /// The metric families are not valid.
     #[error("failed to register the metrics")]
     Metrics(#[source] prometheus::Error),
@@ -209,7 +219,13 @@ pub async fn bind_candidates(
         .map(|it| Sleeper::new(it.entry, Arc::clone(&loads), config.queue));
     let lazy: Vec<_> = lazy.collect();
     registry.change(|models| lazy.iter().cloned().for_each(|it| models.insert_lazy(it)));
+    let traces = config.traces.as_ref().map(|collector| {
+        let spans = metrics.spans().map_err(BindError::Metrics)?;
+        Traces::new(collector, spans).map_err(BindError::Traces)
+    });
+    let traces = traces.transpose()?;
     let app = Arc::new(App {
+        traces,
         draining: AtomicBool::new(false),
         registry,
         metrics,
@@ -341,6 +357,9 @@ impl Bound {
             .is_err()
         {
             tracing::warn!("a model was still computing after {JOIN:?}: leaving it");
+        }
+        if let Some(traces) = &self.app.traces {
+            traces.stop().await;
         }
         served
     }

@@ -16,7 +16,12 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use crate::{registry::ModelVersion, worker::Answer};
+use crate::{
+    error::ApiError,
+    registry::ModelVersion,
+    traces::{End, SpanCounters, Trace},
+    worker::Answer,
+};
 
 /// Seconds. The smallest models answer in 0.1 ms; ten seconds is beyond any client's patience.
 const DURATION_BUCKETS: [f64; 16] = [
@@ -127,8 +132,9 @@ pub struct Series {
 pub struct InFlight<'a> {
     series: &'a Series,
     start: Instant,
-    /// How the request ended.
-    pub outcome: Outcome,
+    /// Its spans, if requests are traced.
+    trace: Option<Box<Trace>>,
+    outcome: Outcome,
 }
 
 impl Outcome {
@@ -266,14 +272,39 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// What is counted of spans, from now on part of a scrape.
+    ///
+    /// # Errors
+    /// [`prometheus::Error`] if that is asked for twice.
+    pub fn spans(&self) -> prometheus::Result<SpanCounters> {
+        let counter = |name, help| {
+            let counter = IntCounter::new(name, help)?;
+            self.registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        Ok(SpanCounters {
+            made: counter("serin_serve_spans_made_total", "Spans made of requests.")?,
+            sent: counter(
+                "serin_serve_spans_sent_total",
+                "Spans that the collector has taken; those that are made, and not sent a minute later, are lost.",
+            )?,
+        })
+    }
+
     /// Begins a request.
     #[must_use]
-    pub fn begin<'a>(&self, loaded: &'a ModelVersion, start: Instant) -> InFlight<'a> {
+    pub fn begin<'a>(
+        &self,
+        loaded: &'a ModelVersion,
+        start: Instant,
+        trace: Option<Box<Trace>>,
+    ) -> InFlight<'a> {
         let series = self.series(loaded);
         series.in_flight.inc();
         InFlight {
             series,
             start,
+            trace,
             outcome: Outcome::Dropped,
         }
     }
@@ -382,8 +413,19 @@ impl InFlight<'_> {
         self.start
     }
 
+    /// Notes how the request ended.
+    pub fn ended(&mut self, error: Option<&ApiError>) {
+        self.outcome = error.map_or(Outcome::Ok, ApiError::outcome);
+        if let Some(trace) = self.trace.take() {
+            trace.end(self.start, &error.map_or(End::Answered, End::Refused));
+        }
+    }
+
     /// Notes what a forward took.
     pub fn computed(&self, answer: &Answer) {
+        if let Some(trace) = &self.trace {
+            trace.computed(answer);
+        }
         self.series.compute.observe(answer.compute.as_secs_f64());
         self.series.queue.observe(answer.queue.as_secs_f64());
         #[allow(clippy::cast_precision_loss, reason = "at most thousands")]
@@ -393,6 +435,9 @@ impl InFlight<'_> {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
+        if let Some(trace) = self.trace.take() {
+            trace.end(self.start, &End::Dropped);
+        }
         let Self {
             series, outcome, ..
         } = self;

@@ -69,6 +69,8 @@ pub struct Urgency {
 pub struct Answer {
     /// The outputs in the order of model.yaml.
     pub outputs: Result<Vec<Tensor>, BackendError>,
+    /// When the forward began.
+    pub started: Instant,
     /// How long the request waited.
     pub queue: Duration,
     /// Wall time of the forward, which it may have shared.
@@ -358,6 +360,7 @@ fn serve(
             let queue = start.saturating_duration_since(job.arrived);
             let answer = Answer {
                 outputs,
+                started: start,
                 queue,
                 compute,
                 together,

@@ -30,11 +30,13 @@ pub(super) async fn infer(
     app: &Arc<App>,
     request: Request<ModelInferRequest>,
 ) -> Result<Response<ModelInferResponse>, Status> {
-    let (_, mut extensions, request) = request.into_parts();
+    let (metadata, mut extensions, request) = request.into_parts();
     let reading = extensions.remove::<Reading>();
     let start = reading.as_ref().map_or_else(Instant::now, |it| it.since);
     let loaded = find(app, &request.model_name, &request.model_version).await?;
-    let in_flight = app.metrics.begin(&loaded, start);
+    let trace = app.traces.as_ref();
+    let trace = trace.map(|traces| traces.grpc(&loaded, &metadata.into_headers()));
+    let in_flight = app.metrics.begin(&loaded, start, trace);
     let result = answer(&loaded, request, reading, &in_flight).await;
     match inference::settle(in_flight, result) {
         Ok(message) => {

@@ -7,29 +7,34 @@ use crate::{error::ApiError, worker::WorkerError};
 /// Milliseconds after which a client may try again, as gRPC's own retries read it.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
 
-impl From<ApiError> for Status {
-    fn from(error: ApiError) -> Self {
-        let code = match &error {
-            ApiError::NotFound(_) | ApiError::Path => Code::NotFound,
+impl From<&ApiError> for Code {
+    fn from(error: &ApiError) -> Self {
+        match error {
+            ApiError::NotFound(_) | ApiError::Path => Self::NotFound,
             ApiError::Request(_)
             | ApiError::Wish(_)
             | ApiError::Encoding(_)
             | ApiError::Compressed(_)
-            | ApiError::BrokenBody => Code::InvalidArgument,
+            | ApiError::BrokenBody => Self::InvalidArgument,
             // Nothing of this port comes to it.
-            ApiError::Reload(_) => Code::FailedPrecondition,
-            ApiError::Method | ApiError::RepositoryReadOnly => Code::Unimplemented,
-            ApiError::SlowBody(_) | ApiError::Expired(_) => Code::DeadlineExceeded,
-            ApiError::TooLarge(_) => Code::ResourceExhausted,
+            ApiError::Reload(_) => Self::FailedPrecondition,
+            ApiError::Method | ApiError::RepositoryReadOnly => Self::Unimplemented,
+            ApiError::SlowBody(_) | ApiError::Expired(_) => Self::DeadlineExceeded,
+            ApiError::TooLarge(_) => Self::ResourceExhausted,
             ApiError::Worker { reason, .. } => match reason {
-                WorkerError::Full | WorkerError::Dead => Code::Unavailable,
-                WorkerError::Late => Code::DeadlineExceeded,
-                WorkerError::Rows(_) => Code::InvalidArgument,
+                WorkerError::Full | WorkerError::Dead => Self::Unavailable,
+                WorkerError::Late => Self::DeadlineExceeded,
+                WorkerError::Rows(_) => Self::InvalidArgument,
             },
-            ApiError::NotLoaded { .. } => Code::Unavailable,
-            ApiError::Failed { .. } => Code::Internal,
-        };
-        let mut status = Self::new(code, error.to_string());
+            ApiError::NotLoaded { .. } => Self::Unavailable,
+            ApiError::Failed { .. } => Self::Internal,
+        }
+    }
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        let mut status = Self::new(Code::from(&error), error.to_string());
         if let ApiError::Worker {
             reason: WorkerError::Full,
             ..

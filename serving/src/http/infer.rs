@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     Extension,
-    extract::{Request, State},
+    extract::{MatchedPath, Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, header},
     response::{IntoResponse, Response},
 };
@@ -32,7 +32,12 @@ pub(super) async fn infer(
     Extension(loaded): Extension<Arc<ModelVersion>>,
     request: Request,
 ) -> Response {
-    let in_flight = app.metrics.begin(&loaded, Instant::now());
+    let trace = app.traces.as_ref().map(|traces| {
+        let route = request.extensions().get::<MatchedPath>();
+        let route = route.map(MatchedPath::as_str);
+        traces.rest(&loaded, request.headers(), route, request.uri().path())
+    });
+    let in_flight = app.metrics.begin(&loaded, Instant::now(), trace);
     let result = answer(&loaded, request, app.max_body, &in_flight).await;
     inference::settle(in_flight, result).unwrap_or_else(ApiError::into_response)
 }

@@ -92,6 +92,7 @@ impl Server {
             cores: 1,
             poll: None,
             repository_api: None,
+            traces: None,
             drain: Drain {
                 delay: Duration::ZERO,
                 timeout: LONG,

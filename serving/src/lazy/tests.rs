@@ -62,6 +62,7 @@ impl Live {
         });
         let app = Arc::new(App {
             draining: AtomicBool::new(false),
+            traces: None,
             registry: Registry::load(Vec::new(), 8).await.unwrap(),
             metrics: Metrics::new(Style::default()).unwrap(),
             max_body: 1 << 20,

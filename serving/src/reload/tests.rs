@@ -64,6 +64,7 @@ impl Live {
         tried.store(0, Ordering::SeqCst);
         let app = Arc::new(App {
             draining: AtomicBool::new(false),
+            traces: None,
             registry,
             metrics: Metrics::new(Style::default()).unwrap(),
             max_body: 1 << 20,

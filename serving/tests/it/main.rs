@@ -27,4 +27,5 @@ mod silero;
 mod soak;
 mod start;
 mod torch;
+mod traces;
 mod wire;
