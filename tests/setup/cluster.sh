@@ -22,6 +22,7 @@ crds=(
   "istio.io/istio@v$istio_version manifests/charts/base/files/crd-all.gen.yaml"
   "github.com/prometheus-operator/prometheus-operator@v0.85.0 example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml"
   "github.com/kedacore/keda/v2@v2.21.0 config/crd/bases/keda.sh_scaledobjects.yaml"
+  "github.com/kserve/kserve@v0.17.0 config/crd/full/serving.kserve.io_clusterservingruntimes.yaml config/crd/full/serving.kserve.io_inferenceservices.yaml"
 )
 way_out="install Go 1.25 or newer (https://go.dev/dl) and run 'make setup-cluster', or set KUBEBUILDER_ASSETS, ISTIOD and CLUSTER_CRDS to what you have"
 
@@ -157,7 +158,7 @@ other_crds() {
   path="$(own CLUSTER_CRDS)"
   if [ -z "$path" ]; then
     folder="crds-$(sha_of "${crds[@]}")"
-    fetch_by_go "$folder" .complete "CRDs of Istio, of the Prometheus operator and of KEDA" make_crds
+    fetch_by_go "$folder" .complete "CRDs of Istio, of the Prometheus operator, of KEDA and of KServe" make_crds
     path="$cache/$folder"
   fi
   point cluster/crds "$path"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches every third-party piece that Serin's build, tests and demo need, into one cache outside the checkout.
-# Idempotent: a piece that is there is not touched and nothing is printed for it. Usage: setup.sh [all|clients|rivals|lint|envoys]
+# Idempotent: a piece that is there is not touched and nothing is printed for it. Usage: setup.sh [all|libtorch|clients|rivals|lint|envoys]
 source "$(dirname "${BASH_SOURCE[0]}")/cache.sh"
 
 # Wheels are pinned in wheels.txt, with their versions.
@@ -257,7 +257,8 @@ case "${1:-all}" in
   all) rust_target; envoy; prometheus; libtorch; silero_vad ;;
   clients) clients ;;
   rivals) rivals ;;
+  libtorch) libtorch ;;
   lint) cargo_deny ;;
   envoys) envoys ;;
-  *) fail "unknown argument '$1': use all, clients, rivals, lint or envoys" ;;
+  *) fail "unknown argument '$1': use all, libtorch, clients, rivals, lint or envoys" ;;
 esac

@@ -273,4 +273,48 @@ mod tests {
         let wanted = "/nowhere/serin.yaml: cannot be read: ";
         assert!(error.contains(wanted), "{error}");
     }
+
+    /// The documents of a file of `manifests/`.
+    fn manifest(name: &str) -> Vec<serde_json::Value> {
+        let manifests = concat!(env!("CARGO_MANIFEST_DIR"), "/../manifests");
+        let text = fs::read_to_string(Path::new(manifests).join(name)).unwrap();
+        serde_saphyr::from_multiple(&text).unwrap()
+    }
+
+    /// How long the end may take, in seconds, with what the threads of models get.
+    fn end(args: &Args) -> u64 {
+        let delay = args.drain_delay.unwrap_or_default();
+        (delay + args.drain_timeout).as_secs() + 5
+    }
+
+    #[test]
+    fn what_the_manifests_say_is_what_the_command_line_takes() {
+        let documents = manifest("serving/deployment.yaml");
+        let pod = &documents[1]["spec"]["template"]["spec"];
+        assert_eq!(
+            pod["containers"][0]["args"][0],
+            "--config=/etc/serin/serve.yaml"
+        );
+        let file = documents[0]["data"]["serve.yaml"].as_str().unwrap();
+        let read = args(file, &[]).unwrap();
+        let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
+        assert!(end(&read) <= grace);
+        let ports = pod["containers"][0]["ports"].as_array().unwrap();
+        let ports: Vec<_> = ports
+            .iter()
+            .map(|it| it["containerPort"].as_u64())
+            .collect();
+        assert_eq!(ports, [Some(read.port.into()), Some(read.grpc_port.into())]);
+
+        let runtime = &manifest("kserve/runtime.yaml")[0]["spec"]["containers"][0];
+        let flags: Vec<String> = serde_json::from_value(runtime["args"].clone()).unwrap();
+        let Ok(Cli::Serve(read)) = Cli::read([vec!["serin-serve".to_owned()], flags].concat())
+        else {
+            panic!("{runtime}");
+        };
+        assert_eq!((read.port, read.grpc_port), (8080, 9000));
+        let service = &manifest("kserve/inferenceservice.yaml")[0]["spec"]["predictor"];
+        let grace = service["terminationGracePeriodSeconds"].as_u64().unwrap();
+        assert!(end(&read) <= grace);
+    }
 }

@@ -62,11 +62,13 @@ pub enum Crds {
     PrometheusOperator,
     /// KEDA's `ScaledObject`.
     Keda,
+    /// KServe's `ClusterServingRuntime` and `InferenceService`.
+    Kserve,
 }
 
 impl Crds {
-    /// All of them.
-    pub const ALL: [Crds; 3] = [Crds::Istio, Crds::PrometheusOperator, Crds::Keda];
+    /// Those that the controller and its manifests know of.
+    pub const CONTROLLER: [Crds; 3] = [Crds::Istio, Crds::PrometheusOperator, Crds::Keda];
 
     fn files(self) -> &'static [&'static str] {
         match self {
@@ -77,6 +79,10 @@ impl Crds {
                 "monitoring.coreos.com_servicemonitors.yaml",
             ],
             Crds::Keda => &["keda.sh_scaledobjects.yaml"],
+            Crds::Kserve => &[
+                "serving.kserve.io_clusterservingruntimes.yaml",
+                "serving.kserve.io_inferenceservices.yaml",
+            ],
         }
     }
 }
@@ -122,7 +128,7 @@ impl ControlPlane {
         Ok(control_plane)
     }
 
-    /// A control plane with all of [`Crds`], for tests that stay within namespaces of their own
+    /// A control plane with [`Crds::CONTROLLER`], for tests that stay within namespaces of their own
     /// ([`ControlPlane::namespace`]) and do not stop it: one for all tests that run at the same time in this process.
     ///
     /// # Errors
@@ -137,7 +143,7 @@ impl ControlPlane {
         }
         let world = World::new("control-plane")?;
         let started = ControlPlane::start(&world, Setup::default()).await?;
-        started.install_crds(&Crds::ALL).await?;
+        started.install_crds(&Crds::CONTROLLER).await?;
         let started = Arc::new(started);
         *shared = Arc::downgrade(&started);
         Ok(started)

@@ -2,6 +2,7 @@
 //! lets the controller's account do what its table says and nothing else.
 
 mod mistakes;
+mod serving;
 
 use std::path::PathBuf;
 use std::time::Duration;
