@@ -119,7 +119,7 @@ impl<'a> InferResponse<'a> {
                 name: &spec.name,
                 datatype: tensor.datatype().name(),
                 shape: tensor.shape(),
-                parameters: output.binary.then(|| OutputParameters {
+                parameters: output.binary.then_some(OutputParameters {
                     binary_data_size: size,
                 }),
                 data: (!output.binary).then_some(json::Values(tensor)),
