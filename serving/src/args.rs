@@ -3,8 +3,11 @@
 //! A flag wins over its variable, that over the file, and that over the default.
 
 mod file;
+mod limits;
 mod origin;
 mod values;
+
+pub use limits::LimitArgs;
 
 use std::{ffi::OsString, num::NonZeroUsize, path::PathBuf, time::Duration};
 
@@ -13,10 +16,12 @@ use clap::{
     builder::{BoolishValueParser, NonEmptyStringValueParser},
 };
 
-use self::values::{MAX_SPAN, address, collector, place, share, span};
+use self::values::{MAX_SPAN, address, collector, patience, place, share, span};
 use crate::{
     Config,
     bench::Amount,
+    cache::Address,
+    limits::Limits,
     logs::{self, Format, Level},
     metrics,
     shutdown::Drain,
@@ -129,6 +134,8 @@ impl BenchArgs {
                 timeout: MAX_SPAN,
             },
             metrics: metrics::Style::default(),
+            limits: Limits::default(),
+            cache_redis: None,
         };
         (config, self.model, amount)
     }
@@ -226,6 +233,19 @@ pub struct Args {
     /// metric [default: no such label].
     #[arg(long, value_name = "NAME", env = "SERIN_VARIANT", value_parser = NonEmptyStringValueParser::new())]
     pub variant: Option<String>,
+
+    /// What it puts up with.
+    #[command(flatten)]
+    pub limits: LimitArgs,
+
+    /// Redis that the caches of models share, as redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]; answers are computed where it
+    /// has none, fails, or is late [default: each process has its own].
+    #[arg(long, value_name = "URL", env = "SERIN_CACHE_REDIS", hide_env_values = true, value_parser = Address::parse)]
+    pub cache_redis: Option<Address>,
+
+    /// How long a request waits for that Redis.
+    #[arg(long, value_name = "SPAN", default_value = "5ms", env = "SERIN_CACHE_REDIS_TIMEOUT", value_parser = patience)]
+    pub cache_redis_timeout: Duration,
 
     /// What is logged.
     #[command(flatten)]
@@ -370,6 +390,9 @@ impl Args {
             variant,
             config: _,
             logs: _,
+            limits,
+            cache_redis,
+            cache_redis_timeout,
         } = self;
         Config {
             models,
@@ -399,6 +422,8 @@ impl Args {
                 variant,
                 triton: triton_metrics,
             },
+            limits: limits.into(),
+            cache_redis: cache_redis.map(|it| (it, cache_redis_timeout)),
         }
     }
 }

@@ -3,6 +3,9 @@
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod torch;
+mod trouble;
+
+pub use trouble::{Trouble, classify};
 
 use crate::{
     spec::{ModelSpec, OutputError},
@@ -39,6 +42,14 @@ pub enum BackendError {
     /// The forward itself failed.
     #[error("{0}")]
     Forward(String),
+    /// The forward failed, and it may not be the request's fault.
+    #[error("{message}")]
+    Device {
+        /// What it says of the device.
+        trouble: Trouble,
+        /// What is shown.
+        message: String,
+    },
     /// The forward ran, but its result is not what model.yaml declares.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -48,6 +59,17 @@ pub enum BackendError {
     /// The thread of the model has died.
     #[error("its worker thread panicked")]
     Panicked,
+}
+
+impl BackendError {
+    /// What it says of the device.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Device { trouble, .. } => Some(*trouble),
+            _ => None,
+        }
+    }
 }
 
 /// One forward, its outputs checked against the spec.
@@ -87,4 +109,18 @@ pub fn warm_up(backend: &mut dyn Backend, spec: &ModelSpec) -> Result<bool, Back
         steady &= same;
     }
     Ok(steady)
+}
+
+/// One forward on what the model is warmed up with.
+///
+/// # Errors
+/// [`BackendError`]
+pub fn infer_sample(
+    backend: &mut dyn Backend,
+    spec: &ModelSpec,
+    rows: usize,
+) -> Result<(), BackendError> {
+    let values = spec.inputs.iter().map(|input| input.sample(rows));
+    let inputs = values.collect::<Result<Vec<_>, _>>()?;
+    infer_checked(backend, spec, &inputs).map(drop)
 }

@@ -85,9 +85,10 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
     }
 
     /// Leaves it empty.
-    #[must_use]
-    pub fn take(&mut self) -> Self {
-        std::mem::replace(self, Self::new(self.rules))
+    pub fn take(&mut self) -> impl Iterator<Item = J> + use<K, J> {
+        let all = std::mem::replace(self, Self::new(self.rules));
+        let waiting = all.buckets.into_values().flat_map(BTreeMap::into_values);
+        waiting.map(|it| it.job)
     }
 
     /// How many wait.

@@ -65,7 +65,7 @@ pub async fn check(
             loads: torch::loaders(entry).into_iter().take(1).collect(),
         };
         let mut notes: Vec<&str> = entry.notes.iter().map(String::as_str).collect();
-        let result = match ModelVersion::start(candidate, 1).await {
+        let result = match ModelVersion::start(candidate, 1, None).await {
             Ok(loaded) => {
                 // The next one has the memory to itself.
                 loaded.worker.stop().await;

@@ -59,6 +59,14 @@ pub enum ApiError {
     /// The body is too large.
     #[error("the request body is larger than {0} bytes")]
     TooLarge(usize),
+    /// The process takes too much memory.
+    #[error("the server has hardly any memory left: try again in a moment")]
+    Memory,
+    /// The client has so many requests in flight, and more are not allowed.
+    #[error(
+        "the client has {0} requests in flight, and more are not allowed at once: try again when one is answered"
+    )]
+    Greedy(usize),
     /// The model's thread cannot take the request.
     #[error("model '{model}' version {version} {}: {reason}", .reason.verb())]
     Worker {
@@ -113,11 +121,14 @@ impl ApiError {
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Expired(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Worker { reason, .. } => match reason {
-                WorkerError::Full | WorkerError::Dead => StatusCode::SERVICE_UNAVAILABLE,
-                WorkerError::Late => StatusCode::GATEWAY_TIMEOUT,
+                WorkerError::Full | WorkerError::Dead | WorkerError::Ending => {
+                    StatusCode::SERVICE_UNAVAILABLE
+                }
+                WorkerError::Late | WorkerError::Hung(_) => StatusCode::GATEWAY_TIMEOUT,
                 WorkerError::Rows(_) => StatusCode::BAD_REQUEST,
             },
-            Self::NotLoaded { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Greedy(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::NotLoaded { .. } | Self::Memory => StatusCode::SERVICE_UNAVAILABLE,
             Self::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -129,14 +140,16 @@ impl ApiError {
             Self::Worker {
                 reason: WorkerError::Full,
                 ..
-            } => Outcome::Overloaded,
+            }
+            | Self::Memory => Outcome::Overloaded,
+            Self::Greedy(_) => Outcome::Limited,
             Self::Worker {
-                reason: WorkerError::Dead,
+                reason: WorkerError::Dead | WorkerError::Ending,
                 ..
             }
             | Self::NotLoaded { .. } => Outcome::Unavailable,
             Self::Worker {
-                reason: WorkerError::Late,
+                reason: WorkerError::Late | WorkerError::Hung(_),
                 ..
             } => Outcome::Expired,
             Self::Failed { .. } => Outcome::Failed,
@@ -153,9 +166,11 @@ impl IntoResponse for ApiError {
         if matches!(
             self,
             Self::Worker {
-                reason: WorkerError::Full,
+                reason: WorkerError::Full | WorkerError::Ending,
                 ..
             } | Self::NotLoaded { .. }
+                | Self::Memory
+                | Self::Greedy(_)
         ) {
             response
                 .headers_mut()

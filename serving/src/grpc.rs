@@ -4,6 +4,7 @@ mod admission;
 pub mod codec;
 mod health;
 mod infer;
+mod opening;
 pub mod proto;
 mod service;
 mod status;
@@ -21,7 +22,7 @@ use tonic::{
 use tonic_health::pb::health_server::HealthServer;
 
 use self::{
-    admission::Admission, health::HealthService,
+    admission::Admission, health::HealthService, opening::Opening,
     proto::grpc_inference_service_server::GrpcInferenceServiceServer, service::InferenceService,
 };
 use crate::inference::App;
@@ -42,19 +43,20 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of all headers of a request.
 const MAX_HEADERS: u32 = 16 << 10;
 
-/// Serves until `shutdown`, and finishes the requests in flight.
+/// Serves until `shutdown`, drops connections that do not begin within `patience`, and finishes the requests in flight.
 pub(crate) async fn serve(
     listener: TcpListener,
     app: Arc<App>,
+    patience: Duration,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     // Without a free descriptor the next try fails as well, and at once.
-    let incoming = incoming.then(async |accepted| {
+    let incoming = incoming.then(move |accepted| async move {
         if accepted.is_err() {
             tokio::time::sleep(PAUSE).await;
         }
-        accepted
+        accepted.map(|stream| Opening::new(stream, patience))
     });
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
@@ -69,7 +71,7 @@ pub(crate) async fn serve(
 }
 
 fn routes(app: Arc<App>) -> Routes {
-    let admission = Admission::new(app.max_reading);
+    let admission = Admission::new(Arc::clone(&app));
     let inference = GrpcInferenceServiceServer::new(InferenceService(Arc::clone(&app)))
         .max_decoding_message_size(app.max_body)
         // No zstd: tonic lets a message ask for a window of 128 MiB, and no client of this protocol speaks it.

@@ -4,6 +4,7 @@
 //! says which version gave it. Those headers are never read from requests.
 
 mod body;
+pub(crate) mod connections;
 mod encoding;
 mod extensions;
 mod infer;

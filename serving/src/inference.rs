@@ -1,9 +1,21 @@
 //! From a checked request to outputs: the one way to a model, whichever protocol a request came by.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::http::HeaderMap;
 
 use crate::{
+    cache::{Cache, Origin},
+    clients::{Clients, Turn},
     error::ApiError,
+    memory::Memory,
     metrics::{InFlight, Metrics},
     protocol::parameters::Scheduling,
     registry::{ModelVersion, Registry},
@@ -35,6 +47,10 @@ pub struct App {
     pub max_body: usize,
     /// Messages of gRPC that may be read at once: which model they are for is only known then.
     pub max_reading: usize,
+    /// Whether the process takes too much.
+    pub memory: Memory,
+    /// What clients have in flight, if that is bounded.
+    pub clients: Option<Clients>,
 }
 
 impl App {
@@ -54,10 +70,27 @@ impl App {
 /// A place for a request, to be held until its answer is written. Take it before the request is read.
 ///
 /// # Errors
-/// [`ApiError::Worker`] if all places are taken.
-pub fn admit(loaded: &ModelVersion) -> Result<Place<'_>, ApiError> {
+/// [`ApiError::Worker`] if all places are taken, and [`ApiError::Memory`].
+pub fn admit<'a>(app: &App, loaded: &'a ModelVersion) -> Result<Place<'a>, ApiError> {
+    if app.memory.is_high() {
+        return Err(ApiError::Memory);
+    }
     let full = |reason| unavailable(loaded, reason);
     loaded.worker.admit().map_err(full)
+}
+
+/// A client's place, to be held until its answer is written. Take it before the request is read.
+///
+/// # Errors
+/// [`ApiError::Greedy`]
+pub fn take_turn<'a>(
+    app: &'a App,
+    headers: &HeaderMap,
+    peer: impl FnOnce() -> Option<IpAddr>,
+) -> Result<Option<Turn<'a>>, ApiError> {
+    let clients = app.clients.as_ref();
+    let turn = clients.map(|clients| clients.admit(headers, peer()));
+    turn.transpose().map_err(ApiError::Greedy)
 }
 
 /// Runs a model: inputs and outputs are in the order of model.yaml, and fit its spec.
@@ -83,13 +116,90 @@ pub async fn infer(
         // Beyond what the clock can count there is no deadline.
         deadline: timeout.and_then(|it| in_flight.start().checked_add(it)),
     };
-    let answer = loaded.worker.infer(inputs, urgency).await;
-    let answer = answer.map_err(|reason| match (reason, timeout) {
-        (WorkerError::Late, Some(timeout)) => ApiError::Expired(timeout),
-        (reason, _) => unavailable(loaded, reason),
-    })?;
-    in_flight.computed(&answer);
-    answer.outputs.map_err(|error| failed(loaded, &error))
+    let asked = Asked {
+        loaded,
+        urgency,
+        timeout,
+        in_flight,
+    };
+    match &loaded.cache {
+        None => asked.compute(inputs).await,
+        // Apart, so that requests without a cache carry nothing of it.
+        Some(cache) => Box::pin(asked.find_or_compute(cache, inputs)).await,
+    }
+}
+
+/// What is known of a request beside its inputs.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    loaded: &'a ModelVersion,
+    urgency: Urgency,
+    timeout: Option<Duration>,
+    in_flight: &'a InFlight<'a>,
+}
+
+impl Asked<'_> {
+    async fn compute(self, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, ApiError> {
+        let answer = self.loaded.worker.infer(inputs, self.urgency).await;
+        let answer = answer.map_err(|reason| match (reason, self.timeout) {
+            (WorkerError::Late, Some(timeout)) => ApiError::Expired(timeout),
+            (reason, _) => unavailable(self.loaded, reason),
+        })?;
+        self.in_flight.computed(&answer);
+        answer.outputs.map_err(|error| failed(self.loaded, &error))
+    }
+
+    async fn find_or_compute(
+        self,
+        cache: &Cache,
+        inputs: Vec<Tensor>,
+    ) -> Result<Vec<Tensor>, ApiError> {
+        let Some((timeout, deadline)) = self.timeout.zip(self.urgency.deadline) else {
+            return self.find(cache, inputs).await;
+        };
+        // Another request may be computing the same, for longer than this one has time.
+        let found = tokio::time::timeout_at(deadline.into(), self.find(cache, inputs)).await;
+        found.unwrap_or(Err(ApiError::Expired(timeout)))
+    }
+
+    async fn find(self, cache: &Cache, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, ApiError> {
+        let key = cache.key(&inputs);
+        let mut origin = Origin::Memory;
+        let mut failure = None;
+        let fresh = async {
+            if let Some(outputs) = cache.fetch(&key, &self.loaded.spec).await {
+                origin = Origin::Redis;
+                return Ok(outputs);
+            }
+            origin = Origin::Model;
+            match self.compute(inputs.clone()).await {
+                Ok(outputs) => {
+                    cache.send(key, &outputs);
+                    Ok(Arc::new(outputs))
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    Err(())
+                }
+            }
+        };
+        let found = cache.find(key, fresh).await;
+        match (found, failure) {
+            (Ok(outputs), _) => {
+                self.in_flight.found(origin);
+                Ok(outputs.to_vec())
+            }
+            (Err(()), Some(error)) => {
+                self.in_flight.found(origin);
+                Err(error)
+            }
+            // Another request failed, which may have had less time, or no place.
+            (Err(()), None) => {
+                self.in_flight.found(Origin::Model);
+                self.compute(inputs).await
+            }
+        }
+    }
 }
 
 /// Counts a request by how it ended, and logs what the operator should know of.

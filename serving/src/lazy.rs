@@ -139,7 +139,7 @@ impl Sleeper {
             entry: self.entry.clone(),
             loads: (self.loads)(&self.entry),
         };
-        let started = ModelVersion::start(candidate, self.queue).await;
+        let started = app.registry.start(candidate, self.queue).await;
         let started = started.map_err(|failure| failure.reason());
         // What was read may be a bit of the one and a bit of the other.
         let same = Stamp::of(&self.entry.file).is_ok_and(|it| it == self.entry.stamp);

@@ -13,19 +13,24 @@
 //! * A request never reads the disk, and no path, source or stack of the server goes into an answer.
 //! * All models are loaded and warm before the first request is accepted (give Kubernetes a `startupProbe`), and a
 //!   version that comes later before its first request; but those that say `load: lazy` are loaded by it.
+//! * What only a new process mends ends this one, by itself and with a code of its own ([`watchdog`]).
 
 pub mod args;
 mod aside;
 pub mod backend;
 pub mod batch;
 pub mod bench;
+pub mod cache;
 pub mod check;
+pub mod clients;
 pub mod error;
 pub mod grpc;
 pub mod http;
 pub mod inference;
 pub mod lazy;
+pub mod limits;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
 pub mod protocol;
 pub mod registry;
@@ -36,6 +41,7 @@ pub mod source;
 pub mod spec;
 pub mod tensor;
 pub mod traces;
+pub mod watchdog;
 pub mod worker;
 
 use std::{
@@ -48,15 +54,19 @@ use std::{
     time::Duration,
 };
 
-use axum::serve::ListenerExt;
-use futures::{FutureExt, Stream, TryFutureExt};
+use futures::{FutureExt, Stream, StreamExt, stream};
 use opentelemetry_otlp::ExporterBuildError;
 use tokio::{net::TcpListener, sync::oneshot};
 
 use crate::{
     backend::torch,
+    cache::{Address, Shared},
+    clients::Clients,
+    http::connections,
     inference::App,
     lazy::Sleeper,
+    limits::Limits,
+    memory::Memory,
     metrics::Metrics,
     registry::{Candidate, Failures, Registry},
     reload::{Loads, Reloader},
@@ -64,7 +74,11 @@ use crate::{
     shutdown::{Drain, Impatience},
     source::{Access, Place, Source},
     traces::{Collector, Traces},
+    watchdog::Doom,
 };
+
+/// How long requests in flight may take where the process ends by itself.
+const LAST: Duration = Duration::from_secs(5);
 
 /// How long the workers may take to finish once the requests in flight have ended, or are left.
 const JOIN: Duration = Duration::from_secs(3);
@@ -101,6 +115,10 @@ pub struct Config {
     pub drain: Drain,
     /// What the metrics show.
     pub metrics: metrics::Style,
+    /// What it puts up with.
+    pub limits: Limits,
+    /// The Redis that caches share, and how long a request waits for it.
+    pub cache_redis: Option<(Address, Duration)>,
 }
 
 /// Why the server does not start.
@@ -146,6 +164,8 @@ pub struct Bound {
     reloader: Arc<Reloader>,
     poll: Option<Duration>,
     drain: Drain,
+    linger: Duration,
+    headers: Duration,
 }
 
 /// An open port.
@@ -210,7 +230,16 @@ pub async fn bind_candidates(
     let (lazy, candidates): (Vec<_>, Vec<_>) = candidates
         .into_iter()
         .partition(|it| it.entry.spec.serving.lazy);
-    let registry = Registry::load(candidates, config.queue)
+    let shared = config.cache_redis.clone();
+    let shared = shared.map(|(address, patience)| Shared::new(address, patience));
+    let shared = shared.transpose().map_err(BindError::Metrics)?;
+    let shared = shared.map(Arc::new);
+    if let Some(shared) = &shared {
+        for theirs in shared.collectors() {
+            metrics.adopt(theirs).map_err(BindError::Metrics)?;
+        }
+    }
+    let registry = Registry::load(candidates, config.queue, &config.limits, shared)
         .await
         .map_err(BindError::Models)?;
     let loads: Loads = Arc::new(torch::loaders);
@@ -231,6 +260,8 @@ pub async fn bind_candidates(
         metrics,
         max_body: config.max_body,
         max_reading,
+        memory: Memory::new(config.limits.memory.find()),
+        clients: config.limits.client.clone().map(Clients::new),
     });
     let reloader = Reloader::new(Arc::clone(&app), source, config.queue, entries, loads);
     Ok(Bound {
@@ -241,6 +272,8 @@ pub async fn bind_candidates(
         reloader: Arc::new(reloader),
         poll: config.poll,
         drain: config.drain,
+        linger: config.limits.linger,
+        headers: config.limits.headers,
     })
 }
 
@@ -284,58 +317,54 @@ impl Bound {
     /// Serves until the first of `signals`, drains, and unloads the models. A second signal leaves the requests in flight.
     /// At each of `pushes` the repository is read again.
     ///
+    /// It ends by itself, too, when a model can never answer again, and says what it is about it then. Call
+    /// [`shutdown::end`] after that: the model's thread may compute for ever.
+    ///
     /// # Errors
     /// [`io::Error`] if the listener fails.
     pub async fn run(
         self,
         signals: impl Stream<Item = ()> + Send + 'static,
         pushes: impl Stream<Item = ()> + Send + 'static,
-    ) -> io::Result<()> {
+    ) -> io::Result<Option<Doom>> {
         let reloading = reload::follow(Arc::clone(&self.reloader), self.poll, pushes);
         let reloading = tokio::spawn(reloading);
         let sleeping = tokio::spawn(lazy::put_to_sleep(Arc::clone(&self.app)));
-        let Drain { delay, timeout } = self.drain;
-        let (stopping, stopped) = oneshot::channel();
-        let shutdown = stopped.map(|_: Result<(), _>| ()).boxed().shared();
-        let draining = Arc::clone(&self.app);
-        let impatience = self.drain.follow(
-            signals,
-            move || {
-                draining.draining.store(true, Ordering::Relaxed);
-                tracing::info!(
-                    "shutting down: not ready any more, but taking requests for {delay:?}"
-                );
-            },
-            move || {
-                tracing::info!("shutting down: finishing the requests in flight");
-                let _ = stopping.send(());
-            },
-        );
-        let listener = self.rest.listener.tap_io(|stream| {
-            // Small answers must not wait for the client's delayed acknowledgement.
-            if let Err(error) = stream.set_nodelay(true) {
-                tracing::debug!(%error, "failed to set TCP_NODELAY");
+        let weighing = tokio::spawn(memory::follow(Arc::clone(&self.app)));
+        let shared = self.app.registry.shared_cache();
+        let connecting = tokio::spawn(async move {
+            if let Some(shared) = shared {
+                shared.follow().await;
             }
         });
-        let rest = axum::serve(listener, http::router(Arc::clone(&self.app)))
-            .with_graceful_shutdown(shutdown.clone());
+        let (stopping, stopped) = oneshot::channel();
+        let shutdown = stopped.map(|_: Result<(), _>| ()).boxed().shared();
+        let times = (self.drain, self.linger);
+        let impatience = end(Arc::clone(&self.app), times, signals, stopping);
         let (app, reloader) = (Arc::clone(&self.app), self.reloader);
+        let (headers, peers) = (self.headers, app.clients.is_some());
+        let routes = http::router(Arc::clone(&app));
+        let rest = connections::serve(
+            self.rest.listener,
+            routes,
+            (headers, peers),
+            shutdown.clone(),
+        );
         let (api, end) = (self.repository_api, shutdown.clone());
         let repository = async {
-            let Some(Listening { listener, .. }) = api else {
-                return Ok(());
-            };
-            let routes = http::repository::router(app, reloader);
-            axum::serve(listener, routes)
-                .with_graceful_shutdown(end)
-                .await
+            if let Some(Listening { listener, .. }) = api {
+                let routes = http::repository::router(app, reloader);
+                connections::serve(listener, routes, (headers, false), end).await;
+            }
         };
-        let grpc = grpc::serve(self.grpc.listener, Arc::clone(&self.app), shutdown);
-        let grpc = grpc.map_err(io::Error::other);
-        let server = async { tokio::try_join!(rest, grpc, repository).map(drop) };
+        let grpc = grpc::serve(self.grpc.listener, Arc::clone(&self.app), headers, shutdown);
+        let server = async {
+            let ((), (), grpc) = tokio::join!(rest, repository, grpc);
+            grpc.map_err(io::Error::other)
+        };
         let served = tokio::select! {
             served = server => served,
-            why = impatience => {
+            (why, timeout) = impatience => {
                 match why {
                     Impatience::Timeout => {
                         tracing::warn!("requests were still in flight after {timeout:?}: leaving them");
@@ -352,15 +381,58 @@ impl Bound {
         let _ = reloading.await;
         sleeping.abort();
         let _ = sleeping.await;
-        if tokio::time::timeout(JOIN, self.app.registry.stop())
-            .await
-            .is_err()
+        weighing.abort();
+        connecting.abort();
+        let doom = self.app.registry.watchdog().doom().cloned();
+        // Nothing that belongs to it ends any more.
+        if doom.is_none()
+            && tokio::time::timeout(JOIN, self.app.registry.stop())
+                .await
+                .is_err()
         {
             tracing::warn!("a model was still computing after {JOIN:?}: leaving it");
         }
         if let Some(traces) = &self.app.traces {
             traces.stop().await;
         }
-        served
+        served.map(|()| doom)
     }
+}
+
+/// Waits for a signal, or for what makes the process end by itself, in which case others are served for `linger`; drains;
+/// and ends when requests in flight shall be left, after so long.
+async fn end(
+    app: Arc<App>,
+    (drain, linger): (Drain, Duration),
+    signals: impl Stream<Item = ()> + Send + 'static,
+    stopping: oneshot::Sender<()>,
+) -> (Impatience, Duration) {
+    let mut signals = Box::pin(signals);
+    let watchdog = app.registry.watchdog();
+    let drain = tokio::select! {
+        _ = signals.next() => drain,
+        doom = watchdog.wait() => {
+            app.metrics.doomed(doom);
+            let Doom { model, version, fault } = doom;
+            let code = doom.exit_code();
+            tracing::error!(
+                model,
+                version,
+                "{fault}: nothing but a new process mends that, so this one ends in {linger:?} with code {code}"
+            );
+            Drain { delay: linger, timeout: LAST }
+        }
+    };
+    let Drain { delay, timeout } = drain;
+    let begin = || {
+        app.draining.store(true, Ordering::Relaxed);
+        tracing::info!("shutting down: not ready any more, but taking requests for {delay:?}");
+    };
+    let stop = || {
+        tracing::info!("shutting down: finishing the requests in flight");
+        let _ = stopping.send(());
+    };
+    let first = stream::iter([()]);
+    let why = drain.follow(first.chain(signals), begin, stop).await;
+    (why, timeout)
 }

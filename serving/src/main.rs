@@ -30,16 +30,17 @@ fn main() {
     let format = logs.log_format;
     logs::start(&logs.log_level, format);
     let result = match asked {
-        Cli::Do(Command::Check { models, access, .. }) => check_models(&models, &access.into()),
-        Cli::Do(Command::Bench(args)) => {
-            runtime(args.io_threads(cores())).and_then(|it| it.block_on(bench_model(*args)))
+        Cli::Do(Command::Check { models, access, .. }) => {
+            check_models(&models, &access.into()).map(|()| 0)
         }
+        Cli::Do(Command::Bench(args)) => runtime(args.io_threads(cores()))
+            .and_then(|it| it.block_on(bench_model(*args)).map(|()| 0)),
         Cli::Serve(args) => {
             runtime(args.io_threads(cores())).and_then(|it| it.block_on(serve(*args)))
         }
     };
     let status = match result {
-        Ok(()) => 0,
+        Ok(status) => status,
         Err(error) => {
             logs::last_words(&format!("{error:#}"), format);
             1
@@ -68,14 +69,15 @@ fn runtime(threads: usize) -> anyhow::Result<Runtime> {
     builder.build().context("failed to start its threads")
 }
 
-async fn serve(args: Args) -> anyhow::Result<()> {
+/// The exit code.
+async fn serve(args: Args) -> anyhow::Result<i32> {
     // Before the models are loaded: that may take minutes, and a signal ends it too.
     let mut signals = shutdown::signals().context("failed to listen for signals")?;
     // It would end the process while nobody listens.
     let hangups = shutdown::hangups().context("failed to listen for SIGHUP")?;
     let bound = tokio::select! {
         bound = bind(args.into_config(cores())) => bound?,
-        _ = signals.next() => return Ok(()),
+        _ = signals.next() => return Ok(0),
     };
     let (rest, grpc) = (bound.address(), bound.grpc_address());
     // In one piece: who reads only the first line may close the pipe then.
@@ -86,5 +88,9 @@ async fn serve(args: Args) -> anyhow::Result<()> {
     io::stdout()
         .write_all(lines.as_bytes())
         .context("failed to write to stdout")?;
-    bound.run(signals, hangups).await.context("failed to serve")
+    let doom = bound
+        .run(signals, hangups)
+        .await
+        .context("failed to serve")?;
+    Ok(doom.map_or(0, |doom| doom.exit_code()))
 }

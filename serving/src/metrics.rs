@@ -1,6 +1,9 @@
 //! What Prometheus sees of the server.
 
+mod in_flight;
 mod triton;
+
+pub use self::in_flight::InFlight;
 
 use std::{
     collections::HashMap,
@@ -8,19 +11,19 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
 use crate::{
-    error::ApiError,
+    cache::Origin,
     registry::ModelVersion,
-    traces::{End, SpanCounters, Trace},
-    worker::Answer,
+    traces::{SpanCounters, Trace},
+    watchdog::Doom,
 };
 
 /// Seconds. The smallest models answer in 0.1 ms; ten seconds is beyond any client's patience.
@@ -47,8 +50,10 @@ pub enum Outcome {
     Refused,
     /// The model failed (500).
     Failed,
-    /// No place in the queue (503).
+    /// No place in the queue, or no memory (503).
     Overloaded,
+    /// Its client has too many in flight (429).
+    Limited,
     /// The worker has ended (503).
     Unavailable,
     /// Not answered within the request's own timeout (504).
@@ -84,6 +89,10 @@ pub struct Metrics {
     in_flight: IntGaugeVec,
     loaded: IntGaugeVec,
     load_failures: IntCounterVec,
+    forward_age: GaugeVec,
+    fatal: GaugeVec,
+    memory: IntGaugeVec,
+    cached: IntCounterVec,
     /// Held while the state of what is loaded is written and gathered: two scrapes at once would mix theirs.
     rendering: Mutex<()>,
     /// Nanoseconds of the requests, by whether they were answered. Hidden: Prometheus has the histogram.
@@ -119,6 +128,8 @@ pub struct Series {
     queue: Histogram,
     batch: Histogram,
     in_flight: IntGauge,
+    /// Of models with a cache.
+    cached: Option<[IntCounter; Origin::ALL.len()]>,
     /// Forwards and rows of this worker that were scraped already.
     forwards_told: AtomicU64,
     rows_told: AtomicU64,
@@ -128,21 +139,13 @@ pub struct Series {
     last: IntGauge,
 }
 
-/// A request being served; it counts itself when dropped, as [`Outcome::Dropped`] unless told otherwise.
-pub struct InFlight<'a> {
-    series: &'a Series,
-    start: Instant,
-    /// Its spans, if requests are traced.
-    trace: Option<Box<Trace>>,
-    outcome: Outcome,
-}
-
 impl Outcome {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Ok,
         Self::Refused,
         Self::Failed,
         Self::Overloaded,
+        Self::Limited,
         Self::Unavailable,
         Self::Expired,
         Self::Dropped,
@@ -154,6 +157,7 @@ impl Outcome {
             Self::Refused => "refused",
             Self::Failed => "failed",
             Self::Overloaded => "overloaded",
+            Self::Limited => "limited",
             Self::Unavailable => "unavailable",
             Self::Expired => "expired",
             Self::Dropped => "dropped",
@@ -249,6 +253,34 @@ impl Metrics {
                 ),
                 &["model"],
             )?,
+            forward_age: GaugeVec::new(
+                Opts::new(
+                    "serin_serve_forward_age_seconds",
+                    "How long the oldest forward has been running, in seconds; 0 if there is none.",
+                ),
+                model,
+            )?,
+            fatal: GaugeVec::new(
+                Opts::new(
+                    "serin_serve_fatal",
+                    "1 for what makes the process end by itself: it is seen shortly before.",
+                ),
+                &["model", "version", "reason"],
+            )?,
+            memory: IntGaugeVec::new(
+                Opts::new(
+                    "serin_serve_memory_bytes",
+                    "Memory of the process, and the ceiling above which it refuses requests, in bytes.",
+                ),
+                &["what"],
+            )?,
+            cached: IntCounterVec::new(
+                Opts::new(
+                    "serin_serve_cache_requests_total",
+                    "Inference requests of models with a cache, by whether it had their answer.",
+                ),
+                &["model", "version", "result"],
+            )?,
             rendering: Mutex::default(),
             nanos: IntCounterVec::new(
                 Opts::new(triton::NANOS, "Time of the requests, in nanoseconds."),
@@ -268,6 +300,10 @@ impl Metrics {
         registry.register(Box::new(metrics.in_flight.clone()))?;
         registry.register(Box::new(metrics.loaded.clone()))?;
         registry.register(Box::new(metrics.load_failures.clone()))?;
+        registry.register(Box::new(metrics.forward_age.clone()))?;
+        registry.register(Box::new(metrics.fatal.clone()))?;
+        registry.register(Box::new(metrics.memory.clone()))?;
+        registry.register(Box::new(metrics.cached.clone()))?;
         metrics.hidden.register(Box::new(metrics.nanos.clone()))?;
         Ok(metrics)
     }
@@ -323,6 +359,10 @@ impl Metrics {
                 queue: self.queue.with_label_values(&labels),
                 batch: self.batch.with_label_values(&labels),
                 in_flight: self.in_flight.with_label_values(&labels),
+                cached: loaded.cache.as_ref().map(|_| {
+                    let found = |it: Origin| self.cached.with_label_values(&and(it.label()));
+                    Origin::ALL.map(found)
+                }),
                 forwards_told: AtomicU64::new(0),
                 rows_told: AtomicU64::new(0),
                 answered_nanos: nanos("true"),
@@ -335,6 +375,28 @@ impl Metrics {
     /// Counts a model version that failed to load while the server runs.
     pub fn load_failed(&self, model: &str) {
         self.load_failures.with_label_values(&[model]).inc();
+    }
+
+    /// Tells what somebody else counts.
+    ///
+    /// # Errors
+    /// [`prometheus::Error`] if there is such a thing already.
+    pub fn adopt(&self, theirs: Box<dyn Collector>) -> prometheus::Result<()> {
+        self.registry.register(theirs)
+    }
+
+    /// Tells why the process ends.
+    pub fn doomed(&self, doom: &Doom) {
+        let labels = [&doom.model, &*doom.version.to_string(), doom.fault.label()];
+        self.fatal.with_label_values(&labels).set(1.0);
+    }
+
+    /// Tells what the process takes, and may.
+    pub fn memory(&self, resident: u64, ceiling: u64) {
+        for (what, bytes) in [("resident", resident), ("ceiling", ceiling)] {
+            let gauge = self.memory.with_label_values(&[what]);
+            gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
     }
 
     /// What was counted of a model version.
@@ -375,6 +437,8 @@ impl Metrics {
         // What is unloaded has no state any more. Its counters stay, as Prometheus wants it.
         self.loaded.reset();
         self.waiting.reset();
+        self.forward_age.reset();
+        let now = Instant::now();
         for loaded in models {
             let version = loaded.version.to_string();
             self.loaded
@@ -383,6 +447,9 @@ impl Metrics {
             let waiting = i64::try_from(loaded.worker.depth()).unwrap_or(i64::MAX);
             let labels = [&loaded.model, &version];
             self.waiting.with_label_values(&labels).set(waiting);
+            let age = loaded.worker.running_for(now).unwrap_or_default();
+            let gauge = self.forward_age.with_label_values(&labels);
+            gauge.set(age.as_secs_f64());
             let Series {
                 forwards_told,
                 rows_told,
@@ -403,58 +470,5 @@ impl Metrics {
             families.extend(more);
         }
         TextEncoder::new().encode_to_string(&families)
-    }
-}
-
-impl InFlight<'_> {
-    /// When the request began.
-    #[must_use]
-    pub fn start(&self) -> Instant {
-        self.start
-    }
-
-    /// Notes how the request ended.
-    pub fn ended(&mut self, error: Option<&ApiError>) {
-        self.outcome = error.map_or(Outcome::Ok, ApiError::outcome);
-        if let Some(trace) = self.trace.take() {
-            trace.end(self.start, &error.map_or(End::Answered, End::Refused));
-        }
-    }
-
-    /// Notes what a forward took.
-    pub fn computed(&self, answer: &Answer) {
-        if let Some(trace) = &self.trace {
-            trace.computed(answer);
-        }
-        self.series.compute.observe(answer.compute.as_secs_f64());
-        self.series.queue.observe(answer.queue.as_secs_f64());
-        #[allow(clippy::cast_precision_loss, reason = "at most thousands")]
-        self.series.batch.observe(answer.together as f64);
-    }
-}
-
-impl Drop for InFlight<'_> {
-    fn drop(&mut self) {
-        if let Some(trace) = self.trace.take() {
-            trace.end(self.start, &End::Dropped);
-        }
-        let Self {
-            series, outcome, ..
-        } = self;
-        let elapsed = self.start.elapsed();
-        series.in_flight.dec();
-        series.duration.observe(elapsed.as_secs_f64());
-        let nanos = match outcome {
-            Outcome::Ok => &series.answered_nanos,
-            _ => &series.failed_nanos,
-        };
-        nanos.inc_by(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
-        let epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        let epoch = i64::try_from(epoch.as_millis()).unwrap_or(i64::MAX);
-        series.last.set(epoch);
-        let of_outcome = Outcome::ALL.iter().zip(&series.requests);
-        for (_, requests) in of_outcome.filter(|(it, _)| *it == outcome) {
-            requests.inc();
-        }
     }
 }

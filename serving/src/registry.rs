@@ -20,11 +20,14 @@ use futures::future::join_all;
 
 use crate::{
     backend::Load,
+    cache::{Cache, Shared},
     lazy::Sleeper,
+    limits::Limits,
     metrics::Series,
     repository::{Entry, Stamp, manifest, parse_version},
     spec::ModelSpec,
     tensor::shorten,
+    watchdog::Watchdog,
     worker::Worker,
 };
 
@@ -59,6 +62,8 @@ pub struct ModelVersion {
     pub manifest: Option<Stamp>,
     /// The thread that owns it.
     pub worker: Worker,
+    /// The answers that it gives again.
+    pub cache: Option<Cache>,
     /// What is counted of it, from its first request.
     pub(crate) series: OnceLock<Series>,
     /// When it was last asked for, if that matters.
@@ -68,6 +73,8 @@ pub struct ModelVersion {
 /// The loaded model versions, which may change while the server runs.
 pub struct Registry {
     current: ArcSwap<Models>,
+    watchdog: Arc<Watchdog>,
+    shared_cache: Option<Arc<Shared>>,
 }
 
 /// The model versions that serve at one moment.
@@ -109,8 +116,16 @@ impl ModelVersion {
     ///
     /// # Errors
     /// [`Failure`]; its threads have ended then.
-    pub async fn start(candidate: Candidate, queue: usize) -> Result<Arc<Self>, Failure> {
+    pub async fn start(
+        candidate: Candidate,
+        queue: usize,
+        shared: Option<Arc<Shared>>,
+    ) -> Result<Arc<Self>, Failure> {
         let Candidate { entry, loads } = candidate;
+        let cache = Cache::of(&entry, shared).await.map_err(|error| Failure {
+            file: entry.file.clone(),
+            error: LoadError::Read(error),
+        })?;
         let Entry {
             model,
             version,
@@ -146,6 +161,7 @@ impl ModelVersion {
                     stamp,
                     manifest,
                     worker,
+                    cache,
                     series: OnceLock::new(),
                     used: Mutex::new(Instant::now()),
                 }))
@@ -190,8 +206,18 @@ impl Registry {
     ///
     /// # Errors
     /// [`Failures`] with every candidate that did not start; the others are unloaded again.
-    pub async fn load(candidates: Vec<Candidate>, queue: usize) -> Result<Self, Failures> {
-        let start = |candidate| ModelVersion::start(candidate, queue);
+    pub async fn load(
+        candidates: Vec<Candidate>,
+        queue: usize,
+        limits: &Limits,
+        shared_cache: Option<Arc<Shared>>,
+    ) -> Result<Self, Failures> {
+        let mut registry = Self {
+            current: ArcSwap::default(),
+            watchdog: Arc::new(Watchdog::new(limits.forward_timeout)),
+            shared_cache,
+        };
+        let start = |candidate| registry.start(candidate, queue);
         let mut models = Models::default();
         let mut failures = Vec::new();
         for result in join_all(candidates.into_iter().map(start)).await {
@@ -200,14 +226,40 @@ impl Registry {
                 Err(failure) => failures.push(failure),
             }
         }
-        let registry = Self {
-            current: ArcSwap::from_pointee(models),
-        };
+        registry.current = ArcSwap::from_pointee(models);
         if failures.is_empty() {
             return Ok(registry);
         }
         registry.stop().await;
         Err(Failures(failures))
+    }
+
+    /// Loads and warms a candidate, which is looked after from then on, but not served yet.
+    ///
+    /// # Errors
+    /// [`Failure`]; its threads have ended then.
+    pub async fn start(
+        &self,
+        candidate: Candidate,
+        queue: usize,
+    ) -> Result<Arc<ModelVersion>, Failure> {
+        let loaded = ModelVersion::start(candidate, queue, self.shared_cache.clone()).await?;
+        let (patience, pulse) = (loaded.spec.serving.forward_timeout, loaded.worker.pulse());
+        self.watchdog
+            .watch(&loaded.model, loaded.version, patience, pulse);
+        Ok(loaded)
+    }
+
+    /// Who looks after all that was started here.
+    #[must_use]
+    pub fn watchdog(&self) -> Arc<Watchdog> {
+        Arc::clone(&self.watchdog)
+    }
+
+    /// The Redis of all caches.
+    #[must_use]
+    pub fn shared_cache(&self) -> Option<Arc<Shared>> {
+        self.shared_cache.clone()
     }
 
     /// What serves now.
@@ -267,11 +319,11 @@ impl Registry {
         spans.collect::<Vec<_>>().into_iter()
     }
 
-    /// Whether every model version can serve.
+    /// Whether every model version can serve, and the process goes on.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let current = self.current.load();
-        current.iter().all(|loaded| loaded.worker.is_alive())
+        self.watchdog.doom().is_none() && current.iter().all(|loaded| loaded.worker.is_alive())
     }
 
     /// Whether a model version has died: it comes back only with a new process, or when it is loaded anew.

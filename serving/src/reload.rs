@@ -316,7 +316,8 @@ impl Reloader {
     async fn start(&self, entry: Entry) -> Result<Arc<ModelVersion>, Refused> {
         let (file, stamp) = (entry.file.clone(), entry.stamp);
         let loads = (self.loads)(&entry);
-        let started = ModelVersion::start(Candidate { entry, loads }, self.queue).await;
+        let candidate = Candidate { entry, loads };
+        let started = self.app.registry.start(candidate, self.queue).await;
         // What was read may be a bit of the one and a bit of the other.
         if Stamp::of(&file).ok() != Some(stamp) {
             return Err(Refused::Changed);

@@ -51,14 +51,27 @@ pub struct Serving {
     pub queue_size: Option<usize>,
     /// How long each of them may wait and be computed, unless it wants less.
     pub timeout: Option<Duration>,
+    /// How long a forward may take before the process ends because of it; `None`: as long as the server says.
+    pub forward_timeout: Option<Duration>,
     /// Threads that each have the model.
     pub instances: usize,
+    /// Answers that are given again.
+    pub cache: Option<CacheSpec>,
     /// Whether it is loaded by its first request, and not at the start.
     pub lazy: bool,
     /// How long nobody has to ask for it before it is unloaded; `None`: it stays.
     pub unload_after: Option<Duration>,
     /// A method of the module that clears what the forward before has left in it.
     pub reset: Option<String>,
+}
+
+/// Which answers of a model are given again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheSpec {
+    /// Bytes of all of them, at the most.
+    pub size: u64,
+    /// How long each of them is; `None`: until there is no room.
+    pub ttl: Option<Duration>,
 }
 
 impl Default for Serving {
@@ -68,7 +81,9 @@ impl Default for Serving {
             max_queue_delay: Duration::ZERO,
             queue_size: None,
             timeout: None,
+            forward_timeout: None,
             instances: 1,
+            cache: None,
             lazy: false,
             unload_after: None,
             reset: None,

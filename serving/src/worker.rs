@@ -4,23 +4,28 @@
 //! instances take batches from one queue ([`crate::batch`]), so that whoever is idle computes what waits: a request that
 //! finds one idle is computed at once, and those that arrive meanwhile make the next batch.
 
+mod fault;
+mod instance;
 mod rows;
+mod running;
 mod shared;
+mod strikes;
+
+pub use self::{fault::Fault, shared::Pulse};
 
 use std::{
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use futures::future::join_all;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
-use self::shared::{Job, Shared};
+use self::shared::{Client, Job};
 use crate::{
-    backend::{Backend, BackendError, Load, warm_up},
+    backend::{BackendError, Load},
     batch::Ticket,
     spec::{ModelSpec, RowsError},
     tensor::Tensor,
@@ -35,8 +40,7 @@ const STACK: usize = 16 << 20;
 /// The handle of a model version's instances.
 pub struct Worker {
     spec: Arc<ModelSpec>,
-    shared: Arc<Shared>,
-    state: Arc<watch::Sender<State>>,
+    shared: Arc<Pulse>,
     places: Semaphore,
     threads: Mutex<Vec<JoinHandle<()>>>,
     steady: bool,
@@ -49,7 +53,7 @@ enum State {
     Absent,
     /// They serve.
     Serving,
-    /// One of them panicked: the model is gone for good.
+    /// One of them is lost: the model is gone for good.
     Died,
 }
 
@@ -104,6 +108,17 @@ pub enum WorkerError {
         "its worker thread has ended, by a panic (see the server's log) or because the server is shutting down"
     )]
     Dead,
+    /// Its forward does not end.
+    #[error(
+        "its forward was still running after {}, and the server is started anew because of that",
+        humantime::format_duration(*.0)
+    )]
+    Hung(Duration),
+    /// The process is about to end because of another request.
+    #[error(
+        "the server is about to be started anew, as a forward of the model does not end or its device has failed (see the server's log)"
+    )]
+    Ending,
     /// Its time is over.
     #[error("there was no answer in the time that the request gives")]
     Late,
@@ -116,8 +131,8 @@ impl WorkerError {
     /// What the model does, in words.
     pub(crate) fn verb(&self) -> &'static str {
         match self {
-            Self::Full | Self::Dead => "is unavailable",
-            Self::Late => "is late",
+            Self::Full | Self::Dead | Self::Ending => "is unavailable",
+            Self::Late | Self::Hung(_) => "is late",
             Self::Rows(_) => "refuses the request",
         }
     }
@@ -138,14 +153,14 @@ impl Worker {
         let queue = queue.clamp(1, Semaphore::MAX_PERMITS / 2);
         let places = spec.serving.places(queue).min(Semaphore::MAX_PERMITS);
         let mut worker = Self {
-            shared: Arc::new(Shared::new(spec.serving.batching(), queue)),
-            state: Arc::new(watch::Sender::new(State::Absent)),
+            shared: Arc::new(Pulse::new(spec.serving.batching(), queue, loads.len())),
             places: Semaphore::new(places),
             threads: Mutex::default(),
             steady: true,
             spec,
         };
-        let instances = loads.into_iter().map(|load| worker.instance(&name, load));
+        let instances = loads.into_iter().enumerate();
+        let instances = instances.map(|(index, load)| worker.instance(&name, index, load));
         let started = join_all(instances.collect::<Vec<_>>()).await;
         let steady: Result<Vec<bool>, _> = started.into_iter().collect();
         match steady {
@@ -155,7 +170,7 @@ impl Worker {
                 return Err(error);
             }
         }
-        worker.state.send_if_modified(|state| {
+        worker.shared.state.send_if_modified(|state| {
             // One may have panicked since.
             let absent = *state == State::Absent;
             if absent {
@@ -169,20 +184,17 @@ impl Worker {
     fn instance(
         &self,
         name: &str,
+        index: usize,
         load: Load,
     ) -> impl Future<Output = Result<bool, StartError>> + use<> {
         let (loaded, result) = oneshot::channel();
-        let (shared, state, spec) = (
-            Arc::clone(&self.shared),
-            Arc::clone(&self.state),
-            Arc::clone(&self.spec),
-        );
+        let (shared, spec) = (Arc::clone(&self.shared), Arc::clone(&self.spec));
         let thread = thread::Builder::new()
             .name(name.to_owned())
             .stack_size(STACK)
             .spawn(move || {
-                if let Some(backend) = prepare(&spec, load, loaded) {
-                    serve(backend, &spec, &shared, &state);
+                if let Some(backend) = instance::prepare(&spec, load, loaded) {
+                    instance::serve(backend, &spec, &shared, index);
                 }
             });
         let started = thread.map(|thread| {
@@ -199,13 +211,13 @@ impl Worker {
     /// Whether the instances are there to serve.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        *self.state.borrow() == State::Serving
+        *self.shared.state.borrow() == State::Serving
     }
 
-    /// Whether one of them panicked, so that nothing but a new process brings the model back.
+    /// Whether one of them is lost, so that nothing but a new process brings the model back.
     #[must_use]
     pub fn has_died(&self) -> bool {
-        *self.state.borrow() == State::Died
+        *self.shared.state.borrow() == State::Died
     }
 
     /// Whether the model gave the same for the same values when it was warmed up.
@@ -230,6 +242,18 @@ impl Worker {
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.shared.rows()
+    }
+
+    /// How long the oldest of the forwards has been running at `now`.
+    #[must_use]
+    pub fn running_for(&self, now: Instant) -> Option<Duration> {
+        self.shared.longest(now)
+    }
+
+    /// What the watchdog looks at. It is there for as long as any of the threads.
+    #[must_use]
+    pub fn pulse(&self) -> Weak<Pulse> {
+        Arc::downgrade(&self.shared)
     }
 
     /// A place for a request whose body is still to be read: as many as may wait, and those that are computed.
@@ -266,15 +290,17 @@ impl Worker {
         let (reply, answer) = oneshot::channel();
         let job = Job {
             inputs,
-            arrived: Instant::now(),
-            reply,
+            client: Client {
+                arrived: Instant::now(),
+                reply,
+            },
         };
         self.shared.push(ticket, job)?;
         let Some(deadline) = deadline else {
-            return answer.await.map_err(|_| WorkerError::Dead);
+            return answer.await.unwrap_or(Err(WorkerError::Dead));
         };
         match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => answer,
             // An instance that finds it too late just drops it.
             Ok(Err(_)) if Instant::now() < deadline => Err(WorkerError::Dead),
             _ => Err(WorkerError::Late),
@@ -298,7 +324,7 @@ impl Worker {
         if join.is_ok() {
             let _ = all.await;
         }
-        self.state.send_if_modified(|state| {
+        self.shared.state.send_if_modified(|state| {
             let served = *state == State::Serving;
             if served {
                 *state = State::Absent;
@@ -312,62 +338,6 @@ impl Drop for Worker {
     /// Nobody can ask any more: whoever asked before held it. The threads find nothing to do, drop the model, and end.
     fn drop(&mut self) {
         self.shared.end();
-    }
-}
-
-fn prepare(
-    spec: &ModelSpec,
-    load: Load,
-    loaded: oneshot::Sender<Result<bool, StartError>>,
-) -> Option<Box<dyn Backend>> {
-    let backend = load().map_err(StartError::Load).and_then(|mut backend| {
-        let steady = warm_up(&mut *backend, spec).map_err(StartError::WarmUp)?;
-        Ok((backend, steady))
-    });
-    let (backend, result) = match backend {
-        Ok((backend, steady)) => (Some(backend), Ok(steady)),
-        Err(error) => (None, Err(error)),
-    };
-    let _ = loaded.send(result);
-    backend
-}
-
-fn serve(
-    mut backend: Box<dyn Backend>,
-    spec: &ModelSpec,
-    shared: &Shared,
-    state: &watch::Sender<State>,
-) {
-    while let Some(batch) = shared.take() {
-        let start = Instant::now();
-        let answers = catch_unwind(AssertUnwindSafe(|| {
-            let requests: Vec<_> = batch.iter().map(|it| it.inputs.as_slice()).collect();
-            rows::infer(&mut *backend, spec, &requests, &mut |rows| shared.ran(rows))
-        }));
-        let compute = start.elapsed();
-        let Ok(answers) = answers else {
-            // Nobody knows in what state the model and its thread are: readiness goes first, then the clients that wait
-            // (their channels close).
-            state.send_replace(State::Died);
-            tracing::error!(
-                "the worker thread panicked: its model is not served until the server is restarted"
-            );
-            shared.break_off();
-            return;
-        };
-        let together = batch.len();
-        for (job, outputs) in batch.into_iter().zip(answers) {
-            let queue = start.saturating_duration_since(job.arrived);
-            let answer = Answer {
-                outputs,
-                started: start,
-                queue,
-                compute,
-                together,
-            };
-            // The client may have gone meanwhile.
-            drop(job.reply.send(answer));
-        }
     }
 }
 

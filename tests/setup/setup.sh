@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches every third-party piece that Serin's build, tests and demo need, into one cache outside the checkout.
-# Idempotent: a piece that is there is not touched and nothing is printed for it. Usage: setup.sh [all|libtorch|clients|rivals|lint|envoys]
+# Idempotent: a piece that is there is not touched and nothing is printed for it. Usage: setup.sh [all|libtorch|clients|redis|rivals|lint|envoys]
 source "$(dirname "${BASH_SOURCE[0]}")/cache.sh"
 
 # Wheels are pinned in wheels.txt, with their versions.
@@ -9,6 +9,12 @@ prometheus_sha256=81d59a24fce84f7fbe97a45a4f2914b6a5881b5cd1db2a6a0e129e515e1a5f
 cargo_deny_version=0.20.2
 wrk_version=4.1.0-3+b2
 wrk_sha256=b0206dc74df85365a248ddac2433c0ee3f210579fc5ed83758e73354bb1bbefb
+redis_version=5:7.0.15-1~deb12u10
+redis_sha256=f791cfcbf3054832bd6e786546acb0d4e046888f8e63bcf567c1c65fbfaf69e2
+jemalloc_version=5.3.0-1
+jemalloc_sha256=a4117c23c5c8acf6c9678a6cb086f000b79476369da7efe8a78a70826956ad3d
+lzf_version=3.6-3
+lzf_sha256=9854b0866201b63e04f1e446f45f01ef4a6f72c61f2250b75f944f6046cc7e8c
 luajit_version=2.1.0~beta3+git20220320+dfsg-4.1+deb12u1
 luajit_sha256=1f0ea919d09d47420993aca0102ec0aed46338b2bf7e072a4b4566c5616f09d2
 
@@ -206,6 +212,29 @@ clients() {
   point clients "$path"
 }
 
+# Debian's redis-tools has the server, too, under the name of one of its tools.
+make_redis() {
+  x86_64_only Redis REDIS_SERVER
+  debs "set REDIS_SERVER=/path/to/redis-server" "redis-tools=$redis_version" "$redis_sha256" \
+    "libjemalloc2=$jemalloc_version" "$jemalloc_sha256" "liblzf1=$lzf_version" "$lzf_sha256"
+  mkdir "$work/out/lib"
+  mv "$work/out/usr/bin/redis-check-rdb" "$work/out/redis-server"
+  mv "$work"/out/usr/lib/*/libjemalloc.so.2* "$work"/out/usr/lib/*/liblzf.so.1* "$work/out/lib/"
+  rm -r "$work/out/usr"
+}
+
+# The server that serving's shared cache is tested with.
+redis() {
+  local path folder
+  path="$(own_program REDIS_SERVER)"
+  if [ -z "$path" ]; then
+    folder="redis-${redis_version#*:}"
+    fetch "$folder" redis-server "Redis $redis_version (Debian's package, unpacked into the cache)" make_redis
+    path="$cache/$folder/redis-server"
+  fi
+  point redis-server "$path"
+}
+
 make_wrk() {
   x86_64_only wrk WRK
   debs "set WRK=/path/to/wrk" "wrk=$wrk_version" "$wrk_sha256" "libluajit-5.1-2=$luajit_version" "$luajit_sha256"
@@ -256,9 +285,10 @@ cargo_deny() {
 case "${1:-all}" in
   all) rust_target; envoy; prometheus; libtorch; silero_vad ;;
   clients) clients ;;
+  redis) redis ;;
   rivals) rivals ;;
   libtorch) libtorch ;;
   lint) cargo_deny ;;
   envoys) envoys ;;
-  *) fail "unknown argument '$1': use all, libtorch, clients, rivals, lint or envoys" ;;
+  *) fail "unknown argument '$1': use all, libtorch, clients, redis, rivals, lint or envoys" ;;
 esac

@@ -6,6 +6,7 @@ unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 
 tests/setup/setup.sh clients
+tests/setup/setup.sh redis
 possible=0
 tests/setup/cluster.sh tests || possible=$?
 case "$possible" in 0 | 3) ;; *) exit "$possible" ;; esac

@@ -1,6 +1,6 @@
 //! Values that flags take, and what is wrong with others.
 
-use std::time::Duration;
+use std::{ops::RangeInclusive, time::Duration};
 
 use axum::http::Uri;
 use clap::builder::{PathBufValueParser, TypedValueParser};
@@ -38,6 +38,14 @@ pub(super) fn address(text: &str) -> Result<(String, u16), String> {
         (!host.is_empty()).then(|| (host.to_owned(), port))
     });
     parts.ok_or_else(|| "it is no HOST:PORT: write one such as 127.0.0.1:8002".to_owned())
+}
+
+/// A span of time that a request can wait for.
+pub(super) fn patience(text: &str) -> Result<Duration, String> {
+    const ALLOWED: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(1);
+    let span = humantime::parse_duration(text).ok();
+    let allowed = span.filter(|it| ALLOWED.contains(it));
+    allowed.ok_or_else(|| "it is no span of 1ms to 1s: write one such as 5ms".to_owned())
 }
 
 /// A span of time that a timer can wait for.

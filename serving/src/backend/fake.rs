@@ -5,7 +5,7 @@ use std::sync::{
     mpsc::{Receiver, Sender, channel},
 };
 
-use super::{Backend, BackendError, Load};
+use super::{Backend, BackendError, Load, Trouble};
 use crate::{
     spec::{ModelSpec, TensorSpec},
     tensor::{Datatype, Tensor},
@@ -21,6 +21,10 @@ pub(crate) const WAIT: f32 = -3.0;
 pub(crate) const NAN: f32 = -4.0;
 /// This first value answers with a wrong shape.
 pub(crate) const RESHAPE: f32 = -5.0;
+/// This first value fails as a device does that is gone.
+pub(crate) const LOST: f32 = -6.0;
+/// This first value fails as a device does that has no memory.
+pub(crate) const DOUBTFUL: f32 = -7.0;
 
 /// `y` is `x` doubled, `n` the number of rows as INT64.
 pub(crate) struct Fake {
@@ -92,6 +96,8 @@ impl Backend for Fake {
                     "index out of range in self".to_owned(),
                 ));
             }
+            LOST => return Err(device(Trouble::Lost)),
+            DOUBTFUL => return Err(device(Trouble::Doubtful)),
             PANIC => panic!("asked to panic"),
             WAIT => {
                 self.entered.send(()).unwrap();
@@ -130,6 +136,12 @@ impl Backend for Rows {
         outputs.truncate(1);
         Ok(outputs)
     }
+}
+
+/// What a forward says that fails on its device.
+pub(crate) fn device(trouble: Trouble) -> BackendError {
+    let message = "CUDA error: of a test".to_owned();
+    BackendError::Device { trouble, message }
 }
 
 fn rows(count: i64) -> Result<Tensor, BackendError> {

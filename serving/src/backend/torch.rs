@@ -7,6 +7,7 @@
 mod module;
 
 use std::{
+    borrow::Cow,
     ffi::CString,
     path::{Path, PathBuf},
     sync::Arc,
@@ -16,7 +17,7 @@ use tch::{Kind, NoGradGuard, TchError};
 
 use self::module::{Module, Returned, Value};
 
-use super::{Backend, BackendError, Load};
+use super::{Backend, BackendError, Load, Trouble, classify};
 use crate::{
     repository::Entry,
     spec::ModelSpec,
@@ -113,8 +114,22 @@ impl Torch {
 )]
 fn failed(error: TchError) -> BackendError {
     // The whole text holds the model's source: it belongs in the operator's log, not in the answer.
-    tracing::debug!(%error, "forward failed");
-    BackendError::Forward(safe_message(&error))
+    let text = text(&error);
+    let Some(trouble) = classify(reason(&text)) else {
+        tracing::debug!(%error, "forward failed");
+        return BackendError::Forward(safe_message(&error));
+    };
+    tracing::warn!(%error, "forward failed on its device");
+    // What follows is advice to who wrote the model.
+    let first = reason(&text).split(". ").next().unwrap_or_default();
+    let hidden = match trouble {
+        Trouble::Lost => "its device has failed",
+        Trouble::Doubtful => "it ran out of memory",
+    };
+    BackendError::Device {
+        trouble,
+        message: shown(first).unwrap_or_else(|| hidden.to_owned()),
+    }
 }
 
 /// What `forward` is given for an input.
@@ -200,15 +215,23 @@ fn datatype(kind: Kind) -> Option<Datatype> {
     }
 }
 
+/// What libtorch says of an error: no path, source or stack of it goes to a client as it is.
+fn text(error: &TchError) -> Cow<'_, str> {
+    match error {
+        TchError::Torch(text) => text.into(),
+        other => other.to_string().into(),
+    }
+}
+
 /// The one line of an error of libtorch that says what went wrong, without source, stack or paths.
-///
+fn safe_message(error: &TchError) -> String {
+    let hidden = || "libtorch gave an error that only the server's debug log shows".to_owned();
+    shown(reason(&text(error))).unwrap_or_else(hidden)
+}
+
 /// An error inside the interpreter begins with a traceback of the serialized source and ends with
 /// `RuntimeError: <what>`; any other begins with `<what>` and goes on with a C++ stack.
-fn safe_message(error: &TchError) -> String {
-    let text = match error {
-        TchError::Torch(text) => text.clone(),
-        other => other.to_string(),
-    };
+fn reason(text: &str) -> &str {
     // A module's own exceptions are those of Python: "builtins.ValueError: <what>".
     let raised = |line: &&str| {
         ["RuntimeError: ", "torch.jit.Error: ", "builtins."]
@@ -219,18 +242,17 @@ fn safe_message(error: &TchError) -> String {
         Some(line) => line.split_once(": ").map_or("", |(_, what)| what),
         None => text.lines().next().unwrap_or_default(),
     };
-    let line = line
-        .split(" (Exception raised from ")
-        .next()
-        .unwrap_or_default()
-        .trim();
+    let line = line.split(" (Exception raised from ").next();
+    line.unwrap_or_default().trim()
+}
+
+/// A line that reveals nothing of the server, not too long.
+fn shown(line: &str) -> Option<String> {
     let reveals = ["/", "\\", "__torch__", "File \"", ".py", ".cpp"]
         .iter()
         .any(|mark| line.contains(mark));
-    if line.is_empty() || reveals {
-        return "libtorch gave an error that only the server's debug log shows".to_owned();
-    }
-    line.chars().take(MAX_MESSAGE).collect()
+    let safe = !line.is_empty() && !reveals;
+    safe.then(|| line.chars().take(MAX_MESSAGE).collect())
 }
 
 #[cfg(test)]
@@ -260,6 +282,44 @@ mod tests {
             "mat1 and mat2 shapes cannot be multiplied (1x7 and 8x4)\nException raised from meta at ../aten/x.cpp:1",
             "mat1 and mat2 shapes cannot be multiplied (1x7 and 8x4)",
         );
+    }
+
+    #[track_caller]
+    fn check_device(text: &str, trouble: Trouble, message: &str) {
+        let message = message.to_owned();
+        let wanted = BackendError::Device { trouble, message };
+        assert_eq!(failed(TchError::Torch(text.to_owned())), wanted);
+    }
+
+    #[test]
+    fn errors_of_the_device_are_told_from_those_of_the_request() {
+        check_device(
+            "The following operation failed in the TorchScript interpreter.\nTraceback of TorchScript, serialized \
+             code (most recent call last):\n  File \"code/__torch__/m.py\", line 4, in forward\n    x = secret(x)\n\
+             RuntimeError: CUDA error: device-side assert triggered\nCUDA kernel errors might be asynchronously \
+             reported at some other API call, so the stacktrace below might be incorrect.\nFor debugging consider \
+             passing CUDA_LAUNCH_BLOCKING=1\n",
+            Trouble::Lost,
+            "CUDA error: device-side assert triggered",
+        );
+        check_device(
+            "CUDA out of memory. Tried to allocate 22.00 MiB. See documentation for Memory Management \
+             (https://pytorch.org/docs/stable/notes/cuda.html#environment-variables)\nException raised from malloc",
+            Trouble::Doubtful,
+            "CUDA out of memory",
+        );
+        // A model's source is no reason.
+        let quotes = "Traceback\n    raise_(\"CUDA error: unknown error\")\nRuntimeError: index out of range in self";
+        let own = failed(TchError::Torch(quotes.to_owned()));
+        assert_eq!(own.trouble(), None, "{own}");
+    }
+
+    #[test]
+    fn memory_that_the_cpu_does_not_have_is_doubtful() {
+        let error = tch::Tensor::f_zeros([1_i64 << 50], (Kind::Float, tch::Device::Cpu));
+        let found = failed(error.unwrap_err());
+        assert_eq!(found.trouble(), Some(Trouble::Doubtful), "{found}");
+        assert_eq!(found.to_string(), "it ran out of memory");
     }
 
     #[test]

@@ -19,6 +19,8 @@ use tokio::{
 };
 use tonic::Status;
 
+use crate::{error::ApiError, inference::App};
+
 /// The one call whose messages are large.
 const INFER: &str = "/inference.GRPCInferenceService/ModelInfer";
 
@@ -34,7 +36,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Counts the messages that are being read.
 #[derive(Clone)]
-pub(super) struct Admission(Arc<Semaphore>);
+pub(super) struct Admission {
+    app: Arc<App>,
+    permits: Arc<Semaphore>,
+}
 
 /// Held while a message is being read; the service drops it once the request has a place at its model.
 #[derive(Clone)]
@@ -45,16 +50,19 @@ pub(super) struct Reading {
 }
 
 impl Admission {
-    /// At most `max_reading` messages at once.
-    pub(super) fn new(max_reading: usize) -> Self {
-        let permits = max_reading.clamp(1, Semaphore::MAX_PERMITS);
-        Self(Arc::new(Semaphore::new(permits)))
+    /// At most [`App::max_reading`] messages at once.
+    pub(super) fn new(app: Arc<App>) -> Self {
+        let permits = app.max_reading.clamp(1, Semaphore::MAX_PERMITS);
+        Self {
+            app,
+            permits: Arc::new(Semaphore::new(permits)),
+        }
     }
 }
 
 /// Lets a request in if there is room for its message, and cuts off messages that take too long.
 pub(super) async fn admit(
-    State(Admission(permits)): State<Admission>,
+    State(Admission { app, permits }): State<Admission>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -66,6 +74,10 @@ pub(super) async fn admit(
     }
     if request.uri().path() != INFER {
         return next.run(request.map(small)).await;
+    }
+    if app.memory.is_high() {
+        // Before the message is there.
+        return Status::from(ApiError::Memory).into_http();
     }
     let Ok(permit) = permits.try_acquire_owned() else {
         let sentence = "too many requests are being read at the moment: try again";

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use tonic::{
     Request, Response, Status,
     metadata::{MetadataMap, MetadataValue},
+    transport::server::TcpConnectInfo,
 };
 
 use super::{
@@ -34,10 +35,19 @@ pub(super) async fn infer(
     let reading = extensions.remove::<Reading>();
     let start = reading.as_ref().map_or_else(Instant::now, |it| it.since);
     let loaded = find(app, &request.model_name, &request.model_version).await?;
+    let headers = metadata.into_headers();
     let trace = app.traces.as_ref();
-    let trace = trace.map(|traces| traces.grpc(&loaded, &metadata.into_headers()));
+    let trace = trace.map(|traces| traces.grpc(&loaded, &headers));
     let in_flight = app.metrics.begin(&loaded, start, trace);
-    let result = answer(&loaded, request, reading, &in_flight).await;
+    let peer = || {
+        let connection = extensions.get::<TcpConnectInfo>();
+        Some(connection?.remote_addr()?.ip())
+    };
+    let turn = inference::take_turn(app, &headers, peer);
+    let result = match turn {
+        Ok(_turn) => answer(app, &loaded, request, reading, &in_flight).await,
+        Err(greedy) => Err(greedy),
+    };
     match inference::settle(in_flight, result) {
         Ok(message) => {
             let mut response = Response::new(message);
@@ -63,13 +73,14 @@ pub(super) async fn find(
 }
 
 async fn answer(
+    app: &App,
     loaded: &ModelVersion,
     request: ModelInferRequest,
     reading: Option<Reading>,
     in_flight: &InFlight<'_>,
 ) -> Result<ModelInferResponse, ApiError> {
     // Kept until the answer is a message.
-    let _place = inference::admit(loaded)?;
+    let _place = inference::admit(app, loaded)?;
     drop(reading);
     let request = grpc::parse(request, &loaded.spec).map_err(ApiError::Request)?;
     let InferRequest {

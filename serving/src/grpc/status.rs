@@ -20,13 +20,13 @@ impl From<&ApiError> for Code {
             ApiError::Reload(_) => Self::FailedPrecondition,
             ApiError::Method | ApiError::RepositoryReadOnly => Self::Unimplemented,
             ApiError::SlowBody(_) | ApiError::Expired(_) => Self::DeadlineExceeded,
-            ApiError::TooLarge(_) => Self::ResourceExhausted,
+            ApiError::TooLarge(_) | ApiError::Greedy(_) => Self::ResourceExhausted,
             ApiError::Worker { reason, .. } => match reason {
-                WorkerError::Full | WorkerError::Dead => Self::Unavailable,
-                WorkerError::Late => Self::DeadlineExceeded,
+                WorkerError::Full | WorkerError::Dead | WorkerError::Ending => Self::Unavailable,
+                WorkerError::Late | WorkerError::Hung(_) => Self::DeadlineExceeded,
                 WorkerError::Rows(_) => Self::InvalidArgument,
             },
-            ApiError::NotLoaded { .. } => Self::Unavailable,
+            ApiError::NotLoaded { .. } | ApiError::Memory => Self::Unavailable,
             ApiError::Failed { .. } => Self::Internal,
         }
     }
@@ -35,11 +35,14 @@ impl From<&ApiError> for Code {
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         let mut status = Self::new(Code::from(&error), error.to_string());
-        if let ApiError::Worker {
-            reason: WorkerError::Full,
-            ..
-        } = error
-        {
+        if matches!(
+            error,
+            ApiError::Worker {
+                reason: WorkerError::Full | WorkerError::Ending,
+                ..
+            } | ApiError::Memory
+                | ApiError::Greedy(_)
+        ) {
             let pushback = MetadataValue::from_static("1000");
             status.metadata_mut().insert(PUSHBACK, pushback);
         }

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use super::{body, encoding};
+use super::{body, connections::Peer, encoding};
 use crate::{
     aside::aside,
     error::ApiError,
@@ -38,14 +38,14 @@ pub(super) async fn infer(
         traces.rest(&loaded, request.headers(), route, request.uri().path())
     });
     let in_flight = app.metrics.begin(&loaded, Instant::now(), trace);
-    let result = answer(&loaded, request, app.max_body, &in_flight).await;
+    let result = answer(&app, &loaded, request, &in_flight).await;
     inference::settle(in_flight, result).unwrap_or_else(ApiError::into_response)
 }
 
 async fn answer(
+    app: &App,
     loaded: &ModelVersion,
     request: Request,
-    max_body: usize,
     in_flight: &InFlight<'_>,
 ) -> Result<Response, ApiError> {
     let ModelVersion {
@@ -54,11 +54,14 @@ async fn answer(
         spec,
         ..
     } = loaded;
+    let max_body = app.max_body;
     let (parts, body) = request.into_parts();
     let encoding = encoding::of(&parts.headers)?;
+    let peer = || parts.extensions.get().map(|Peer(address)| *address);
+    let turn = inference::take_turn(app, &parts.headers, peer);
     // Kept until the answer is written.
-    let _place = match inference::admit(loaded) {
-        Ok(place) => place,
+    let _places = match turn.and_then(|turn| Ok((turn, inference::admit(app, loaded)?))) {
+        Ok(places) => places,
         Err(full) => {
             body::discard(body, max_body).await;
             return Err(full);

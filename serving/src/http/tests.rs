@@ -1,7 +1,11 @@
 //! The API over real sockets, with the fake backend.
 
+mod cache;
+mod connections;
 mod draining;
 mod failures;
+mod hung;
+mod limits;
 mod malformed;
 mod malformed_binary;
 mod wire;
@@ -21,11 +25,14 @@ use crate::{
     Config,
     backend::fake::{self, Gate},
     bind_candidates,
+    limits::Limits,
     metrics::Style,
     registry::Candidate,
     repository::{Entry, Stamp},
     shutdown::Drain,
     source::{Access, Place},
+    spec::ModelSpec,
+    watchdog::Doom,
 };
 
 pub(crate) const MAX_BODY: usize = 64 * 1024;
@@ -41,7 +48,7 @@ pub(crate) struct Server {
     pub(crate) client: Client,
     pub(crate) gate: Gate,
     stop: mpsc::UnboundedSender<()>,
-    done: JoinHandle<std::io::Result<()>>,
+    done: JoinHandle<std::io::Result<Option<Doom>>>,
 }
 
 pub(crate) struct Answer {
@@ -59,10 +66,25 @@ impl Server {
         Self::start_as(queue, |_| ()).await
     }
 
+    pub(crate) async fn start_within(queue: usize, limits: Limits) -> Self {
+        Self::start_as(queue, |config| config.limits = limits).await
+    }
+
     pub(crate) async fn start_as(queue: usize, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_of(fake::spec(), PathBuf::new(), queue, change).await
+    }
+
+    /// Of another spec, read from a file.
+    pub(crate) async fn start_of(
+        spec: ModelSpec,
+        file: PathBuf,
+        queue: usize,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        let spec = Arc::new(spec);
         let candidate = |version| {
             let (gate, load) = fake::load();
-            let spec = Arc::new(fake::spec());
+            let spec = Arc::clone(&spec);
             (
                 gate,
                 Candidate {
@@ -71,7 +93,7 @@ impl Server {
                         version,
                         spec,
                         notes: Arc::default(),
-                        file: PathBuf::new(),
+                        file: file.clone(),
                         stamp: Stamp::default(),
                         manifest: None,
                     },
@@ -101,6 +123,8 @@ impl Server {
                 variant: None,
                 triton: true,
             },
+            limits: Limits::default(),
+            cache_redis: None,
         };
         change(&mut config);
         let bound = bind_candidates(&config, PathBuf::new().into(), vec![seven, nine])

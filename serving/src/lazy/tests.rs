@@ -12,6 +12,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     backend::{BackendError, Load, fake},
+    limits::Limits,
+    memory::Memory,
     metrics::{Metrics, Style},
     protocol::triton,
     registry::Registry,
@@ -63,10 +65,14 @@ impl Live {
         let app = Arc::new(App {
             draining: AtomicBool::new(false),
             traces: None,
-            registry: Registry::load(Vec::new(), 8).await.unwrap(),
+            registry: Registry::load(Vec::new(), 8, &Limits::default(), None)
+                .await
+                .unwrap(),
             metrics: Metrics::new(Style::default()).unwrap(),
             max_body: 1 << 20,
             max_reading: 8,
+            memory: Memory::default(),
+            clients: None,
         });
         let source = dir.path().to_owned().into();
         let reloader = Reloader::new(Arc::clone(&app), source, 8, Vec::new(), loads);

@@ -155,7 +155,7 @@ fn of(mut labels: Labels, label: &str, wanted: &str) -> Option<Labels> {
 fn with_reason(mut labels: Labels) -> Option<Labels> {
     let reason = match labels.remove("outcome")?.as_str() {
         "ok" => return None,
-        "overloaded" | "expired" => "REJECTED",
+        "overloaded" | "expired" | "limited" => "REJECTED",
         "dropped" => "CANCELED",
         "failed" => "BACKEND",
         _ => "OTHER",

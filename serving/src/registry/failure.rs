@@ -1,6 +1,6 @@
 //! Why model versions do not start.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, io, path::PathBuf};
 
 use crate::{repository::manifest::ManifestError, worker::StartError};
 
@@ -19,6 +19,9 @@ pub enum LoadError {
     /// Its files are not what their sums say.
     #[error(transparent)]
     Manifest(ManifestError),
+    /// Its file cannot be read.
+    #[error("failed to read its file for the keys of its cache")]
+    Read(#[source] io::Error),
     /// It does not load or warm up.
     #[error(transparent)]
     Start(StartError),
@@ -53,7 +56,7 @@ impl fmt::Display for Failure {
             self.reason()
         )?;
         match self.error {
-            LoadError::Manifest(_) => Ok(()),
+            LoadError::Manifest(_) | LoadError::Read(_) => Ok(()),
             LoadError::Start(_) => f.write_str(
                 "; check that it is a TorchScript file for libtorch 2.11 that fits its model.yaml",
             ),

@@ -11,6 +11,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     backend::{BackendError, fake},
+    limits::Limits,
+    memory::Memory,
     metrics::{Metrics, Style},
     protocol::triton,
     registry::Registry,
@@ -60,7 +62,9 @@ impl Live {
             entry: entry.clone(),
             loads: loads(entry),
         });
-        let registry = Registry::load(candidates.collect(), 8).await.unwrap();
+        let registry = Registry::load(candidates.collect(), 8, &Limits::default(), None)
+            .await
+            .unwrap();
         tried.store(0, Ordering::SeqCst);
         let app = Arc::new(App {
             draining: AtomicBool::new(false),
@@ -69,6 +73,8 @@ impl Live {
             metrics: Metrics::new(Style::default()).unwrap(),
             max_body: 1 << 20,
             max_reading: 8,
+            memory: Memory::default(),
+            clients: None,
         });
         let path = dir.path().to_owned();
         let reloader = Reloader::new(Arc::clone(&app), path.into(), 8, entries, loads);

@@ -16,7 +16,7 @@ use serde_json::Value;
 use serde_saphyr::Spanned;
 
 use self::{
-    serving::{Wanted, When},
+    serving::{CacheWanted, Wanted, When},
     versions::Versions,
 };
 use super::{Problem, description::Described, reason};
@@ -37,7 +37,10 @@ struct Document {
     #[serde(rename = "queueSize")]
     queue_size: Option<Spanned<u64>>,
     timeout: Option<Spanned<String>>,
+    #[serde(rename = "forwardTimeout")]
+    forward_timeout: Option<Spanned<String>>,
     instances: Option<Spanned<u64>>,
+    cache: Option<Spanned<CacheWanted>>,
     load: Option<Spanned<When>>,
     #[serde(rename = "unloadAfter")]
     unload_after: Option<Spanned<String>>,
@@ -96,7 +99,9 @@ pub fn parse(file: &Path, text: &str) -> Result<Described, Vec<Problem>> {
             max_queue_delay: document.max_queue_delay,
             queue_size: document.queue_size,
             timeout: document.timeout,
+            forward_timeout: document.forward_timeout,
             instances: document.instances,
+            cache: document.cache,
             load: document.load,
             unload_after: document.unload_after,
             reset: document.reset,

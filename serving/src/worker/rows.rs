@@ -1,7 +1,7 @@
 //! Many requests as one: their rows one below the other, and the answer cut up again.
 
 use crate::{
-    backend::{Backend, BackendError, infer_checked},
+    backend::{Backend, BackendError, Trouble, infer_checked},
     spec::ModelSpec,
     tensor::{Tensor, TensorError},
 };
@@ -11,7 +11,7 @@ use crate::{
 pub(super) fn infer(
     backend: &mut dyn Backend,
     spec: &ModelSpec,
-    requests: &[&[Tensor]],
+    requests: &[Vec<Tensor>],
     ran: &mut impl FnMut(usize),
 ) -> Vec<Result<Vec<Tensor>, BackendError>> {
     // They were counted when they came, so that they fit together.
@@ -28,6 +28,11 @@ pub(super) fn infer(
                 ran(rows());
                 return answers.into_iter().map(Ok).collect();
             }
+            // Nothing would come of trying again.
+            Err(error) if error.trouble() == Some(Trouble::Lost) => {
+                ran(0);
+                return several.iter().map(|_| Err(error.clone())).collect();
+            }
             Err(error) => {
                 ran(0);
                 tracing::debug!(%error, requests = several.len(), "a batch failed: its halves are tried");
@@ -43,7 +48,7 @@ pub(super) fn infer(
 fn together(
     backend: &mut dyn Backend,
     spec: &ModelSpec,
-    requests: &[&[Tensor]],
+    requests: &[Vec<Tensor>],
 ) -> Result<Vec<Vec<Tensor>>, BackendError> {
     let rows: Vec<i64> = requests
         .iter()
@@ -140,11 +145,7 @@ mod tests {
         // One number for all rows cannot be cut up.
         spec.outputs.truncate(1);
         let mut backend = Count(Box::new(fake::Rows(load().unwrap())), 0);
-        let requests: Vec<_> = requests.iter().map(Vec::as_slice).collect();
-        (
-            infer(&mut backend, &spec, &requests, &mut |_| ()),
-            backend.1,
-        )
+        (infer(&mut backend, &spec, requests, &mut |_| ()), backend.1)
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! The queue between the requests, which are async, and the instances, which are threads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use super::{Answer, WorkerError};
+use super::{Answer, Fault, State, WorkerError, running::Running};
 use crate::{
     batch::{Next, Queue, Rules, Ticket},
     tensor::Tensor,
@@ -18,17 +18,26 @@ pub(super) type Shapes = Vec<i64>;
 /// A request that waits.
 pub(super) struct Job {
     pub(super) inputs: Vec<Tensor>,
-    pub(super) arrived: Instant,
-    pub(super) reply: oneshot::Sender<Answer>,
+    pub(super) client: Client,
 }
 
-/// What all instances of a model version take their work from.
-pub(super) struct Shared {
+/// Who wants to know.
+pub(super) struct Client {
+    pub(super) arrived: Instant,
+    pub(super) reply: oneshot::Sender<Result<Answer, WorkerError>>,
+}
+
+/// What all instances of a model version take their work from, and what others see of them.
+pub struct Pulse {
     inner: Mutex<Inner>,
     /// Something has arrived, or nothing more will.
     news: Condvar,
     forwards: AtomicU64,
     rows: AtomicU64,
+    pub(super) state: watch::Sender<State>,
+    /// One for each instance.
+    running: Box<[Running]>,
+    fault: OnceLock<Fault>,
 }
 
 struct Inner {
@@ -38,16 +47,23 @@ struct Inner {
 }
 
 /// How it ends.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 enum End {
     /// What waits is still computed.
     Soon,
-    /// An instance is lost, and nobody knows what else.
-    Now,
+    /// An instance is lost, and nobody knows what else. This is what clients are told.
+    Now(WorkerError),
 }
 
-impl Shared {
-    pub(super) fn new(rules: Rules, limit: usize) -> Self {
+impl Client {
+    fn refuse(self, reason: WorkerError) {
+        // It may have gone meanwhile.
+        drop(self.reply.send(Err(reason)));
+    }
+}
+
+impl Pulse {
+    pub(super) fn new(rules: Rules, limit: usize, instances: usize) -> Self {
         Self {
             inner: Mutex::new(Inner {
                 queue: Queue::new(rules),
@@ -57,6 +73,11 @@ impl Shared {
             news: Condvar::new(),
             forwards: AtomicU64::new(0),
             rows: AtomicU64::new(0),
+            state: watch::Sender::new(State::Absent),
+            running: std::iter::repeat_with(Running::default)
+                .take(instances)
+                .collect(),
+            fault: OnceLock::new(),
         }
     }
 
@@ -67,13 +88,15 @@ impl Shared {
 
     pub(super) fn push(&self, ticket: Ticket<Shapes>, job: Job) -> Result<(), WorkerError> {
         let mut inner = self.lock();
-        if inner.end.is_some() {
-            return Err(WorkerError::Dead);
+        match &inner.end {
+            None => {}
+            Some(End::Soon) => return Err(WorkerError::Dead),
+            Some(End::Now(reason)) => return Err(reason.clone()),
         }
-        let now = job.arrived;
+        let now = job.client.arrived;
         if inner.queue.len() >= inner.limit {
             // Those whose clients have left take nobody's place.
-            inner.queue.purge(now, |job| job.reply.is_closed());
+            inner.queue.purge(now, |job| job.client.reply.is_closed());
         }
         if inner.queue.len() >= inner.limit {
             return Err(WorkerError::Full);
@@ -88,11 +111,11 @@ impl Shared {
     pub(super) fn take(&self) -> Option<Vec<Job>> {
         let mut inner = self.lock();
         loop {
-            if inner.end == Some(End::Now) {
+            if matches!(inner.end, Some(End::Now(_))) {
                 return None;
             }
             let now = Instant::now();
-            inner = match inner.queue.next(now, |job| job.reply.is_closed()) {
+            inner = match inner.queue.next(now, |job| job.client.reply.is_closed()) {
                 // All of them have left meanwhile.
                 Next::Run(batch) if batch.is_empty() => inner,
                 Next::Run(batch) => {
@@ -152,13 +175,50 @@ impl Shared {
         self.news.notify_all();
     }
 
-    /// Nothing more is computed: whoever waits is told so.
-    pub(super) fn break_off(&self) {
+    /// Nothing more is computed: readiness goes first, then whoever waits is told `reason`.
+    pub(super) fn break_off(&self, reason: &WorkerError) {
+        self.state.send_replace(State::Died);
         let mut inner = self.lock();
-        inner.end = Some(End::Now);
+        inner.end = Some(End::Now(reason.clone()));
         let waiting = inner.queue.take();
         drop(inner);
-        drop(waiting);
+        for job in waiting {
+            job.client.refuse(reason.clone());
+        }
         self.news.notify_all();
+    }
+
+    /// The process has to end because of it.
+    pub(super) fn fail(&self, fault: Fault) {
+        self.break_off(&WorkerError::Ending);
+        // The first one is told.
+        let _ = self.fault.set(fault);
+    }
+
+    /// What an instance computes.
+    pub(super) fn running(&self, instance: usize) -> Option<&Running> {
+        self.running.get(instance)
+    }
+
+    /// How long the oldest of the forwards has been running.
+    pub(super) fn longest(&self, now: Instant) -> Option<Duration> {
+        self.running.iter().filter_map(|it| it.time(now)).max()
+    }
+
+    /// What only a new process mends, if there is such a thing: also a forward that has been running for `patience`, whose
+    /// clients are told then.
+    pub(crate) fn fault(&self, patience: Option<Duration>, now: Instant) -> Option<Fault> {
+        if let Some(patience) = patience {
+            for running in &self.running {
+                let Some((time, clients)) = running.give_up(patience, now) else {
+                    continue;
+                };
+                self.fail(Fault::Hung(time));
+                for client in clients {
+                    client.refuse(WorkerError::Hung(time));
+                }
+            }
+        }
+        self.fault.get().cloned()
     }
 }

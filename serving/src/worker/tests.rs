@@ -1,3 +1,6 @@
+mod device;
+mod hung;
+
 use std::{
     pin::pin,
     sync::{
@@ -7,9 +10,11 @@ use std::{
     task::{Context, Wake, Waker},
 };
 
+use tokio::sync::watch;
+
 use super::*;
 use crate::{
-    backend::fake,
+    backend::{Backend, fake},
     spec::{RowsError, Serving},
     tensor::Datatype,
 };
@@ -89,7 +94,7 @@ async fn readiness_goes_before_the_clients_that_wait_are_told() {
         .await
         .unwrap();
     let (seen, state) = channel();
-    let waker = Waker::from(Arc::new(Witness(worker.state.subscribe(), seen)));
+    let waker = Waker::from(Arc::new(Witness(worker.shared.state.subscribe(), seen)));
     let mut call = pin!(worker.infer(input(1.0), Urgency::default()));
     assert!(
         call.as_mut()

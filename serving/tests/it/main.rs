@@ -10,12 +10,14 @@
 mod batching;
 mod bench;
 mod bucket;
+mod cache;
 mod check;
 mod clients;
 mod configuration;
 mod corpus;
 mod kinds;
 mod lazy;
+mod limits;
 mod malformed;
 mod metrics;
 mod models;

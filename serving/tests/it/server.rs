@@ -107,8 +107,13 @@ impl Process {
     }
 
     /// Sends a signal and waits for the end.
-    pub(crate) fn end(mut self, signal: &str) -> ExitStatus {
+    pub(crate) fn end(self, signal: &str) -> ExitStatus {
         self.signal(signal);
+        self.ended()
+    }
+
+    /// Waits for the end.
+    pub(crate) fn ended(mut self) -> ExitStatus {
         wait("serin-serve ends", || self.0.try_wait().unwrap())
     }
 

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use super::Checker;
 use crate::{
-    spec::{DYNAMIC, Serving, TensorSpec},
+    spec::{CacheSpec, DYNAMIC, Serving, TensorSpec},
     tensor::{TensorError, shorten},
 };
 
@@ -22,6 +23,14 @@ pub(in crate::repository) const MAX_DELAY: Duration = Duration::from_secs(10);
 /// Nor for an answer.
 pub(in crate::repository) const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
+/// The server does not end because of a forward that is shorter.
+pub(crate) const MIN_FORWARD: Duration = Duration::from_millis(100);
+/// Bytes of the answers that a version gives again where nobody says another, and the least and the most.
+const CACHE: u64 = 64 << 20;
+const MIN_CACHE: u64 = 1 << 10;
+const MAX_CACHE: u64 = 1 << 40;
+/// An answer is not given again for longer.
+const MAX_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Nobody waits longer for a model to go.
 const MAX_IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -35,13 +44,23 @@ pub(super) enum When {
     Lazy,
 }
 
+/// Which answers are given again.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CacheWanted {
+    size: Option<Spanned<String>>,
+    ttl: Option<Spanned<String>>,
+}
+
 /// As the file has it.
 pub(super) struct Wanted {
     pub(super) max_batch_size: Option<Spanned<u64>>,
     pub(super) max_queue_delay: Option<Spanned<String>>,
     pub(super) queue_size: Option<Spanned<u64>>,
     pub(super) timeout: Option<Spanned<String>>,
+    pub(super) forward_timeout: Option<Spanned<String>>,
     pub(super) instances: Option<Spanned<u64>>,
+    pub(super) cache: Option<Spanned<CacheWanted>>,
     pub(super) load: Option<Spanned<When>>,
     pub(super) unload_after: Option<Spanned<String>>,
     pub(super) reset: Option<Spanned<String>>,
@@ -78,6 +97,15 @@ impl Checker<'_> {
             let why = "it leaves nothing of 'timeout' for the forward";
             self.refuse(at, what, why, "make it shorter than 'timeout'");
         }
+        let forward = wanted.forward_timeout.as_ref();
+        let forward_timeout = self.time("forwardTimeout", forward, MAX_TIMEOUT);
+        if let (Some(at), Some(time)) = (forward, forward_timeout)
+            && time < MIN_FORWARD
+        {
+            let what = format!("'forwardTimeout' is {}", at.value);
+            let why = "the server ends when a forward takes longer, and may be busy for as long";
+            self.refuse(at, what, why, "write a longer one, such as 30s");
+        }
         let instances = self.number("instances", wanted.instances.as_ref(), MAX_INSTANCES);
         let lazy = wanted.load.as_ref().map(|it| it.value) == Some(When::Lazy);
         let idle = wanted.unload_after.as_ref();
@@ -106,8 +134,35 @@ impl Checker<'_> {
             max_queue_delay,
             queue_size: self.number("queueSize", wanted.queue_size.as_ref(), MAX_QUEUE),
             timeout,
+            forward_timeout,
             instances: instances.unwrap_or(fresh.instances),
+            cache: wanted.cache.as_ref().map(|it| self.cache(&it.value)),
             reset: wanted.reset.as_ref().map(|it| it.value.clone()),
+        }
+    }
+
+    fn cache(&mut self, wanted: &CacheWanted) -> CacheSpec {
+        let ttl = self.time("ttl", wanted.ttl.as_ref(), MAX_TTL);
+        if let (Some(at), Some(Duration::ZERO)) = (&wanted.ttl, ttl) {
+            let what = "'ttl' is 0".to_owned();
+            let why = "no answer would be given again";
+            self.refuse(at, what, why, "write a time such as 10m, or remove 'cache'");
+        }
+        let size = wanted.size.as_ref().and_then(|at| {
+            let size = at.value.parse().ok();
+            let size = size.map(|it: ByteSize| it.as_u64());
+            let allowed = size.filter(|it| (MIN_CACHE..=MAX_CACHE).contains(it));
+            if allowed.is_none() {
+                let what = format!("'size' is '{}'", at.value);
+                let [least, most] = [MIN_CACHE, MAX_CACHE].map(ByteSize);
+                let why = format!("it is {least} to {most}");
+                self.refuse(at, what, why, "write one such as 64MiB");
+            }
+            allowed
+        });
+        CacheSpec {
+            size: size.unwrap_or(CACHE),
+            ttl,
         }
     }
 
@@ -202,19 +257,34 @@ outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
         assert_eq!(read("").unwrap(), Serving::default());
         assert_eq!(read("load: start").unwrap(), Serving::default());
         let found = read(
-            "maxBatchSize: 32\nmaxQueueDelay: 2ms\nqueueSize: 9\ntimeout: 1s\ninstances: 2\nload: lazy\nunloadAfter: 10m\nreset: reset_states\n",
+            "maxBatchSize: 32\nmaxQueueDelay: 2ms\nqueueSize: 9\ntimeout: 1s\nforwardTimeout: 30s\ninstances: 2\nload: lazy\nunloadAfter: 10m\nreset: reset_states\n",
         );
         let wanted = Serving {
             max_batch_size: Some(32),
             max_queue_delay: Duration::from_millis(2),
             queue_size: Some(9),
             timeout: Some(Duration::from_secs(1)),
+            forward_timeout: Some(Duration::from_secs(30)),
             instances: 2,
+            cache: None,
             lazy: true,
             unload_after: Some(Duration::from_secs(600)),
             reset: Some("reset_states".to_owned()),
         };
         assert_eq!(found.unwrap(), wanted);
+    }
+
+    #[test]
+    fn a_cache_has_a_size_and_a_time_of_its_own_or_neither() {
+        let cache = |size, ttl| CacheSpec { size, ttl };
+        let minute = Some(Duration::from_secs(60));
+        for (more, wanted) in [
+            ("cache: {}", cache(CACHE, None)),
+            ("cache: {size: 1MiB}", cache(1 << 20, None)),
+            ("cache:\n  size: 2GiB\n  ttl: 1m\n", cache(2 << 30, minute)),
+        ] {
+            assert_eq!(read(more).unwrap().cache, Some(wanted), "{more}");
+        }
     }
 
     #[test]
@@ -241,6 +311,10 @@ outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
                 "model.yaml:3: 'timeout' is 2h: it is at most 1h;",
             ),
             (
+                "forwardTimeout: 1ms",
+                "model.yaml:3: 'forwardTimeout' is 1ms: the server ends when",
+            ),
+            (
                 "unloadAfter: 10m",
                 "model.yaml:3: 'unloadAfter' without 'load: lazy': nothing would load the model again; add",
             ),
@@ -252,6 +326,16 @@ outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
                 "reset: self.reset()",
                 "model.yaml:3: 'reset' is 'self.reset()': it is the name of a method of the module, which takes nothing; write",
             ),
+            (
+                "cache: {size: much}",
+                "model.yaml:3: 'size' is 'much': it is 1.0 KiB to 1.0 TiB; write one such as 64MiB",
+            ),
+            ("cache: {size: 10}", "model.yaml:3: 'size' is '10': it is"),
+            (
+                "cache: {ttl: 0s}",
+                "model.yaml:3: 'ttl' is 0: no answer would be given again;",
+            ),
+            ("cache: {TTL: 1s}", "model.yaml:3: not a valid model.yaml: "),
             ("load: never", "model.yaml:3: not a valid model.yaml: "),
             ("maxbatchsize: 1", "model.yaml:3: not a valid model.yaml: "),
         ] {

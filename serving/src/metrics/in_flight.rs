@@ -1,0 +1,82 @@
+//! A request while it is served, and what is counted of it.
+
+use std::time::{Instant, SystemTime};
+
+use super::{Outcome, Series};
+use crate::{
+    cache::Origin,
+    error::ApiError,
+    traces::{End, Trace},
+    worker::Answer,
+};
+
+/// A request being served; it counts itself when dropped, as [`Outcome::Dropped`] unless told otherwise.
+pub struct InFlight<'a> {
+    pub(super) series: &'a Series,
+    pub(super) start: Instant,
+    /// Its spans, if requests are traced.
+    pub(super) trace: Option<Box<Trace>>,
+    pub(super) outcome: Outcome,
+}
+
+impl InFlight<'_> {
+    /// When the request began.
+    #[must_use]
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+
+    /// Notes how the request ended.
+    pub fn ended(&mut self, error: Option<&ApiError>) {
+        self.outcome = error.map_or(Outcome::Ok, ApiError::outcome);
+        if let Some(trace) = self.trace.take() {
+            trace.end(self.start, &error.map_or(End::Answered, End::Refused));
+        }
+    }
+
+    /// Notes what a forward took.
+    pub fn computed(&self, answer: &Answer) {
+        if let Some(trace) = &self.trace {
+            trace.computed(answer);
+        }
+        self.series.compute.observe(answer.compute.as_secs_f64());
+        self.series.queue.observe(answer.queue.as_secs_f64());
+        #[allow(clippy::cast_precision_loss, reason = "at most thousands")]
+        self.series.batch.observe(answer.together as f64);
+    }
+
+    /// Notes where an answer came from, of a model with a cache.
+    pub fn found(&self, origin: Origin) {
+        let counters = self.series.cached.iter().flatten();
+        let of_origin = Origin::ALL.iter().zip(counters);
+        for (_, counter) in of_origin.filter(|(it, _)| **it == origin) {
+            counter.inc();
+        }
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        if let Some(trace) = self.trace.take() {
+            trace.end(self.start, &End::Dropped);
+        }
+        let Self {
+            series, outcome, ..
+        } = self;
+        let elapsed = self.start.elapsed();
+        series.in_flight.dec();
+        series.duration.observe(elapsed.as_secs_f64());
+        let nanos = match outcome {
+            Outcome::Ok => &series.answered_nanos,
+            _ => &series.failed_nanos,
+        };
+        nanos.inc_by(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+        let epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let epoch = i64::try_from(epoch.as_millis()).unwrap_or(i64::MAX);
+        series.last.set(epoch);
+        let of_outcome = Outcome::ALL.iter().zip(&series.requests);
+        for (_, requests) in of_outcome.filter(|(it, _)| *it == outcome) {
+            requests.inc();
+        }
+    }
+}
