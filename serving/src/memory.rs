@@ -113,7 +113,7 @@ pub async fn follow(app: Arc<App>) {
                 trim = 0;
             }
             (true, false) => {
-                tracing::info!("the process takes {taken} of memory: requests are taken again")
+                tracing::info!("the process takes {taken} of memory: requests are taken again");
             }
             _ => {}
         }
