@@ -238,8 +238,8 @@ pub struct Args {
     #[command(flatten)]
     pub limits: LimitArgs,
 
-    /// Redis that the caches of models share, as redis://[[USER]:PASSWORD@]HOST[:PORT][/DB]; answers are computed where it
-    /// has none, fails, or is late [default: each process has its own].
+    /// Redis that the caches of models share, as redis://USER:PASSWORD@HOST:PORT/DB, of which only the host is needed;
+    /// answers are computed where it has none, fails, or is late [default: each process has its own].
     #[arg(long, value_name = "URL", env = "SERIN_CACHE_REDIS", hide_env_values = true, value_parser = Address::parse)]
     pub cache_redis: Option<Address>,
 
