@@ -4,7 +4,8 @@
 mod mistakes;
 mod serving;
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use k8s_openapi::api::authorization::v1::{
@@ -88,6 +89,23 @@ async fn verdict(client: &Client, resource: &Value) -> Option<String> {
     }
 }
 
+/// What kubectl says the API server would do with a file (`-f`) or an overlay (`-k`), which it must take without a
+/// warning: those are of what Kubernetes does not know, or of a pod that it would call unsafe.
+async fn dry_run(control_plane: &ControlPlane, flag: &str, path: &Path) -> String {
+    let apply = ["apply", "--server-side", "--force-conflicts"];
+    let dry = ["--dry-run=server", "--validate=strict", flag];
+    let arguments = apply.into_iter().chain(dry).map(OsStr::new);
+    let arguments = arguments.chain([path.as_os_str()]);
+    let output = control_plane.kubectl(ADMIN, arguments).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let place = path.display();
+    assert!(
+        output.status.success() && said.is_empty(),
+        "{place}: {said}"
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 #[tokio::test]
 async fn the_api_server_takes_every_overlay_as_it_is_applied() {
     let control_plane = prepared().await;
@@ -97,28 +115,7 @@ async fn the_api_server_takes_every_overlay_as_it_is_applied() {
     objects::apply_all(&client, namespace).await.unwrap();
     for overlay in overlays {
         let folder = manifests().join(overlay);
-        let output = control_plane
-            .kubectl(
-                ADMIN,
-                [
-                    "apply".as_ref(),
-                    "--server-side".as_ref(),
-                    "--force-conflicts".as_ref(),
-                    "--dry-run=server".as_ref(),
-                    "--validate=strict".as_ref(),
-                    "-k".as_ref(),
-                    folder.as_os_str(),
-                ],
-            )
-            .await
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        let done = String::from_utf8_lossy(&output.stdout);
-        // A warning is of what Kubernetes does not know, or of a pod that it would call unsafe.
-        assert!(
-            output.status.success() && said.is_empty(),
-            "{overlay}: {said}"
-        );
+        let done = dry_run(&control_plane, "-k", &folder).await;
         let cluster_wide = done.contains("clusterrole.rbac.authorization.k8s.io/serin serverside");
         assert_eq!(cluster_wide, overlay != "overlays/namespaced", "{done}");
     }
