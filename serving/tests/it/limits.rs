@@ -8,7 +8,8 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
     models::{
-        FEATURES, grinder, grinder_yaml, repository, rewrite, scorer, scorer_yaml, trace, yaml,
+        FEATURES, grinder, grinder_yaml, repository, scorer, scorer_yaml, source::rewrite, trace,
+        yaml,
     },
     server::{DEADLINE, Server, body, command},
 };

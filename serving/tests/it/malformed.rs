@@ -29,7 +29,7 @@ use tokio::{
 use tonic::Code;
 
 use crate::{
-    models::{kinds::returning, numbers, trace},
+    models::{numbers, source::returning, trace},
     server::Server,
     wire::{Caller, Way, message, plain},
 };
@@ -211,12 +211,9 @@ outputs: [{name: y, datatype: FP32, shape: [-1, 2]}, {name: n, datatype: INT64, 
     fs::write(folder.join("model.yaml"), yaml).unwrap();
     let doubled = trace(&[numbers(1, &[1, 2])], |inputs| &inputs[0] + &inputs[0]);
     let value = "(rows, torch.ones([1], dtype=4))";
-    returning(
-        &doubled,
-        "Tuple[Tensor, Tensor]",
-        value,
-        &folder.join("9/model.pt"),
-    );
+    let file = folder.join("9/model.pt");
+    doubled.save(&file).unwrap();
+    returning(&file, "Tuple[Tensor, Tensor]", value);
     dir
 }
 

@@ -1,16 +1,12 @@
 //! Small TorchScript models and the repositories they are served from.
 
 pub(crate) mod kinds;
+pub(crate) mod source;
 
-use std::{
-    fs::{self, File},
-    io::{Cursor, Read, Write},
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use tch::{CModule, Device, Kind, Tensor};
 use tempfile::TempDir;
-use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 /// Columns of the scoring model.
 pub(crate) const FEATURES: i64 = 7;
@@ -110,23 +106,4 @@ pub(crate) fn add(dir: &Path, name: &str, version: u64, yaml: &str, module: &CMo
     fs::create_dir_all(&folder).unwrap();
     fs::write(model.join("model.yaml"), yaml).unwrap();
     module.save(folder.join("model.pt")).unwrap();
-}
-
-/// Changes the source of a saved model: `tch` can only write what it has traced.
-pub(crate) fn rewrite(file: &Path, change: impl Fn(&str) -> String) {
-    let mut archive = ZipArchive::new(Cursor::new(fs::read(file).unwrap())).unwrap();
-    let mut writer = ZipWriter::new(File::create(file).unwrap());
-    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    for index in 0..archive.len() {
-        let mut part = archive.by_index(index).unwrap();
-        let name = part.name().unwrap().into_owned();
-        let mut bytes = Vec::new();
-        part.read_to_end(&mut bytes).unwrap();
-        if name.ends_with(".py") {
-            bytes = change(&String::from_utf8(bytes).unwrap()).into_bytes();
-        }
-        writer.start_file(name, stored).unwrap();
-        writer.write_all(&bytes).unwrap();
-    }
-    writer.finish().unwrap();
 }

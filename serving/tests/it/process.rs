@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use crate::{
     models::{
-        ROWS, add, embedding, embedding_yaml, grinder, grinder_yaml, kinds::returning, repository,
-        scorer, scorer_yaml, trace, yaml,
+        ROWS, add, embedding, embedding_yaml, grinder, grinder_yaml, repository, scorer,
+        scorer_yaml, source::returning, trace, yaml,
     },
     reload::{row, until},
     server::{Process, Server, body, command},
@@ -207,7 +207,8 @@ fn lookups() -> TempDir {
     );
     add(dir.path(), "pair", 1, &yaml, &embedding());
     let file = dir.path().join("pair/1/model.pt");
-    returning(&embedding(), "Tuple[Tensor, Tensor]", "(rows, rows)", &file);
+    embedding().save(&file).unwrap();
+    returning(&file, "Tuple[Tensor, Tensor]", "(rows, rows)");
     dir
 }
 

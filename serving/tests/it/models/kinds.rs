@@ -1,16 +1,13 @@
 //! One small model of each kind that people serve, all of which treat each row by itself.
 
 use std::{
-    fs::{self, File},
-    io::{Read, Write},
+    fs,
     path::{Path, PathBuf},
 };
 
-use flate2::read::DeflateDecoder;
 use tch::{CModule, Device, IValue, Kind, Tensor};
-use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
-use super::{FEATURES, numbers, scorer, scorer_yaml, trace};
+use super::{FEATURES, numbers, scorer, scorer_yaml, source::returning, trace};
 
 /// Rows of the table of [`words`], so that 0 to 49 are its words.
 const WORDS: i64 = 50;
@@ -76,7 +73,8 @@ pub(crate) fn all() -> Vec<Sort> {
             ),
             save: |file| {
                 let value = "(rows, torch.argmax(rows, 1), torch.gt(torch.amax(rows, [1]), 0.5))";
-                returning(&classes(), "Tuple[Tensor, Tensor, Tensor]", value, file);
+                classes().save(file).unwrap();
+                returning(file, "Tuple[Tensor, Tensor, Tensor]", value);
             },
             request: |call, rows| vec![("features", numbers(call, &[rows, FEATURES]))],
         },
@@ -94,7 +92,8 @@ pub(crate) fn all() -> Vec<Sort> {
             ),
             save: |file| {
                 let value = "(torch.sum(rows, [1], True), rows)";
-                returning(&memory(), "Tuple[Tensor, Tensor]", value, file);
+                memory().save(file).unwrap();
+                returning(file, "Tuple[Tensor, Tensor]", value);
             },
             request: |call, rows| {
                 vec![
@@ -198,34 +197,4 @@ fn memory() -> CModule {
         let biases = (Some(&input_bias), Some(&hidden_bias));
         inputs[0].gru_cell(&inputs[1], &input, &hidden, biases.0, biases.1)
     })
-}
-
-/// Saves a model of one output, `rows`, so that it returns `value` of type `kind`: `tch` can trace models of one tensor
-/// only, so its source is another one afterwards.
-pub(crate) fn returning(module: &CModule, kind: &str, value: &str, file: &Path) {
-    let traced = file.with_extension("traced");
-    module.save(&traced).unwrap();
-    let mut archive = ZipArchive::new(File::open(&traced).unwrap()).unwrap();
-    let mut writer = ZipWriter::new(File::create(file).unwrap());
-    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    for index in 0..archive.len() {
-        let mut part = archive.by_index_raw(index).unwrap();
-        let name = part.name().unwrap().into_owned();
-        let mut bytes = Vec::new();
-        if part.compression() == CompressionMethod::Stored {
-            part.read_to_end(&mut bytes).unwrap();
-        } else {
-            DeflateDecoder::new(part).read_to_end(&mut bytes).unwrap();
-        }
-        if name.ends_with(".py") {
-            let source = String::from_utf8(bytes).unwrap();
-            let (head, rows) = source.split_once("return ").unwrap();
-            let head = head.replace("-> Tensor:", &format!("-> {kind}:"));
-            bytes = format!("{head}rows = {}\n    return {value}\n", rows.trim_end()).into_bytes();
-        }
-        writer.start_file(name, stored).unwrap();
-        writer.write_all(&bytes).unwrap();
-    }
-    writer.finish().unwrap();
-    fs::remove_file(traced).unwrap();
 }

@@ -1,15 +1,13 @@
-use std::fs::File;
-use std::io::{Read, Write};
+#[path = "../../../../tests/it/models/source.rs"]
+#[allow(dead_code, reason = "the tests with the process need more of it")]
+mod source;
 
 use tch::{CModule, Device, Kind};
 use tempfile::TempDir;
-use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 use super::*;
 
 /// A model that looks up `rows` by its input, and returns `value` of type `kind`. It throws for a token outside of [0, 4).
-///
-/// `tch` can only write models of one tensor, so their source is another one afterwards.
 fn saved(kind: &str, value: &str) -> (TempDir, std::path::PathBuf) {
     let table = Tensor::arange(4, (Kind::Float, Device::Cpu)).reshape([4, 1]);
     let tokens = [Tensor::zeros([1], (Kind::Int64, Device::Cpu))];
@@ -17,26 +15,9 @@ fn saved(kind: &str, value: &str) -> (TempDir, std::path::PathBuf) {
         vec![Tensor::embedding(&table, &inputs[0], -1, false, false)]
     });
     let dir = tempfile::tempdir().unwrap();
-    let (traced, file) = (dir.path().join("traced.pt"), dir.path().join("model.pt"));
-    module.unwrap().save(&traced).unwrap();
-    let mut archive = ZipArchive::new(File::open(&traced).unwrap()).unwrap();
-    let mut writer = ZipWriter::new(File::create(&file).unwrap());
-    let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
-    for index in 0..archive.len() {
-        let mut part = archive.by_index(index).unwrap();
-        let name = part.name().unwrap().into_owned();
-        let mut bytes = Vec::new();
-        part.read_to_end(&mut bytes).unwrap();
-        if name.ends_with(".py") {
-            let source = String::from_utf8(bytes).unwrap();
-            let (head, rows) = source.split_once("return ").unwrap();
-            let head = head.replace("-> Tensor:", &format!("-> {kind}:"));
-            bytes = format!("{head}rows = {}\n    return {value}\n", rows.trim_end()).into_bytes();
-        }
-        writer.start_file(name, stored).unwrap();
-        writer.write_all(&bytes).unwrap();
-    }
-    writer.finish().unwrap();
+    let file = dir.path().join("model.pt");
+    module.unwrap().save(&file).unwrap();
+    source::returning(&file, kind, value);
     (dir, file)
 }
 
