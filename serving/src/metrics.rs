@@ -140,6 +140,7 @@ pub struct Series {
 }
 
 impl Outcome {
+    /// Each at the index of its number.
     const ALL: [Self; 8] = [
         Self::Ok,
         Self::Refused,
@@ -165,6 +166,15 @@ impl Outcome {
     }
 }
 
+fn registered<T: Collector + Clone + 'static>(
+    registry: &Registry,
+    family: prometheus::Result<T>,
+) -> prometheus::Result<T> {
+    let family = family?;
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
+}
+
 impl Metrics {
     /// Registers the families.
     ///
@@ -174,21 +184,25 @@ impl Metrics {
         let Style { variant, triton } = style;
         let labels = variant.map(|it| HashMap::from([("variant".to_owned(), it)]));
         let model = &["model", "version"];
-        let histogram = |name, help, buckets: &[f64]| {
-            HistogramVec::new(
-                HistogramOpts::new(name, help).buckets(buckets.to_vec()),
-                model,
-            )
+        let registry = Registry::new_custom(None, labels.clone())?;
+        let hidden = Registry::new_custom(None, labels)?;
+        let counter = |name, help, labels: &[&str]| {
+            registered(&registry, IntCounterVec::new(Opts::new(name, help), labels))
         };
-        let metrics = Self {
-            registry: Registry::new_custom(None, labels.clone())?,
-            hidden: Registry::new_custom(None, labels)?,
-            triton,
-            requests: IntCounterVec::new(
-                Opts::new(
-                    "serin_serve_requests_total",
-                    "Inference requests by how they ended.",
-                ),
+        let gauge = |name, help, labels: &[&str]| {
+            registered(&registry, IntGaugeVec::new(Opts::new(name, help), labels))
+        };
+        let real_gauge = |name, help, labels: &[&str]| {
+            registered(&registry, GaugeVec::new(Opts::new(name, help), labels))
+        };
+        let histogram = |name, help, buckets: &[f64]| {
+            let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+            registered(&registry, HistogramVec::new(options, model))
+        };
+        Ok(Self {
+            requests: counter(
+                "serin_serve_requests_total",
+                "Inference requests by how they ended.",
                 &["model", "version", "outcome"],
             )?,
             duration: histogram(
@@ -211,101 +225,69 @@ impl Metrics {
                 "Requests that ran together with a request, itself included.",
                 &BATCH_BUCKETS,
             )?,
-            forwards: IntCounterVec::new(
-                Opts::new(
-                    "serin_serve_forwards_total",
-                    "Times that the model ran, for one request or for several together.",
-                ),
+            forwards: counter(
+                "serin_serve_forwards_total",
+                "Times that the model ran, for one request or for several together.",
                 model,
             )?,
-            rows: IntCounterVec::new(
-                Opts::new(
-                    "serin_serve_rows_total",
-                    "Rows that were answered; of a model without batches a request is one.",
-                ),
+            rows: counter(
+                "serin_serve_rows_total",
+                "Rows that were answered; of a model without batches a request is one.",
                 model,
             )?,
-            waiting: IntGaugeVec::new(
-                Opts::new(
-                    "serin_serve_requests_waiting",
-                    "Inference requests that wait for an instance.",
-                ),
+            waiting: gauge(
+                "serin_serve_requests_waiting",
+                "Inference requests that wait for an instance.",
                 model,
             )?,
-            in_flight: IntGaugeVec::new(
-                Opts::new(
-                    "serin_serve_requests_in_flight",
-                    "Inference requests being served or waiting.",
-                ),
+            in_flight: gauge(
+                "serin_serve_requests_in_flight",
+                "Inference requests being served or waiting.",
                 model,
             )?,
-            loaded: IntGaugeVec::new(
-                Opts::new(
-                    "serin_serve_model_loaded",
-                    "1 while the model version can serve, 0 when its worker has died.",
-                ),
+            loaded: gauge(
+                "serin_serve_model_loaded",
+                "1 while the model version can serve, 0 when its worker has died.",
                 model,
             )?,
-            load_failures: IntCounterVec::new(
-                Opts::new(
-                    "serin_serve_model_load_failures_total",
-                    "Times that a model version in the repository failed to load or to warm up while the server ran.",
-                ),
+            load_failures: counter(
+                "serin_serve_model_load_failures_total",
+                "Times that a model version in the repository failed to load or to warm up while the server ran.",
                 &["model"],
             )?,
-            forward_age: GaugeVec::new(
-                Opts::new(
-                    "serin_serve_forward_age_seconds",
-                    "How long the oldest forward has been running, in seconds; 0 if there is none.",
-                ),
+            forward_age: real_gauge(
+                "serin_serve_forward_age_seconds",
+                "How long the oldest forward has been running, in seconds; 0 if there is none.",
                 model,
             )?,
-            fatal: GaugeVec::new(
-                Opts::new(
-                    "serin_serve_fatal",
-                    "1 for what makes the process end by itself: it is seen shortly before.",
-                ),
+            fatal: real_gauge(
+                "serin_serve_fatal",
+                "1 for what makes the process end by itself: it is seen shortly before.",
                 &["model", "version", "reason"],
             )?,
-            memory: IntGaugeVec::new(
-                Opts::new(
-                    "serin_serve_memory_bytes",
-                    "Memory of the process, and the ceiling above which it refuses requests, in bytes.",
-                ),
+            memory: gauge(
+                "serin_serve_memory_bytes",
+                "Memory of the process, and the ceiling above which it refuses requests, in bytes.",
                 &["what"],
             )?,
-            cached: IntCounterVec::new(
-                Opts::new(
-                    "serin_serve_cache_requests_total",
-                    "Inference requests of models with a cache, by whether it had their answer.",
-                ),
+            cached: counter(
+                "serin_serve_cache_requests_total",
+                "Inference requests of models with a cache, by whether it had their answer.",
                 &["model", "version", "result"],
             )?,
             rendering: Mutex::default(),
-            nanos: IntCounterVec::new(
-                Opts::new(triton::NANOS, "Time of the requests, in nanoseconds."),
-                &["model", "version", "answered"],
+            nanos: registered(
+                &hidden,
+                IntCounterVec::new(
+                    Opts::new(triton::NANOS, "Time of the requests, in nanoseconds."),
+                    &["model", "version", "answered"],
+                ),
             )?,
             last: IntGaugeVec::new(Opts::new("last", "Time of the last request."), model)?,
-        };
-        let registry = &metrics.registry;
-        registry.register(Box::new(metrics.requests.clone()))?;
-        registry.register(Box::new(metrics.duration.clone()))?;
-        registry.register(Box::new(metrics.compute.clone()))?;
-        registry.register(Box::new(metrics.queue.clone()))?;
-        registry.register(Box::new(metrics.batch.clone()))?;
-        registry.register(Box::new(metrics.forwards.clone()))?;
-        registry.register(Box::new(metrics.rows.clone()))?;
-        registry.register(Box::new(metrics.waiting.clone()))?;
-        registry.register(Box::new(metrics.in_flight.clone()))?;
-        registry.register(Box::new(metrics.loaded.clone()))?;
-        registry.register(Box::new(metrics.load_failures.clone()))?;
-        registry.register(Box::new(metrics.forward_age.clone()))?;
-        registry.register(Box::new(metrics.fatal.clone()))?;
-        registry.register(Box::new(metrics.memory.clone()))?;
-        registry.register(Box::new(metrics.cached.clone()))?;
-        metrics.hidden.register(Box::new(metrics.nanos.clone()))?;
-        Ok(metrics)
+            registry,
+            hidden,
+            triton,
+        })
     }
 
     /// What is counted of spans, from now on part of a scrape.
@@ -313,11 +295,7 @@ impl Metrics {
     /// # Errors
     /// [`prometheus::Error`] if that is asked for twice.
     pub fn spans(&self) -> prometheus::Result<SpanCounters> {
-        let counter = |name, help| {
-            let counter = IntCounter::new(name, help)?;
-            self.registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
+        let counter = |name, help| registered(&self.registry, IntCounter::new(name, help));
         Ok(SpanCounters {
             made: counter("serin_serve_spans_made_total", "Spans made of requests.")?,
             sent: counter(

@@ -9,6 +9,7 @@ pub mod description;
 pub mod manifest;
 pub mod model_yaml;
 mod stamp;
+pub mod sum;
 mod versions;
 
 pub use self::{stamp::Stamp, versions::VersionPolicy};

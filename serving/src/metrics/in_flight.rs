@@ -47,9 +47,8 @@ impl InFlight<'_> {
 
     /// Notes where an answer came from, of a model with a cache.
     pub fn found(&self, origin: Origin) {
-        let counters = self.series.cached.iter().flatten();
-        let of_origin = Origin::ALL.iter().zip(counters);
-        for (_, counter) in of_origin.filter(|(it, _)| **it == origin) {
+        let cached = self.series.cached.as_ref();
+        if let Some(counter) = cached.and_then(|it| it.get(origin as usize)) {
             counter.inc();
         }
     }
@@ -74,8 +73,7 @@ impl Drop for InFlight<'_> {
         let epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
         let epoch = i64::try_from(epoch.as_millis()).unwrap_or(i64::MAX);
         series.last.set(epoch);
-        let of_outcome = Outcome::ALL.iter().zip(&series.requests);
-        for (_, requests) in of_outcome.filter(|(it, _)| *it == outcome) {
+        if let Some(requests) = series.requests.get(*outcome as usize) {
             requests.inc();
         }
     }

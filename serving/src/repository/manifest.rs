@@ -4,24 +4,20 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read},
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    path::Path,
+    sync::atomic::AtomicBool,
 };
 
-use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
-
-use super::MODEL_FILE;
+use super::{
+    MODEL_FILE,
+    sum::{Sum, off_the_runtime, sum},
+};
 use crate::tensor::shorten;
 
 /// The file that holds the sums of a version.
 pub const MANIFEST: &str = "SHA256SUMS";
 /// Larger ones are none.
 const MAX_BYTES: u64 = 1 << 20;
-/// Bytes that are read at once.
-const CHUNK: usize = 1 << 20;
 
 /// Why a version is not what its sums say. Safe to show.
 #[derive(Debug, thiserror::Error)]
@@ -66,8 +62,6 @@ pub enum ManifestError {
     BrokenOff,
 }
 
-type Sum = [u8; SHA256_OUTPUT_LEN];
-
 /// Compares every file that the sums of a version's folder name; a folder without sums is as it should be.
 ///
 /// # Errors
@@ -79,7 +73,7 @@ pub async fn verify(folder: &Path) -> Result<(), ManifestError> {
             return Ok(());
         };
         for (file, expected) in sums {
-            let found = sum(&folder, &file, stop)?;
+            let found = found(&folder, &file, stop)?;
             if found != expected {
                 let [expected, found] = [expected, found].map(|it| hex(&it));
                 return Err(ManifestError::Mismatch {
@@ -99,28 +93,13 @@ pub async fn broken(folder: &Path) -> Vec<String> {
     let folder = folder.to_owned();
     let found = off_the_runtime(move |stop| {
         let sums = read(&folder).ok().flatten().unwrap_or_default();
-        let differs = |(file, expected): (String, Sum)| match sum(&folder, &file, stop) {
+        let differs = |(file, expected): (String, Sum)| match found(&folder, &file, stop) {
             Ok(found) if found != expected => Some(file),
             _ => None,
         };
         sums.into_iter().filter_map(differs).collect()
     });
     found.await.unwrap_or_default()
-}
-
-/// Ends soon after whoever waits for it has gone: the process waits for such threads at its end.
-async fn off_the_runtime<T: Send + 'static>(
-    work: impl FnOnce(&AtomicBool) -> T + Send + 'static,
-) -> Option<T> {
-    struct Stop(Arc<AtomicBool>);
-    impl Drop for Stop {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-    let stop = Stop(Arc::default());
-    let flag = Arc::clone(&stop.0);
-    tokio::task::spawn_blocking(move || work(&flag)).await.ok()
 }
 
 fn read(folder: &Path) -> Result<Option<BTreeMap<String, Sum>>, ManifestError> {
@@ -176,7 +155,7 @@ fn parse(text: &str) -> Result<BTreeMap<String, Sum>, ManifestError> {
 
 fn from_hex(text: &str) -> Option<Sum> {
     let (digits, rest) = text.as_bytes().as_chunks::<2>();
-    if digits.len() != SHA256_OUTPUT_LEN || !rest.is_empty() {
+    if digits.len() != size_of::<Sum>() || !rest.is_empty() {
         return None;
     }
     let nibble = |digit: u8| char::from(digit).to_digit(16);
@@ -191,29 +170,12 @@ fn hex(sum: &Sum) -> String {
     sum.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn sum(folder: &Path, file: &str, stop: &AtomicBool) -> Result<Sum, ManifestError> {
-    let unreadable = |source| ManifestError::File {
+fn found(folder: &Path, file: &str, stop: &AtomicBool) -> Result<Sum, ManifestError> {
+    let sum = sum(&folder.join(file), stop).map_err(|source| ManifestError::File {
         file: shorten(file),
         source,
-    };
-    let mut opened = File::open(PathBuf::from(folder).join(file)).map_err(unreadable)?;
-    let mut context = Context::new(&SHA256);
-    let mut chunk = vec![0; CHUNK];
-    loop {
-        if stop.load(Ordering::Relaxed) {
-            return Err(ManifestError::BrokenOff);
-        }
-        let n_read = opened.read(&mut chunk).map_err(unreadable)?;
-        let Some(bytes) = chunk.get(..n_read).filter(|it| !it.is_empty()) else {
-            break;
-        };
-        context.update(bytes);
-    }
-    let mut sum = Sum::default();
-    for (byte, found) in sum.iter_mut().zip(context.finish().as_ref()) {
-        *byte = *found;
-    }
-    Ok(sum)
+    })?;
+    sum.ok_or(ManifestError::BrokenOff)
 }
 
 #[cfg(test)]
