@@ -16,7 +16,7 @@ use clap::{
     builder::{BoolishValueParser, NonEmptyStringValueParser},
 };
 
-use self::values::{MAX_SPAN, address, collector, patience, place, share, span};
+use self::values::{MAX_SPAN, address, collector, place, share, short_span, span};
 use crate::{
     Config,
     bench::Amount,
@@ -244,7 +244,7 @@ pub struct Args {
     pub cache_redis: Option<Address>,
 
     /// How long a request waits for that Redis.
-    #[arg(long, value_name = "SPAN", default_value = "5ms", env = "SERIN_CACHE_REDIS_TIMEOUT", value_parser = patience)]
+    #[arg(long, value_name = "SPAN", default_value = "5ms", env = "SERIN_CACHE_REDIS_TIMEOUT", value_parser = short_span)]
     pub cache_redis_timeout: Duration,
 
     /// What is logged.
@@ -347,10 +347,13 @@ impl Cli {
             (command, lines) = file::read(&path, command)?;
         }
         let matches = command.try_get_matches_from_mut(&arguments);
-        let matches = matches.map_err(|error| match &flags {
-            Ok(flags) => origin::name(error, &command, flags, &lines),
-            // What is wrong stands on the command line.
-            Err(_) => error,
+        let matches = matches.map_err(|error| {
+            let error = origin::conceal(error, &command);
+            match &flags {
+                Ok(flags) => origin::name(error, &command, flags, &lines),
+                // What is wrong stands on the command line.
+                Err(_) => error,
+            }
         })?;
         if matches.subcommand_name().is_some() {
             Command::from_arg_matches(&matches).map(Self::Do)
@@ -443,6 +446,19 @@ mod tests {
         for flag in ["--threads", "--io-threads", "--queue", "--max-body"] {
             assert!(parse(flag).is_err(), "{flag}");
         }
+    }
+
+    #[test]
+    fn a_bad_address_of_redis_is_refused_without_its_password() {
+        let flags = ["serin-serve", "--models", "m", "--port", "0"];
+        let bad = ["--cache-redis", "rediss://:secret@cache"];
+        let error = Cli::read([&flags[..], &bad].concat()).unwrap_err();
+        let error = error.to_string();
+        let wanted = "'(not shown)' for '--cache-redis <URL>': TLS is not supported";
+        assert!(
+            error.contains(wanted) && !error.contains("secret"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -247,6 +247,13 @@ mod tests {
         assert!(error.contains("serin.yaml:3: s3AllowHttp'"), "{error}");
         let error = args("port: 1\n", &["--models", "m", "--port", "x"]).unwrap_err();
         assert!(error.contains("for '--port <PORT>'"), "{error}");
+        let error = args("models: m\nport: 1\ncacheRedis: ':secret@x'\n", &[]).unwrap_err();
+        let wanted = "'(not shown)' for '";
+        assert!(
+            error.contains(wanted) && error.contains("serin.yaml:3: cacheRedis'"),
+            "{error}"
+        );
+        assert!(!error.contains("secret"), "{error}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, time::Duration};
 use axum::http::HeaderName;
 use bytesize::ByteSize;
 
-use crate::{clients::ClientLimit, limits::Limits, memory::Ceiling};
+use crate::{clients::ClientLimit, limits::Limits, memory::Ceiling, spec::MIN_FORWARD};
 
 /// Others are served for so long when a model makes the process end: load balancers learn of it by then.
 const LINGER: Duration = Duration::from_secs(3);
@@ -71,7 +71,13 @@ fn patience(text: &str) -> Result<Patience, String> {
     if text == "off" {
         return Ok(Patience(None));
     }
-    super::values::span(text).map(|it| Patience(Some(it)))
+    match super::values::span(text)? {
+        span if span < MIN_FORWARD => {
+            let least = humantime::format_duration(MIN_FORWARD);
+            Err(format!("it is less than {least}: write one such as 5m"))
+        }
+        span => Ok(Patience(Some(span))),
+    }
 }
 
 fn ceiling(text: &str) -> Result<Ceiling, String> {
@@ -82,7 +88,10 @@ fn ceiling(text: &str) -> Result<Ceiling, String> {
             let size: Result<ByteSize, _> = text.parse();
             let size =
                 size.map_err(|error| format!("it is no size ({error}): write one such as 6GiB"));
-            size.map(|size| Ceiling::Bytes(size.as_u64()))
+            match size?.as_u64() {
+                0 => Err("nothing is no ceiling: write one such as 6GiB, or 'off'".to_owned()),
+                bytes => Ok(Ceiling::Bytes(bytes)),
+            }
         }
     }
 }
@@ -98,6 +107,7 @@ mod tests {
             ("cgroup", Some(Ceiling::Cgroup)),
             ("1048576", Some(Ceiling::Bytes(1 << 20))),
             ("2GiB", Some(Ceiling::Bytes(2 << 30))),
+            ("0", None),
             ("much", None),
             ("-1", None),
         ] {
@@ -110,7 +120,7 @@ mod tests {
         for (text, wanted) in [
             ("off", Some(None)),
             ("30s", Some(Some(Duration::from_secs(30)))),
-            ("0s", None),
+            ("10ms", None),
             ("never", None),
         ] {
             assert_eq!(patience(text).ok(), wanted.map(Patience), "{text}");

@@ -1,4 +1,4 @@
-//! Where a value came from that is refused: clap itself names the flag alone.
+//! What is said of a value that is refused: clap itself names the flag alone, and shows secrets.
 
 use std::env;
 
@@ -44,6 +44,19 @@ pub(super) fn name(
     let line = || lines.of(argument.get_id()).map(str::to_owned);
     if let Some(origin) = variable.or_else(line) {
         error.insert(ContextKind::InvalidArg, ContextValue::String(origin));
+    }
+    error
+}
+
+/// The same error without the value, if it is one of a flag whose values are not shown.
+pub(super) fn conceal(mut error: clap::Error, command: &Command) -> clap::Error {
+    let Some(ContextValue::String(shown)) = error.get(ContextKind::InvalidArg) else {
+        return error;
+    };
+    let mut arguments = command.get_arguments();
+    if arguments.any(|it| it.is_hide_env_values_set() && it.to_string() == *shown) {
+        let hidden = ContextValue::String("(not shown)".to_owned());
+        error.insert(ContextKind::InvalidValue, hidden);
     }
     error
 }

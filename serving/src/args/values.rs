@@ -41,7 +41,7 @@ pub(super) fn address(text: &str) -> Result<(String, u16), String> {
 }
 
 /// A span of time that a request can wait for.
-pub(super) fn patience(text: &str) -> Result<Duration, String> {
+pub(super) fn short_span(text: &str) -> Result<Duration, String> {
     const ALLOWED: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(1);
     let span = humantime::parse_duration(text).ok();
     let allowed = span.filter(|it| ALLOWED.contains(it));
