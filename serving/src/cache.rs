@@ -10,18 +10,20 @@ mod redis;
 pub use self::redis::{Address, Shared};
 
 use std::{
-    fs::File,
-    io::{self, Read},
-    path::Path,
-    sync::Arc,
-    time::Duration,
+    io,
+    sync::{Arc, atomic::AtomicBool},
+    time::{Duration, Instant},
 };
 
-use ring::digest::{Context, Digest, SHA256};
+use moka::Expiry;
+use ring::digest::{Context, SHA256};
 
 use crate::{
-    repository::Entry,
-    spec::{CacheSpec, ModelSpec},
+    repository::{
+        Entry,
+        sum::{off_the_runtime, sum},
+    },
+    spec::{CacheSpec, ModelSpec, Serving},
     tensor::Tensor,
 };
 
@@ -29,13 +31,22 @@ use crate::{
 pub type Key = [u8; 32];
 
 /// The outputs of one request.
-pub type Outputs = Arc<Vec<Tensor>>;
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// In the order of model.yaml.
+    pub outputs: Arc<Vec<Tensor>>,
+    /// How long they may still be given, when they come here; none: as long as there is room.
+    left: Option<Duration>,
+}
+
+/// What was in Redis for a while has no whole life before it here.
+struct Lives;
 
 /// Bytes that an entry takes beside its tensors, about.
 const OVERHEAD: usize = 256;
 
-/// Answers beyond this are not for the network: computing them again is no slower.
-const MAX_SHARED: usize = 4 << 20;
+/// Answers beyond this are not for Redis: they take 2 ms over 1 Gbit/s, and others wait behind them.
+const MAX_SHARED: usize = 256 << 10;
 
 /// Where an answer came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,13 +63,13 @@ pub enum Origin {
 pub struct Cache {
     /// What all of its keys begin with.
     salt: Context,
-    local: moka::future::Cache<Key, Outputs>,
+    local: moka::future::Cache<Key, Kept>,
     shared: Option<Arc<Shared>>,
     ttl: Option<Duration>,
 }
 
 impl Origin {
-    /// All of them.
+    /// All of them, each at the index of its number.
     pub const ALL: [Self; 3] = [Self::Memory, Self::Redis, Self::Model];
 
     /// As metrics call it.
@@ -82,31 +93,42 @@ impl Cache {
             return Ok(None);
         };
         let entry = entry.clone();
-        let cache = tokio::task::spawn_blocking(move || Self::new(&entry, &spec, shared));
-        cache.await.map_err(io::Error::other)?.map(Some)
+        let made = off_the_runtime(move |stop| Self::new(&entry, &spec, shared, stop)).await;
+        made.unwrap_or_else(|| Err(broken_off())).map(Some)
     }
 
-    fn new(entry: &Entry, spec: &CacheSpec, shared: Option<Arc<Shared>>) -> io::Result<Self> {
+    fn new(
+        entry: &Entry,
+        spec: &CacheSpec,
+        shared: Option<Arc<Shared>>,
+        stop: &AtomicBool,
+    ) -> io::Result<Self> {
         let ModelSpec {
-            inputs, outputs, ..
+            inputs,
+            outputs,
+            serving,
         } = &*entry.spec;
-        let content = content(&entry.file)?;
+        let Serving {
+            max_batch_size,
+            reset,
+            ..
+        } = serving;
+        let content = sum(&entry.file, stop)?.ok_or_else(broken_off)?;
         let mut salt = Context::new(&SHA256);
         // Names are escaped in this, so it can be read in one way only.
         let release = env!("CARGO_PKG_VERSION");
-        let about = (release, &entry.model, entry.version, inputs, outputs);
+        let version = (&entry.model, entry.version);
+        let about = (release, version, inputs, outputs, max_batch_size, reset);
         salt.update(format!("{about:?}").as_bytes());
-        salt.update(content.as_ref());
-        let weigh = |_: &Key, outputs: &Outputs| {
-            let bytes: usize = outputs.iter().map(|it| it.bytes().len()).sum();
+        salt.update(&content);
+        let weigh = |_: &Key, kept: &Kept| {
+            let bytes: usize = kept.outputs.iter().map(|it| it.bytes().len()).sum();
             u32::try_from(bytes.saturating_add(OVERHEAD)).unwrap_or(u32::MAX)
         };
-        let mut local = moka::future::Cache::builder()
+        let local = moka::future::Cache::builder()
             .max_capacity(spec.size)
-            .weigher(weigh);
-        if let Some(ttl) = spec.ttl {
-            local = local.time_to_live(ttl);
-        }
+            .weigher(weigh)
+            .expire_after(Lives);
         Ok(Self {
             salt,
             local: local.build(),
@@ -141,46 +163,63 @@ impl Cache {
     pub async fn find(
         &self,
         key: Key,
-        compute: impl Future<Output = Result<Outputs, ()>>,
-    ) -> Result<Outputs, ()> {
+        compute: impl Future<Output = Result<Kept, ()>>,
+    ) -> Result<Kept, ()> {
         self.local.try_get_with(key, compute).await.map_err(drop)
     }
 
     /// What Redis has for a key, if it is what the model would answer.
-    pub async fn fetch(&self, key: &Key, spec: &ModelSpec) -> Option<Outputs> {
-        let shared = self.shared.as_ref()?;
-        let outputs = codec::decode(&shared.get(key).await?)?;
+    pub async fn fetch(&self, key: &Key, spec: &ModelSpec) -> Option<Kept> {
+        let (value, left) = self.shared.as_ref()?.get(key).await?;
+        let outputs = codec::decode(&value)?;
         spec.check_outputs(&outputs).ok()?;
-        Some(Arc::new(outputs))
+        Some(Kept {
+            outputs: Arc::new(outputs),
+            left: self.ttl.map(|ttl| left.unwrap_or_default().min(ttl)),
+        })
     }
 
-    /// Gives an answer to Redis. It does not wait for that.
-    pub fn send(&self, key: Key, outputs: &[Tensor]) {
+    /// Outputs that were computed just now; Redis gets them as well. It does not wait for that.
+    pub fn keep(&self, key: Key, outputs: Vec<Tensor>) -> Kept {
+        let outputs = Arc::new(outputs);
+        self.send(key, &outputs);
+        Kept {
+            outputs,
+            left: self.ttl,
+        }
+    }
+
+    /// Forgets what this process has.
+    pub fn clear(&self) {
+        self.local.invalidate_all();
+    }
+
+    fn send(&self, key: Key, outputs: &Arc<Vec<Tensor>>) {
         let bytes: usize = outputs.iter().map(|it| it.bytes().len()).sum();
-        if let Some(shared) = self.shared.as_ref().filter(|_| bytes <= MAX_SHARED) {
-            let (shared, ttl) = (Arc::clone(shared), self.ttl);
-            let value = codec::encode(outputs);
-            tokio::spawn(async move { shared.set(&key, &value, ttl).await });
+        let shared = self.shared.as_ref().filter(|_| bytes <= MAX_SHARED);
+        if let Some((shared, turn)) = shared.and_then(|it| Some((it, it.turn()?))) {
+            let (shared, ttl, outputs) = (Arc::clone(shared), self.ttl, Arc::clone(outputs));
+            tokio::spawn(async move {
+                shared.set(&key, &codec::encode(&outputs), ttl).await;
+                drop(turn);
+            });
         }
     }
 }
 
-fn content(file: &Path) -> io::Result<Digest> {
-    let mut file = File::open(file)?;
-    let mut context = Context::new(&SHA256);
-    let mut part = vec![0; 1 << 20];
-    loop {
-        let read = file.read(&mut part)?;
-        match part.get(..read) {
-            Some([]) | None => return Ok(context.finish()),
-            Some(bytes) => context.update(bytes),
-        }
+impl Expiry<Key, Kept> for Lives {
+    fn expire_after_create(&self, _: &Key, kept: &Kept, _: Instant) -> Option<Duration> {
+        kept.left
     }
+}
+
+fn broken_off() -> io::Error {
+    io::Error::other("reading it was broken off")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::Path};
 
     use super::*;
     use crate::{backend::fake, repository::Stamp, tensor::Datatype};
@@ -202,7 +241,7 @@ mod tests {
             size: 1 << 20,
             ttl: None,
         };
-        Cache::new(entry, &spec, None).unwrap()
+        Cache::new(entry, &spec, None, &AtomicBool::new(false)).unwrap()
     }
 
     fn tensor(datatype: Datatype, shape: &[i64], bytes: &[u8]) -> Tensor {
@@ -254,12 +293,20 @@ mod tests {
         let inputs = [tensor(Datatype::Uint8, &[1], &[1])];
         let mut renamed = fake::spec();
         renamed.outputs[0].name = "z".to_owned();
+        let mut resetting = fake::spec();
+        resetting.serving.reset = Some("reset_states".to_owned());
         let mut other = entry(&one, fake::spec());
         other.model = "other".to_owned();
         let mut next = entry(&one, fake::spec());
         next.version = 2;
         let first = entry(&one, fake::spec());
-        let others = [entry(&two, fake::spec()), entry(&one, renamed), other, next];
+        let others = [
+            entry(&two, fake::spec()),
+            entry(&one, renamed),
+            entry(&one, resetting),
+            other,
+            next,
+        ];
         let key = cache(&first).key(&inputs);
         assert_eq!(
             cache(&first).key(&inputs),
@@ -279,10 +326,9 @@ mod tests {
         let cache = cache(&entry(&file, fake::spec()));
         for number in 0..100_u8 {
             let outputs = vec![tensor(Datatype::Uint8, &[100_000], &[number; 100_000])];
-            let found = cache
-                .find([number; 32], async { Ok(Arc::new(outputs)) })
-                .await;
-            assert_eq!(found.unwrap()[0].bytes()[0], number);
+            let key = [number; 32];
+            let found = cache.find(key, async { Ok(cache.keep(key, outputs)) });
+            assert_eq!(found.await.unwrap().outputs[0].bytes()[0], number);
         }
         cache.local.run_pending_tasks().await;
         assert!(cache.local.weighted_size() <= 1 << 20 && cache.local.entry_count() > 5);

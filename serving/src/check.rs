@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     backend::torch,
-    registry::{Candidate, ModelVersion, UNSTEADY},
+    registry::{Candidate, ModelVersion, UNSTEADY, UNSTEADY_CACHE},
     repository::{Entry, Problems},
     source::{Access, Place, Source},
 };
@@ -71,6 +71,7 @@ pub async fn check(
                 loaded.worker.stop().await;
                 if !loaded.worker.is_steady() {
                     notes.push(UNSTEADY);
+                    notes.extend(loaded.cache.is_some().then_some(UNSTEADY_CACHE));
                 }
                 Ok(())
             }

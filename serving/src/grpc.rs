@@ -25,7 +25,7 @@ use self::{
     admission::Admission, health::HealthService, opening::Opening,
     proto::grpc_inference_service_server::GrpcInferenceServiceServer, service::InferenceService,
 };
-use crate::inference::App;
+use crate::{http::connections, inference::App};
 
 /// A client that is gone without a word is noticed after this and as long again.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -50,13 +50,16 @@ pub(crate) async fn serve(
     patience: Duration,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = TcpIncoming::from(listener);
     // Without a free descriptor the next try fails as well, and at once.
     let incoming = incoming.then(move |accepted| async move {
         if accepted.is_err() {
             tokio::time::sleep(PAUSE).await;
         }
-        accepted.map(|stream| Opening::new(stream, patience))
+        accepted.map(|stream| {
+            connections::prepare(&stream);
+            Opening::new(stream, patience)
+        })
     });
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))

@@ -2,16 +2,14 @@
 
 use std::{
     net::IpAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use axum::http::HeaderMap;
 
 use crate::{
+    aside::aside,
     cache::{Cache, Origin},
     clients::{Clients, Turn},
     error::ApiError,
@@ -67,7 +65,7 @@ impl App {
     }
 }
 
-/// A place for a request, to be held until its answer is written. Take it before the request is read.
+/// A place for a request, to be held until it has an answer. Take it before the request is read.
 ///
 /// # Errors
 /// [`ApiError::Worker`] if all places are taken, and [`ApiError::Memory`].
@@ -79,7 +77,7 @@ pub fn admit<'a>(app: &App, loaded: &'a ModelVersion) -> Result<Place<'a>, ApiEr
     loaded.worker.admit().map_err(full)
 }
 
-/// A client's place, to be held until its answer is written. Take it before the request is read.
+/// A client's place, to be held until it has an answer. Take it before the request is read.
 ///
 /// # Errors
 /// [`ApiError::Greedy`]
@@ -163,20 +161,18 @@ impl Asked<'_> {
     }
 
     async fn find(self, cache: &Cache, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, ApiError> {
-        let key = cache.key(&inputs);
+        let bytes = inputs.iter().map(|it| it.bytes().len()).sum();
+        let key = aside(bytes, || cache.key(&inputs));
         let mut origin = Origin::Memory;
         let mut failure = None;
         let fresh = async {
-            if let Some(outputs) = cache.fetch(&key, &self.loaded.spec).await {
+            if let Some(kept) = cache.fetch(&key, &self.loaded.spec).await {
                 origin = Origin::Redis;
-                return Ok(outputs);
+                return Ok(kept);
             }
             origin = Origin::Model;
             match self.compute(inputs.clone()).await {
-                Ok(outputs) => {
-                    cache.send(key, &outputs);
-                    Ok(Arc::new(outputs))
-                }
+                Ok(outputs) => Ok(cache.keep(key, outputs)),
                 Err(error) => {
                     failure = Some(error);
                     Err(())
@@ -185,9 +181,9 @@ impl Asked<'_> {
         };
         let found = cache.find(key, fresh).await;
         match (found, failure) {
-            (Ok(outputs), _) => {
+            (Ok(kept), _) => {
                 self.in_flight.found(origin);
-                Ok(outputs.to_vec())
+                Ok(kept.outputs.to_vec())
             }
             (Err(()), Some(error)) => {
                 self.in_flight.found(origin);

@@ -17,7 +17,7 @@ use std::{
 use bytesize::ByteSize;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::inference::App;
+use crate::{cache::Cache, inference::App};
 
 /// How often it is read; requests look at what was found.
 const LOOK: Duration = Duration::from_millis(100);
@@ -87,6 +87,14 @@ pub async fn follow(app: Arc<App>) {
     };
     let allowed = ByteSize(ceiling);
     tracing::info!("requests are refused above {allowed} of memory");
+    let idle = resident().unwrap_or_default();
+    if is_high(true, idle, ceiling) {
+        tracing::error!(
+            "the process takes {} of memory before its first request, and {allowed} are allowed: requests are refused for \
+             good once they are above that; allow more, or serve less",
+            ByteSize(idle)
+        );
+    }
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut trim = 0;
@@ -108,8 +116,12 @@ pub async fn follow(app: Arc<App>) {
         match (was, high) {
             (false, true) => {
                 tracing::warn!(
-                    "the process takes {taken} of memory, and {allowed} are allowed: requests are refused"
+                    "the process takes {taken} of memory, and {allowed} are allowed: requests are refused, and what the caches \
+                     of models hold is forgotten"
                 );
+                let models = app.registry.current();
+                let caches = models.iter().filter_map(|it| it.cache.as_ref());
+                caches.for_each(Cache::clear);
                 trim = 0;
             }
             (true, false) => {

@@ -36,6 +36,9 @@ pub(crate) const UNSTEADY: &str = "the same inputs got different outputs while i
      one request for the next, or draws random numbers; if it keeps a state, name the method that clears it as 'reset' in \
      model.yaml, or save a module that takes the state as an input and returns it";
 
+/// The same, if it has a cache as well.
+pub(crate) const UNSTEADY_CACHE: &str = "its answers are cached all the same, and may be those to another state: take 'cache' out of its model.yaml";
+
 /// A model version about to be loaded.
 pub struct Candidate {
     /// Where it was found.
@@ -150,6 +153,9 @@ impl ModelVersion {
             Ok(worker) => {
                 if !worker.is_steady() {
                     tracing::warn!(model, version, "{UNSTEADY}");
+                    if cache.is_some() {
+                        tracing::warn!(model, version, "{UNSTEADY_CACHE}");
+                    }
                 }
                 tracing::info!(model, version, "model is loaded and warm");
                 Ok(Arc::new(Self {
@@ -244,9 +250,9 @@ impl Registry {
         queue: usize,
     ) -> Result<Arc<ModelVersion>, Failure> {
         let loaded = ModelVersion::start(candidate, queue, self.shared_cache.clone()).await?;
-        let (patience, pulse) = (loaded.spec.serving.forward_timeout, loaded.worker.pulse());
+        let (serving, pulse) = (&loaded.spec.serving, loaded.worker.pulse());
         self.watchdog
-            .watch(&loaded.model, loaded.version, patience, pulse);
+            .watch(&loaded.model, loaded.version, serving, pulse);
         Ok(loaded)
     }
 

@@ -11,6 +11,9 @@ pub const MAX_TENSORS: usize = 64;
 /// Bytes of the inputs that run together at the most: they are copied twice.
 const MAX_BATCH_BYTES: usize = 256 << 20;
 
+/// The server does not end because of a forward that is shorter.
+pub const MIN_FORWARD: Duration = Duration::from_millis(100);
+
 /// A dimension of this size may have any size in a request.
 pub const DYNAMIC: i64 = -1;
 

@@ -11,7 +11,10 @@ use std::{
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::worker::{Fault, Pulse};
+use crate::{
+    spec::Serving,
+    worker::{Fault, Pulse},
+};
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(100);
@@ -65,13 +68,16 @@ impl Watchdog {
         }
     }
 
-    /// Looks after a version from now on, until its threads have ended. Its own `patience` goes before the server's.
-    pub fn watch(&self, model: &str, version: u64, patience: Option<Duration>, pulse: Weak<Pulse>) {
+    /// Looks after a version from now on, until its threads have ended. What its model says of forwards goes before what
+    /// the server says, which is no less than the time that the model's requests have.
+    pub fn watch(&self, model: &str, version: u64, serving: &Serving, pulse: Weak<Pulse>) {
+        let timeout = serving.timeout.unwrap_or_default();
+        let servers = || self.patience.map(|it| it.max(timeout));
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.push(Watched {
             model: model.to_owned(),
             version,
-            patience: patience.or(self.patience),
+            patience: serving.forward_timeout.or_else(servers),
             pulse,
         });
     }

@@ -54,6 +54,9 @@ const DOUBTFUL: [&str; 14] = [
     "CUFFT_ALLOC_FAILED",
 ];
 
+/// What stands in the line when it was a library that failed, such as cuSPARSE.
+const LIBRARIES: [&str; 2] = ["when calling `cu", "CUBLAS_STATUS_"];
+
 /// Reads the line of an error that says what went wrong; not the whole text, which holds the model's source.
 #[must_use]
 pub fn classify(line: &str) -> Option<Trouble> {
@@ -63,7 +66,13 @@ pub fn classify(line: &str) -> Option<Trouble> {
         return Some(Trouble::Doubtful);
     }
     let harmless = says(&HARMLESS) && !line.contains(BROKEN);
-    (says(&CUDA) && !harmless).then_some(Trouble::Lost)
+    // The codes of libraries are no sticky ones: what is broken shows in the next forward.
+    let trouble = if says(&LIBRARIES) {
+        Trouble::Doubtful
+    } else {
+        Trouble::Lost
+    };
+    (says(&CUDA) && !harmless).then_some(trouble)
 }
 
 #[cfg(test)]

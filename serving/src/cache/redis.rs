@@ -8,10 +8,11 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use prometheus::{IntCounterVec, IntGauge, Opts, core::Collector};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, aio::MultiplexedConnection,
+use redis::{AsyncConnectionConfig, Client, RedisError, aio::MultiplexedConnection};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::timeout,
 };
-use tokio::{sync::Notify, time::timeout};
 
 use super::Key;
 
@@ -23,6 +24,9 @@ const CONNECT: Duration = Duration::from_secs(2);
 
 /// An answer is kept for so long where its model does not say: those of models that are gone have to go, too.
 const KEEP: Duration = Duration::from_secs(24 * 3600);
+
+/// Answers that are on their way there at once; more of them are not given to it.
+const SENDING: usize = 16;
 
 /// What our keys begin with, for whoever else uses the same Redis.
 const PREFIX: &[u8] = b"serin:answer:";
@@ -37,6 +41,7 @@ pub struct Shared {
     /// How long a request waits for it.
     patience: Duration,
     connection: ArcSwapOption<MultiplexedConnection>,
+    sending: Arc<Semaphore>,
     broken: Notify,
     failures: IntCounterVec,
     connected: IntGauge,
@@ -78,6 +83,7 @@ impl Shared {
             address,
             patience,
             connection: ArcSwapOption::empty(),
+            sending: Arc::new(Semaphore::new(SENDING)),
             broken: Notify::new(),
             failures: IntCounterVec::new(failures, &["operation"])?,
             connected: IntGauge::new("serin_serve_cache_redis_connected", connected)?,
@@ -140,11 +146,23 @@ impl Shared {
         self.failures.with_label_values(&[operation]).inc();
     }
 
-    /// What it has, if it says so in time.
-    pub(super) async fn get(&self, key: &Key) -> Option<Vec<u8>> {
-        let mut command = redis::cmd("GET");
-        command.arg([PREFIX, key].concat());
-        self.ask("get", &command, self.patience).await?
+    /// What it has, and for how long still, if it says so in time.
+    pub(super) async fn get(&self, key: &Key) -> Option<(Vec<u8>, Option<Duration>)> {
+        let key = [PREFIX, key].concat();
+        let mut both = redis::pipe();
+        both.cmd("GET").arg(&key).cmd("PTTL").arg(&key);
+        let query = async |line: &mut _| both.query_async(line).await;
+        let found = self.ask("get", self.patience, query).await;
+        let (value, left): (Option<Vec<u8>>, i64) = found?;
+        // Negative: it is kept for ever, or has just gone, when its time is as good as over.
+        let left = u64::try_from(left).ok().map(Duration::from_millis);
+        Some((value?, left))
+    }
+
+    /// A turn to give it a value, if it is there and not busy with others.
+    pub(super) fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.connection.load().as_ref()?;
+        Arc::clone(&self.sending).try_acquire_owned().ok()
     }
 
     /// Keeps a value there. No request waits for that.
@@ -155,27 +173,31 @@ impl Shared {
         command
             .arg("PX")
             .arg(u64::try_from(ttl).unwrap_or(u64::MAX));
-        let _: Option<()> = self.ask("set", &command, CONNECT).await;
+        let query = async |line: &mut _| command.query_async(line).await;
+        let _: Option<()> = self.ask("set", CONNECT, query).await;
     }
 
-    async fn ask<T: FromRedisValue>(
+    async fn ask<T>(
         &self,
         operation: &str,
-        command: &Cmd,
         patience: Duration,
+        query: impl AsyncFnOnce(&mut MultiplexedConnection) -> Result<T, RedisError>,
     ) -> Option<T> {
         let connection = self.connection.load_full()?;
         let mut line = MultiplexedConnection::clone(&connection);
         let begun = Instant::now();
-        let answer: Result<Result<T, RedisError>, _> =
-            timeout(patience, command.query_async(&mut line)).await;
-        let reason = match answer {
+        let answer = timeout(patience, query(&mut line)).await;
+        let (reason, refused) = match answer {
             Ok(Ok(value)) => return Some(value),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {:?}", begun.elapsed()),
+            Ok(Err(error)) => (error.to_string(), !error.is_unrecoverable_error()),
+            Err(_) => (format!("no answer within {:?}", begun.elapsed()), false),
         };
         self.count(operation);
         tracing::debug!(operation, reason, "the Redis of the cache fails");
+        // Such as a SET without memory for it: it still has what it has.
+        if refused {
+            return None;
+        }
         // The next requests do not try it, unless somebody has replaced the connection since.
         let previous = self.connection.compare_and_swap(&connection, None);
         let ours = |it: &Arc<_>| Arc::ptr_eq(it, &connection);

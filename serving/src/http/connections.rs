@@ -22,6 +22,7 @@ use hyper::{
     service::{Service, service_fn},
 };
 use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown, service::TowerToHyperService};
+use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{MissedTickBehavior, interval},
@@ -30,6 +31,10 @@ use tokio::{
 /// A connection that has had its answers may stay idle for so long. Longer than proxies keep theirs (Envoy an hour), so
 /// that it is they who close them: a request may be under way when we do.
 const IDLE: Duration = Duration::from_secs(65 * 60);
+
+/// A client that takes nothing of its answers for so long is given up, and their memory freed: the kernel sees to it
+/// (tcp(7), `TCP_USER_TIMEOUT`).
+const UNREAD: Duration = Duration::from_secs(60);
 
 /// How often it is looked whether a connection's time is over, at the least.
 const LOOK: Duration = Duration::from_secs(5);
@@ -71,10 +76,7 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        // Small answers must not wait for the client's delayed acknowledgement.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "failed to set TCP_NODELAY");
-        }
+        prepare(&stream);
         let service = TowerToHyperService::new(router.clone());
         let peer = peers.then_some(Peer(peer.ip()));
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -115,6 +117,17 @@ pub(crate) async fn serve(
     graceful.shutdown().await;
 }
 
+/// Sets what a connection of a client needs, where it can be set.
+pub(crate) fn prepare(stream: &TcpStream) {
+    // Small answers must not wait for the client's delayed acknowledgement.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "failed to set TCP_NODELAY");
+    }
+    if let Err(error) = SockRef::from(stream).set_tcp_user_timeout(Some(UNREAD)) {
+        tracing::debug!(%error, "failed to set TCP_USER_TIMEOUT");
+    }
+}
+
 /// Whether an error of accepting says nothing of the next connection.
 fn is_of_the_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
@@ -128,14 +141,17 @@ fn is_of_the_client(error: &io::Error) -> bool {
 #[derive(Debug)]
 struct Patience(Arc<AtomicU64>);
 
-/// The time that headers have.
+/// The time that headers have. It is counted from the end of the answer before them.
 #[derive(Debug)]
 struct Wait {
+    patience: Duration,
     until: Instant,
     /// Reads of the connection so far.
     reads: Arc<AtomicU64>,
     /// The same when it began.
     before: u64,
+    /// When it was first seen that a later request had begun.
+    begun: Option<Instant>,
 }
 
 impl Timer for Patience {
@@ -145,28 +161,36 @@ impl Timer for Patience {
 
     fn sleep_until(&self, until: Instant) -> Pin<Box<dyn Sleep>> {
         Box::pin(Wait {
+            patience: until.saturating_duration_since(Instant::now()),
             until,
             before: self.0.load(Ordering::Relaxed),
             reads: Arc::clone(&self.0),
+            begun: None,
         })
     }
 }
 
 impl Wait {
     /// Whether it is over, if there have been so many reads.
-    fn is_over(&self, now: Instant, reads: u64) -> bool {
-        // It has had an answer, and not a byte of the next request is here.
-        let idle = self.before > 0 && reads == self.before;
-        let until = if idle { self.until + IDLE } else { self.until };
-        now >= until
+    fn is_over(&mut self, now: Instant, reads: u64) -> bool {
+        if self.before == 0 {
+            // The first request has to begin, too.
+            now >= self.until
+        } else if reads == self.before {
+            // It has had an answer, and not a byte of the next request is here.
+            now >= self.until + IDLE
+        } else {
+            now >= *self.begun.get_or_insert(now) + self.patience
+        }
     }
 }
 
 impl Future for Wait {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        if self.is_over(Instant::now(), self.reads.load(Ordering::Relaxed)) {
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        let reads = self.reads.load(Ordering::Relaxed);
+        if self.is_over(Instant::now(), reads) {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -239,26 +263,52 @@ impl Write for Counted {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn the_kernel_gives_up_clients_that_take_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (_client, (stream, _)) = (client.unwrap(), accepted.unwrap());
+        prepare(&stream);
+        let timeout = SockRef::from(&stream).tcp_user_timeout().unwrap();
+        assert_eq!(timeout, Some(UNREAD));
+        assert!(stream.nodelay().unwrap());
+    }
+
     #[test]
     fn headers_have_their_time_and_idle_connections_an_hour() {
-        let second = Duration::from_secs(1);
-        let until = Instant::now() + second;
-        let over = |before, reads, now| {
-            let wait = Wait {
-                until,
+        let (second, long) = (Duration::from_secs(1), Duration::from_secs(60));
+        let begin = Instant::now();
+        // Looks at a connection with so many reads, so long after the timer began.
+        let over = |before, looks: &[(Duration, u64)]| {
+            let mut wait = Wait {
+                patience: second,
+                until: begin + second,
                 reads: Arc::default(),
                 before,
+                begun: None,
             };
-            wait.is_over(now, reads)
+            let mut looks = looks
+                .iter()
+                .map(|(after, reads)| wait.is_over(begin + *after, *reads));
+            looks.by_ref().collect::<Vec<_>>()
         };
-        for (what, before, reads, until) in [
-            ("nothing was ever sent", 0, 0, until),
-            ("a part of the first headers", 0, 1, until),
-            ("a part of later headers", 7, 8, until),
-            ("idle after an answer", 7, 7, until + IDLE),
+        for (what, before, looks) in [
+            ("nothing was ever sent", 0, [(second / 2, 0), (second, 0)]),
+            (
+                "a part of the first headers",
+                0,
+                [(second / 2, 1), (second, 1)],
+            ),
+            ("idle after an answer", 7, [(long, 7), (second + IDLE, 7)]),
+            (
+                "a part of later headers",
+                7,
+                [(second / 2, 8), (second * 3 / 2, 8)],
+            ),
+            ("the same after a while", 7, [(long, 8), (long + second, 8)]),
         ] {
-            assert!(!over(before, reads, until - second / 2), "{what}");
-            assert!(over(before, reads, until), "{what}");
+            assert_eq!(over(before, &looks), [false, true], "{what}");
         }
     }
 }

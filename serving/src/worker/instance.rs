@@ -100,6 +100,11 @@ pub(super) fn serve(mut backend: Box<dyn Backend>, spec: &ModelSpec, shared: &Pu
                         reason,
                         "forwards failed again and again, and one as in the warm-up does not: the requests ask for too much"
                     ),
+                    (_, Ok(Err(error))) if error.trouble().is_none() => tracing::warn!(
+                        reason,
+                        %error,
+                        "forwards failed again and again, and one as in the warm-up fails for another reason"
+                    ),
                     (_, Ok(Err(error))) => {
                         shared.fail(Fault::Exhausted(error.to_string()));
                         std::mem::forget(backend);

@@ -113,6 +113,7 @@ const REDIS: &str =
     r#"serin_serve_cache_requests_total{model="fraud",result="hit_redis",version="1"}"#;
 const MISS: &str = r#"serin_serve_cache_requests_total{model="fraud",result="miss",version="1"}"#;
 const GET: &str = r#"serin_serve_cache_redis_failures_total{operation="get"}"#;
+const SET: &str = r#"serin_serve_cache_redis_failures_total{operation="set"}"#;
 const CONNECT: &str = r#"serin_serve_cache_redis_failures_total{operation="connect"}"#;
 const CONNECTED: &str = "serin_serve_cache_redis_connected";
 const FORWARDS: &str = r#"serin_serve_forwards_total{model="fraud",version="1"}"#;
@@ -186,6 +187,49 @@ async fn without_its_redis_a_server_computes_and_finds_it_again_later() {
     wait("it is kept", || {
         (redis.ask::<u64>(&redis::cmd("DBSIZE")) > 0).then_some(())
     });
+}
+
+#[tokio::test]
+async fn a_redis_without_room_is_still_asked_for_what_it_has() {
+    let (models, redis) = (models(), Redis::start());
+    let server = start(&models, &redis);
+    wait_connected(&server).await;
+    infer(&server, 30_000).await;
+    wait("it is kept", || {
+        (redis.ask::<u64>(&redis::cmd("DBSIZE")) > 0).then_some(())
+    });
+    let () = redis.ask(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1"));
+    infer(&server, 30_001).await;
+    let deadline = Instant::now() + DEADLINE;
+    while counted(&server, SET).await == 0 {
+        assert!(Instant::now() < deadline, "it is refused");
+    }
+    assert_eq!(counted(&server, CONNECTED).await, 1);
+    let other = start(&models, &redis);
+    wait_connected(&other).await;
+    infer(&other, 30_000).await;
+    assert_eq!(counted(&other, REDIS).await, 1);
+}
+
+#[tokio::test]
+async fn what_has_lived_in_redis_lives_no_longer_for_being_found() {
+    let (models, redis) = (models(), Redis::start());
+    let one = start(&models, &redis);
+    wait_connected(&one).await;
+    infer(&one, 40_000).await;
+    wait("it is kept", || {
+        (redis.ask::<u64>(&redis::cmd("DBSIZE")) > 0).then_some(())
+    });
+    let keys: Vec<Vec<u8>> = redis.ask(redis::cmd("KEYS").arg("*"));
+    let _: i64 = redis.ask(redis::cmd("PEXPIRE").arg(&keys[0]).arg(1_000));
+    let two = start(&models, &redis);
+    wait_connected(&two).await;
+    infer(&two, 40_000).await;
+    let deadline = Instant::now() + DEADLINE;
+    while counted(&two, MISS).await == 0 {
+        assert!(Instant::now() < deadline, "its second is over");
+        infer(&two, 40_000).await;
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 
 use super::Checker;
 use crate::{
-    spec::{CacheSpec, DYNAMIC, Serving, TensorSpec},
+    spec::{CacheSpec, DYNAMIC, MIN_FORWARD, Serving, TensorSpec},
     tensor::{TensorError, shorten},
 };
 
@@ -23,8 +23,6 @@ pub(in crate::repository) const MAX_DELAY: Duration = Duration::from_secs(10);
 /// Nor for an answer.
 pub(in crate::repository) const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// The server does not end because of a forward that is shorter.
-pub(crate) const MIN_FORWARD: Duration = Duration::from_millis(100);
 /// Bytes of the answers that a version gives again where nobody says another, and the least and the most.
 const CACHE: u64 = 64 << 20;
 const MIN_CACHE: u64 = 1 << 10;

@@ -75,7 +75,11 @@ async fn a_forward_within_its_time_is_waited_for() {
 async fn a_version_that_nobody_holds_any_more_is_looked_after_while_it_computes() {
     let (gate, worker, asking) = stuck().await;
     let watchdog = Watchdog::new(None);
-    watchdog.watch("fraud", 7, Some(PATIENCE), worker.pulse());
+    let own = Serving {
+        forward_timeout: Some(PATIENCE),
+        ..Serving::default()
+    };
+    watchdog.watch("fraud", 7, &own, worker.pulse());
     let pulse = worker.pulse();
     asking.abort();
     assert!(asking.await.is_err());
@@ -101,9 +105,25 @@ async fn a_version_that_nobody_holds_any_more_is_looked_after_while_it_computes(
 async fn without_patience_a_forward_takes_as_long_as_it_takes() {
     let (gate, worker, asking) = stuck().await;
     let watchdog = Watchdog::new(None);
-    watchdog.watch("fraud", 7, None, worker.pulse());
+    watchdog.watch("fraud", 7, &Serving::default(), worker.pulse());
     assert_eq!(watchdog.look(Instant::now() + 1_000 * PATIENCE), None);
     gate.release();
     assert!(asking.await.unwrap().is_ok());
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_forward_may_take_at_least_as_long_as_its_requests_wait() {
+    let (gate, worker, asking) = stuck().await;
+    let watchdog = Watchdog::new(Some(PATIENCE));
+    let slow = Serving {
+        timeout: Some(3 * PATIENCE),
+        ..Serving::default()
+    };
+    watchdog.watch("fraud", 7, &slow, worker.pulse());
+    assert_eq!(watchdog.look(Instant::now() + 2 * PATIENCE), None);
+    assert!(watchdog.look(Instant::now() + 4 * PATIENCE).is_some());
+    gate.release();
+    assert!(asking.await.is_ok());
     worker.stop().await;
 }
