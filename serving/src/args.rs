@@ -321,7 +321,7 @@ impl Cli {
         // These bring names and texts of their own, so ours come after them.
         Command::augment_subcommands(Args::augment_args(command))
             .version(env!("CARGO_PKG_VERSION"))
-            .about("Serves TorchScript models over the Open Inference Protocol v2 (REST and gRPC) on libtorch, CPU")
+            .about("Serves TorchScript models over the Open Inference Protocol v2 (REST and gRPC) on libtorch")
             .args_conflicts_with_subcommands(true)
             .subcommand_negates_reqs(true)
     }

@@ -86,8 +86,8 @@ pub async fn bench(
     let entry = find(&entries, model)?;
     let threads = config
         .threads
-        .unwrap_or(config.cores / entry.spec.serving.instances);
-    torch::set_num_threads(threads.max(1));
+        .unwrap_or(config.cores / entry.spec.serving.on_cpu().max(1));
+    torch::prepare(threads.max(1));
     let mut rows = vec![1];
     rows.extend(entry.spec.serving.max_batch_size.filter(|it| *it > 1));
     let mut timings = Vec::new();

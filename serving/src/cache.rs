@@ -111,6 +111,7 @@ impl Cache {
         let Serving {
             max_batch_size,
             reset,
+            dtype,
             ..
         } = serving;
         let content = sum(&entry.file, stop)?.ok_or_else(broken_off)?;
@@ -118,7 +119,8 @@ impl Cache {
         // Names are escaped in this, so it can be read in one way only.
         let release = env!("CARGO_PKG_VERSION");
         let version = (&entry.model, entry.version);
-        let about = (release, version, inputs, outputs, max_batch_size, reset);
+        let model = (inputs, outputs, max_batch_size, reset, dtype);
+        let about = (release, version, model);
         salt.update(format!("{about:?}").as_bytes());
         salt.update(&content);
         let weigh = |_: &Key, kept: &Kept| {

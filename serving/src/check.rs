@@ -56,7 +56,7 @@ pub async fn check(
 ) -> Result<(), CheckError> {
     let source = Source::open(place, access).map_err(CheckError::Repository)?;
     let entries = source.read().await.map_err(CheckError::Repository)?;
-    torch::set_num_threads(threads);
+    torch::prepare(threads);
     let mut failed = 0;
     for entry in &entries {
         let candidate = Candidate {

@@ -23,6 +23,7 @@ pub mod bench;
 pub mod cache;
 pub mod check;
 pub mod clients;
+pub mod device;
 pub mod error;
 pub mod grpc;
 pub mod http;
@@ -73,6 +74,7 @@ use crate::{
     repository::Problems,
     shutdown::{Drain, Impatience},
     source::{Access, Place, Source},
+    spec::Serving,
     traces::{Collector, Traces},
     watchdog::Doom,
 };
@@ -181,8 +183,12 @@ struct Listening {
 pub async fn bind(config: Config) -> Result<Bound, BindError> {
     let source = Source::open(&config.models, &config.access).map_err(BindError::Repository)?;
     let entries = source.read().await.map_err(BindError::Repository)?;
-    let instances: usize = entries.iter().map(|it| it.spec.serving.instances).sum();
-    let threads = config.threads.unwrap_or(config.cores / instances).max(1);
+    let servings = || entries.iter().map(|it| &it.spec.serving);
+    let instances: usize = servings().map(|it| it.instances.len()).sum();
+    // Those of other devices need next to nothing.
+    let on_cpu: usize = servings().map(Serving::on_cpu).sum();
+    let threads = config.threads.unwrap_or(config.cores / on_cpu.max(1));
+    let threads = threads.max(1);
     tracing::info!(
         versions = entries.len(),
         instances,
@@ -191,7 +197,7 @@ pub async fn bind(config: Config) -> Result<Bound, BindError> {
         queue = config.queue,
         "loading models"
     );
-    torch::set_num_threads(threads);
+    torch::prepare(threads);
     let candidates = entries.into_iter().map(|entry| Candidate {
         loads: torch::loaders(&entry),
         entry,

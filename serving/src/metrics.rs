@@ -6,7 +6,7 @@ mod triton;
 pub use self::in_flight::InFlight;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -20,7 +20,9 @@ use prometheus::{
 };
 
 use crate::{
+    backend::torch::gpu_memory,
     cache::Origin,
+    device::Device,
     registry::ModelVersion,
     traces::{SpanCounters, Trace},
     watchdog::Doom,
@@ -92,6 +94,7 @@ pub struct Metrics {
     forward_age: GaugeVec,
     fatal: GaugeVec,
     memory: IntGaugeVec,
+    gpu_memory: IntGaugeVec,
     cached: IntCounterVec,
     /// Held while the state of what is loaded is written and gathered: two scrapes at once would mix theirs.
     rendering: Mutex<()>,
@@ -270,6 +273,11 @@ impl Metrics {
                 "Memory of the process, and the ceiling above which it refuses requests, in bytes.",
                 &["what"],
             )?,
+            gpu_memory: gauge(
+                "serin_serve_gpu_memory_bytes",
+                "Memory of a GPU that models are on: what is used, by whomever, and all of it, in bytes.",
+                &["device", "what"],
+            )?,
             cached: counter(
                 "serin_serve_cache_requests_total",
                 "Inference requests of models with a cache, by whether it had their answer.",
@@ -417,7 +425,9 @@ impl Metrics {
         self.waiting.reset();
         self.forward_age.reset();
         let now = Instant::now();
+        let mut gpus = BTreeSet::new();
         for loaded in models {
+            gpus.extend(loaded.spec.serving.gpus());
             let version = loaded.version.to_string();
             self.loaded
                 .with_label_values(&[&loaded.model, &version])
@@ -441,6 +451,17 @@ impl Metrics {
             };
             tell(&self.forwards, loaded.worker.forwards(), forwards_told);
             tell(&self.rows, loaded.worker.rows(), rows_told);
+        }
+        self.gpu_memory.reset();
+        for (index, (used, all)) in gpus
+            .into_iter()
+            .filter_map(|it| Some((it, gpu_memory(it)?)))
+        {
+            let device = Device::Cuda(index).to_string();
+            for (what, bytes) in [("used", used), ("all", all)] {
+                let gauge = self.gpu_memory.with_label_values(&[&*device, what]);
+                gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            }
         }
         let mut families = self.registry.gather();
         if self.triton {

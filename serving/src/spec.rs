@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::batch::Rules;
+use crate::device::Device;
 use crate::tensor::{Datatype, Tensor, TensorError, check_shape};
 
 /// A model takes at most this many inputs and names at most this many outputs.
@@ -56,8 +57,10 @@ pub struct Serving {
     pub timeout: Option<Duration>,
     /// How long a forward may take before the process ends because of it; `None`: as long as the server says.
     pub forward_timeout: Option<Duration>,
-    /// Threads that each have the model.
-    pub instances: usize,
+    /// Threads that each have the model, by the device that they compute on.
+    pub instances: Vec<Device>,
+    /// What the numbers of the model are made of; `None`: what they were saved as.
+    pub dtype: Option<Datatype>,
     /// Answers that are given again.
     pub cache: Option<CacheSpec>,
     /// Whether it is loaded by its first request, and not at the start.
@@ -85,7 +88,8 @@ impl Default for Serving {
             queue_size: None,
             timeout: None,
             forward_timeout: None,
-            instances: 1,
+            instances: vec![Device::Cpu],
+            dtype: None,
             cache: None,
             lazy: false,
             unload_after: None,
@@ -108,8 +112,26 @@ impl Serving {
     /// Requests that may be there at once, of which so many wait: the others are computed.
     #[must_use]
     pub fn places(&self, queue: usize) -> usize {
-        let computed = self.batching().max_rows.saturating_mul(self.instances);
+        let computed = self
+            .batching()
+            .max_rows
+            .saturating_mul(self.instances.len());
         queue.saturating_add(computed)
+    }
+
+    /// Instances that compute on the processor.
+    #[must_use]
+    pub fn on_cpu(&self) -> usize {
+        let on_cpu = |it: &&Device| **it == Device::Cpu;
+        self.instances.iter().filter(on_cpu).count()
+    }
+
+    /// The GPUs of its instances, by CUDA's numbers.
+    pub fn gpus(&self) -> impl Iterator<Item = u8> {
+        self.instances.iter().filter_map(|it| match it {
+            Device::Cuda(index) => Some(*index),
+            Device::Cpu => None,
+        })
     }
 
     /// Rows of every batch that a model is warmed up with: it compiles for a size when it first sees it.

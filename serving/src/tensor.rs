@@ -139,6 +139,12 @@ impl Datatype {
         }
     }
 
+    /// Whether it has real numbers, and not counts or truths.
+    #[must_use]
+    pub fn is_real(self) -> bool {
+        matches!(self, Self::Fp16 | Self::Bf16 | Self::Fp32 | Self::Fp64)
+    }
+
     /// Whether JSON can carry it: the protocol sends half-precision numbers as binary data only.
     #[must_use]
     pub fn has_json_form(self) -> bool {

@@ -1,10 +1,12 @@
-//! TorchScript on libtorch through `tch`, on the CPU.
+//! TorchScript on libtorch through `tch`.
 //!
 //! Known bugs of `tch` 0.24 decide the shape of this file: its modules leak their inputs when a forward with several
 //! outputs fails (so `module` is our own), `from_data_size` trusts its caller about lengths (so only a checked
 //! [`Tensor`] gets there), and functions without `f_` panic on any error.
 
+mod cuda;
 mod module;
+mod placement;
 
 use std::{
     borrow::Cow,
@@ -16,9 +18,11 @@ use std::{
 use tch::{Kind, NoGradGuard, TchError};
 
 use self::module::{Module, Returned, Value};
+use self::placement::Placement;
 
 use super::{Backend, BackendError, Load, Trouble, classify};
 use crate::{
+    device::Device,
     repository::Entry,
     spec::ModelSpec,
     tensor::{Datatype, Tensor, TensorError},
@@ -32,46 +36,58 @@ const MAX_MESSAGE: usize = 200;
 
 struct Torch {
     module: Module,
+    placement: Placement,
     /// For each input, whether `forward` takes a number.
     numbers: Vec<bool>,
-    /// Names of the outputs, in the order of model.yaml.
-    outputs: Vec<String>,
+    /// Names and datatypes of the outputs, in the order of model.yaml.
+    outputs: Vec<(String, Datatype)>,
     /// The method that is called before each forward.
     reset: Option<CString>,
     /// Grad mode belongs to the thread, so it is off from before the load until the module is dropped.
     _no_grad: NoGradGuard,
 }
 
-/// Sets the threads that one forward may use. Call it before any model is loaded: a thread that has run once
-/// keeps the number it started with.
-pub fn set_num_threads(threads: usize) {
+/// Finds CUDA, if libtorch has it, and sets the threads that one forward may use on the processor. Call it before any
+/// model is loaded: a thread that has run once keeps the number it started with.
+pub fn prepare(threads: usize) {
+    cuda::load();
     tch::set_num_threads(i32::try_from(threads).unwrap_or(i32::MAX));
 }
 
 /// How to load `file`, a TorchScript module.
-fn loader(file: PathBuf, spec: &Arc<ModelSpec>) -> Load {
+fn loader(file: PathBuf, spec: &Arc<ModelSpec>, device: Device) -> Load {
     let spec = Arc::clone(spec);
-    Box::new(move || load(&file, &spec))
+    Box::new(move || load(&file, &spec, device))
+}
+
+/// Bytes of a GPU that are taken, by whomever, and all of them, if CUDA says so.
+#[must_use]
+pub fn gpu_memory(index: u8) -> Option<(u64, u64)> {
+    cuda::memory(index)
 }
 
 /// How to load each instance of a version of the repository.
 #[must_use]
 pub fn loaders(entry: &Entry) -> Vec<Load> {
-    let instances = 0..entry.spec.serving.instances;
-    let load = |_| loader(entry.file.clone(), &entry.spec);
+    let instances = entry.spec.serving.instances.iter();
+    let load = |device: &Device| loader(entry.file.clone(), &entry.spec, *device);
     instances.map(load).collect()
 }
 
-fn load(file: &Path, spec: &ModelSpec) -> Result<Box<dyn Backend>, BackendError> {
+fn load(file: &Path, spec: &ModelSpec, device: Device) -> Result<Box<dyn Backend>, BackendError> {
     let no_grad = tch::no_grad_guard();
     let read = |error: TchError| BackendError::Load(safe_message(&error));
-    let module = Module::load(file, tch::Device::Cpu).map_err(read)?;
+    let placement = Placement::new(device, spec.serving.dtype).map_err(BackendError::Load)?;
+    let module = placement.load(file).map_err(read)?;
     let reset = spec.serving.reset.as_deref().map(CString::new).transpose();
     let reset = reset.map_err(|_| BackendError::Load("'reset' has a zero byte".to_owned()))?;
     Ok(Box::new(Torch {
         module,
+        placement,
         numbers: spec.inputs.iter().map(|it| it.number).collect(),
-        outputs: spec.outputs.iter().map(|it| it.name.clone()).collect(),
+        outputs: (spec.outputs.iter())
+            .map(|it| (it.name.clone(), it.datatype))
+            .collect(),
         reset,
         _no_grad: no_grad,
     }))
@@ -84,12 +100,25 @@ impl Backend for Torch {
         }
         let arguments = inputs.iter().zip(&self.numbers);
         let inputs = arguments
-            .map(|(input, &number)| argument(input, number))
+            .map(|(input, &number)| argument(input, number, &self.placement))
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)?;
         match self.module.forward(&inputs).map_err(failed)? {
-            Returned::Ordered(outputs) => outputs.iter().map(from_torch).collect(),
-            Returned::Named(found) => self.in_order(&found).map(from_torch).collect(),
+            Returned::Ordered(outputs) => {
+                // Those that model.yaml does not have are missed by the check of their number.
+                let more = std::iter::repeat(None);
+                let declared = self.outputs.iter().map(|(_, it)| Some(*it)).chain(more);
+                let outputs = outputs.iter().zip(declared);
+                outputs
+                    .map(|(it, declared)| self.output(it, declared))
+                    .collect()
+            }
+            Returned::Named(found) => {
+                let outputs = self.in_order(&found);
+                outputs
+                    .map(|(it, declared)| self.output(it, Some(declared)))
+                    .collect()
+            }
         }
     }
 }
@@ -100,11 +129,20 @@ impl Torch {
     fn in_order<'a>(
         &'a self,
         found: &'a [(String, tch::Tensor)],
-    ) -> impl Iterator<Item = &'a tch::Tensor> {
+    ) -> impl Iterator<Item = (&'a tch::Tensor, Datatype)> {
         let named = |wanted: &String| found.iter().find(|(name, _)| name == wanted);
         self.outputs
             .iter()
-            .filter_map(move |it| Some(&named(it)?.1))
+            .filter_map(move |(name, declared)| Some((&named(name)?.1, *declared)))
+    }
+
+    fn output(
+        &self,
+        tensor: &tch::Tensor,
+        declared: Option<Datatype>,
+    ) -> Result<Tensor, BackendError> {
+        let moved = self.placement.bring_back(tensor, declared);
+        from_torch(moved.map_err(failed)?.as_ref().unwrap_or(tensor))
     }
 }
 
@@ -133,10 +171,10 @@ fn failed(error: TchError) -> BackendError {
 }
 
 /// What `forward` is given for an input.
-fn argument(input: &Tensor, number: bool) -> Result<Value, TchError> {
+fn argument(input: &Tensor, number: bool, placement: &Placement) -> Result<Value, TchError> {
     let tensor = to_torch(input)?;
     if !number {
-        return Value::tensor(&tensor);
+        return Value::tensor(&placement.bring(tensor)?);
     }
     match input.datatype() {
         Datatype::Bool => Value::truth(bool::try_from(&tensor)?),
@@ -357,7 +395,7 @@ mod tests {
         let records =
             || (tch::Tensor::from_slice(&[1_f32]).set_requires_grad(true) * 2.0).requires_grad();
         assert!(records(), "this thread records gradients by itself");
-        let model = load(&file, &ModelSpec::default()).ok();
+        let model = load(&file, &ModelSpec::default(), Device::Cpu).ok();
         assert!(model.is_some() && !records());
         drop(model);
         assert!(records());

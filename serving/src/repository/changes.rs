@@ -94,7 +94,7 @@ mod tests {
     use std::{fs, path::PathBuf, sync::Arc};
 
     use super::*;
-    use crate::{repository::Stamp, spec::ModelSpec};
+    use crate::{device::Device, repository::Stamp, spec::ModelSpec};
 
     /// A version of `fraud` whose file has so many bytes.
     fn entry(version: u64, bytes: usize) -> Entry {
@@ -172,7 +172,10 @@ mod tests {
         let found = PLAIN.plan(&[&old], Some(&[&new]), &[&new]);
         assert_eq!(found, (vec![1], vec![], false));
         let mut other = old.clone();
-        Arc::make_mut(&mut other.spec).serving.instances = 2;
+        Arc::make_mut(&mut other.spec)
+            .serving
+            .instances
+            .push(Device::Cpu);
         let found = PLAIN.plan(&[&old], Some(&[&other]), &[&other]);
         assert_eq!(found, (vec![1], vec![], false));
     }

@@ -1,5 +1,6 @@
 //! `model.yaml`: the inputs and outputs of a model and how it is served, read strictly.
 
+mod placement;
 mod serving;
 mod values;
 mod versions;
@@ -16,6 +17,7 @@ use serde_json::Value;
 use serde_saphyr::Spanned;
 
 use self::{
+    placement::Devices,
     serving::{CacheWanted, Wanted, When},
     versions::Versions,
 };
@@ -40,6 +42,8 @@ struct Document {
     #[serde(rename = "forwardTimeout")]
     forward_timeout: Option<Spanned<String>>,
     instances: Option<Spanned<u64>>,
+    device: Option<Spanned<Devices>>,
+    dtype: Option<Spanned<String>>,
     cache: Option<Spanned<CacheWanted>>,
     load: Option<Spanned<When>>,
     #[serde(rename = "unloadAfter")]
@@ -101,6 +105,8 @@ pub fn parse(file: &Path, text: &str) -> Result<Described, Vec<Problem>> {
             timeout: document.timeout,
             forward_timeout: document.forward_timeout,
             instances: document.instances,
+            device: document.device,
+            dtype: document.dtype,
             cache: document.cache,
             load: document.load,
             unload_after: document.unload_after,

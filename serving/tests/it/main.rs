@@ -15,6 +15,7 @@ mod check;
 mod clients;
 mod configuration;
 mod corpus;
+mod devices;
 mod kinds;
 mod lazy;
 mod limits;

@@ -68,6 +68,13 @@ impl Module {
         Ok(module)
     }
 
+    /// Turns all of its numbers, those of its buffers included and whole ones as well, into another kind.
+    pub(super) fn turn_into(&self, device: tch::Device, kind: tch::Kind) -> Result<(), TchError> {
+        // SAFETY: the module is loaded.
+        unsafe { torch_sys::atm_to(self.0.as_ptr(), number(device), scalar_type(kind)?, false) };
+        check()
+    }
+
     /// Calls a method that takes nothing; what it returns is dropped.
     pub(super) fn call(&self, method: &CStr) -> Result<(), TchError> {
         // SAFETY: the module is loaded, the name a C string that outlives the call, and there are no values to read.
@@ -207,6 +214,17 @@ fn number(device: tch::Device) -> c_int {
     match device {
         tch::Device::Cuda(index) => c_int::try_from(index).unwrap_or(c_int::MAX),
         _ => -1,
+    }
+}
+
+/// What the C functions call a kind of real numbers (c10/core/ScalarType.h).
+fn scalar_type(kind: tch::Kind) -> Result<c_int, TchError> {
+    match kind {
+        tch::Kind::Half => Ok(5),
+        tch::Kind::Float => Ok(6),
+        tch::Kind::Double => Ok(7),
+        tch::Kind::BFloat16 => Ok(15),
+        _ => Err(TchError::Torch(format!("{kind:?} has no real numbers"))),
     }
 }
 

@@ -23,6 +23,7 @@ const HEEDED: &[&str] = &[
     "instance_group.name",
     "instance_group.kind",
     "instance_group.count",
+    "instance_group.gpus",
     "dynamic_batching.max_queue_delay_microseconds",
     "dynamic_batching.default_queue_policy.timeout_action",
     "dynamic_batching.default_queue_policy.default_timeout_microseconds",
@@ -102,7 +103,6 @@ const IGNORED: &[(&str, &str)] = &[
         "dynamic_batching.preserve_ordering",
         "answers are given as soon as they are there",
     ),
-    ("instance_group.gpus", "there are no GPUs yet"),
     ("output.label_filename", "answers are tensors"),
 ];
 

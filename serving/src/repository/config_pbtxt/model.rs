@@ -11,6 +11,7 @@ use super::{
     },
 };
 use crate::{
+    device::Device,
     repository::{
         MODEL_FILE, VersionPolicy,
         model_yaml::{MAX_BATCH, MAX_DELAY, MAX_INSTANCES, MAX_QUEUE, MAX_TIMEOUT, MAX_VERSIONS},
@@ -272,20 +273,38 @@ impl<'f> Checker<'f> {
         })
     }
 
-    fn instances(&mut self, groups: &[ModelInstanceGroup]) -> usize {
-        let mut count = 0_u64;
+    fn instances(&mut self, groups: &[ModelInstanceGroup]) -> Vec<Device> {
+        let mut instances = Vec::new();
+        let mut count = 0;
         for group in groups {
-            match group.kind() {
-                Kind::Gpu => {
-                    self.note(
-                        "'instance_group' of KIND_GPU runs on the CPU: there are no GPUs yet",
-                    );
+            let gpus = group.gpus.iter().map(|it| format!("cuda:{it}").parse());
+            let gpus: Option<Vec<_>> = gpus.map(Result::ok).collect();
+            let devices = match (group.kind(), gpus) {
+                (_, None) => {
+                    let what = format!("'instance_group.gpus' is {:?}", group.gpus);
+                    self.refuse(what, "they are numbers from 0", "write those of CUDA");
+                    continue;
                 }
-                Kind::Model => self.note("'instance_group' of KIND_MODEL runs on the CPU"),
-                Kind::Auto | Kind::Cpu => {}
-            }
+                (Kind::Gpu, Some(gpus)) if gpus.is_empty() => {
+                    self.note("'instance_group' of KIND_GPU runs on cuda:0: name others by 'gpus'");
+                    vec![Device::Cuda(0)]
+                }
+                (Kind::Gpu, Some(gpus)) => gpus,
+                (Kind::Auto, Some(gpus)) if !gpus.is_empty() => gpus,
+                (Kind::Model, Some(_)) => {
+                    self.note("'instance_group' of KIND_MODEL runs on the CPU");
+                    vec![Device::Cpu]
+                }
+                (Kind::Auto | Kind::Cpu, Some(_)) => vec![Device::Cpu],
+            };
             // None said is one.
-            count += u64::try_from(group.count.max(1)).unwrap_or(1);
+            let each = u64::try_from(group.count.max(1)).unwrap_or(1);
+            count += each.saturating_mul(devices.len() as u64);
+            let each = usize::try_from(each.min(MAX_INSTANCES)).unwrap_or(1);
+            instances.extend(std::iter::repeat_n(devices, each).flatten());
+        }
+        if groups.is_empty() {
+            instances.push(Device::Cpu);
         }
         if count > MAX_INSTANCES {
             let what = format!("'instance_group' has {count} instances");
@@ -295,7 +314,7 @@ impl<'f> Checker<'f> {
                 "lower 'count'",
             );
         }
-        usize::try_from(count.max(1)).unwrap_or(1)
+        instances
     }
 
     fn batching(&mut self, batching: &ModelDynamicBatching, serving: &mut Serving) {

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
+    device::Device,
     repository::VersionPolicy,
     spec::{Serving, TensorSpec},
     tensor::Datatype,
@@ -97,7 +98,7 @@ optimization { graph { level: 1 } }
         max_queue_delay: Duration::from_micros(500),
         queue_size: Some(128),
         timeout: Some(Duration::from_millis(200)),
-        instances: 3,
+        instances: vec![Device::Cpu; 3],
         ..Serving::default()
     };
     assert_eq!(spec.serving, serving);
@@ -313,12 +314,10 @@ fn what_would_be_another_model_is_refused_by_name() {
 #[test]
 fn what_changes_no_answer_is_noted_by_name() {
     for (more, wanted) in [
+        ("instance_group { kind: KIND_GPU gpus: [ 0, 1 ] }", &[][..]),
         (
-            "instance_group { kind: KIND_GPU gpus: [ 0, 1 ] }",
-            &[
-                "'instance_group.gpus' is ignored: there are no GPUs yet",
-                "'instance_group' of KIND_GPU runs on the CPU: there are no GPUs yet",
-            ][..],
+            "instance_group { kind: KIND_GPU }",
+            &["'instance_group' of KIND_GPU runs on cuda:0: name others by 'gpus'"],
         ),
         (
             "response_cache { enable: true }",

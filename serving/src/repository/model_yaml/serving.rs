@@ -6,7 +6,7 @@ use bytesize::ByteSize;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
-use super::Checker;
+use super::{Checker, placement::Devices};
 use crate::{
     spec::{CacheSpec, DYNAMIC, MIN_FORWARD, Serving, TensorSpec},
     tensor::{TensorError, shorten},
@@ -58,6 +58,8 @@ pub(super) struct Wanted {
     pub(super) timeout: Option<Spanned<String>>,
     pub(super) forward_timeout: Option<Spanned<String>>,
     pub(super) instances: Option<Spanned<u64>>,
+    pub(super) device: Option<Spanned<Devices>>,
+    pub(super) dtype: Option<Spanned<String>>,
     pub(super) cache: Option<Spanned<CacheWanted>>,
     pub(super) load: Option<Spanned<When>>,
     pub(super) unload_after: Option<Spanned<String>>,
@@ -70,7 +72,6 @@ impl Checker<'_> {
         wanted: &Wanted,
         (inputs, outputs): (&[TensorSpec], &[TensorSpec]),
     ) -> Serving {
-        let fresh = Serving::default();
         let max_batch_size = self.number("maxBatchSize", wanted.max_batch_size.as_ref(), MAX_BATCH);
         if let (Some(at), Some(rows)) = (&wanted.max_batch_size, max_batch_size) {
             self.batched(at, rows, ("input", inputs));
@@ -133,7 +134,8 @@ impl Checker<'_> {
             queue_size: self.number("queueSize", wanted.queue_size.as_ref(), MAX_QUEUE),
             timeout,
             forward_timeout,
-            instances: instances.unwrap_or(fresh.instances),
+            instances: self.instances(instances.unwrap_or(1), wanted.device.as_ref()),
+            dtype: self.dtype(wanted.dtype.as_ref()),
             cache: wanted.cache.as_ref().map(|it| self.cache(&it.value)),
             reset: wanted.reset.as_ref().map(|it| it.value.clone()),
         }
@@ -237,7 +239,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::repository::model_yaml::parse;
+    use crate::{device::Device, repository::model_yaml::parse};
 
     const TENSORS: &str = "inputs: [{name: x, datatype: FP32, shape: [-1, 7]}]
 outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
@@ -263,7 +265,8 @@ outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
             queue_size: Some(9),
             timeout: Some(Duration::from_secs(1)),
             forward_timeout: Some(Duration::from_secs(30)),
-            instances: 2,
+            instances: vec![Device::Cpu; 2],
+            dtype: None,
             cache: None,
             lazy: true,
             unload_after: Some(Duration::from_secs(600)),
