@@ -291,6 +291,9 @@ async fn mixed_load_while_versions_come_fails_no_request_and_does_not_fill_the_m
     );
     let (before, after) = (median(&found, BEGIN), median(&found, END));
     let growth = after as f64 / before as f64;
+    let tenths = (0..10_u8).map(|it| (f64::from(it) / 10.0, f64::from(it + 1) / 10.0));
+    let tenths: Vec<_> = tenths.map(|it| median(&found, it) >> 10).collect();
+    println!("KiB in each tenth of the time: {tenths:?}");
     println!(
         "{} requests ({} refused) in {seconds} s at {:.0} of {most:.0} a second, the slowest {:?}; {RELOADS} reloads; \
          {} KiB became {} KiB: x {growth:.4}",
