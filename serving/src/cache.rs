@@ -24,7 +24,7 @@ use crate::{
         sum::{off_the_runtime, sum},
     },
     spec::{CacheSpec, ModelSpec, Serving},
-    tensor::Tensor,
+    tensor::{Tensor, bytes_of},
 };
 
 /// What an answer is found by.
@@ -124,8 +124,8 @@ impl Cache {
         salt.update(format!("{about:?}").as_bytes());
         salt.update(&content);
         let weigh = |_: &Key, kept: &Kept| {
-            let bytes: usize = kept.outputs.iter().map(|it| it.bytes().len()).sum();
-            u32::try_from(bytes.saturating_add(OVERHEAD)).unwrap_or(u32::MAX)
+            let bytes = bytes_of(&kept.outputs).saturating_add(OVERHEAD);
+            u32::try_from(bytes).unwrap_or(u32::MAX)
         };
         let local = moka::future::Cache::builder()
             .max_capacity(spec.size)
@@ -197,8 +197,8 @@ impl Cache {
     }
 
     fn send(&self, key: Key, outputs: &Arc<Vec<Tensor>>) {
-        let bytes: usize = outputs.iter().map(|it| it.bytes().len()).sum();
-        let shared = self.shared.as_ref().filter(|_| bytes <= MAX_SHARED);
+        let small = bytes_of(outputs) <= MAX_SHARED;
+        let shared = self.shared.as_ref().filter(|_| small);
         if let Some((shared, turn)) = shared.and_then(|it| Some((it, it.turn()?))) {
             let (shared, ttl, outputs) = (Arc::clone(shared), self.ttl, Arc::clone(outputs));
             tokio::spawn(async move {

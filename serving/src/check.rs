@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     backend::torch,
-    registry::{Candidate, ModelVersion, UNSTEADY, UNSTEADY_CACHE},
+    registry::{Candidate, ModelVersion, unsteady},
     repository::{Entry, Problems},
     source::{Access, Place, Source},
 };
@@ -69,10 +69,7 @@ pub async fn check(
             Ok(loaded) => {
                 // The next one has the memory to itself.
                 loaded.worker.stop().await;
-                if !loaded.worker.is_steady() {
-                    notes.push(UNSTEADY);
-                    notes.extend(loaded.cache.is_some().then_some(UNSTEADY_CACHE));
-                }
+                notes.extend(unsteady::notes(&loaded.worker, loaded.cache.as_ref()));
                 Ok(())
             }
             Err(failure) => {

@@ -17,7 +17,7 @@ use crate::{
     metrics::{InFlight, Metrics},
     protocol::parameters::Scheduling,
     registry::{ModelVersion, Registry},
-    tensor::Tensor,
+    tensor::{Tensor, bytes_of},
     traces::Traces,
     worker::{Place, Urgency, WorkerError},
 };
@@ -161,8 +161,7 @@ impl Asked<'_> {
     }
 
     async fn find(self, cache: &Cache, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, ApiError> {
-        let bytes = inputs.iter().map(|it| it.bytes().len()).sum();
-        let key = aside(bytes, || cache.key(&inputs));
+        let key = aside(bytes_of(&inputs), || cache.key(&inputs));
         let mut origin = Origin::Memory;
         let mut failure = None;
         let fresh = async {

@@ -5,6 +5,7 @@
 //! that have found it, and is dropped with the last of them.
 
 mod failure;
+pub(crate) mod unsteady;
 
 pub use failure::{Failure, Failures, LoadError};
 
@@ -30,14 +31,6 @@ use crate::{
     watchdog::Watchdog,
     worker::Worker,
 };
-
-/// What the operator should know of a model that gave two answers to one question.
-pub(crate) const UNSTEADY: &str = "the same inputs got different outputs while it was warmed up, so it keeps something from \
-     one request for the next, or draws random numbers; if it keeps a state, name the method that clears it as 'reset' in \
-     model.yaml, or save a module that takes the state as an input and returns it";
-
-/// The same, if it has a cache as well.
-pub(crate) const UNSTEADY_CACHE: &str = "its answers are cached all the same, and may be those to another state: take 'cache' out of its model.yaml";
 
 /// A model version about to be loaded.
 pub struct Candidate {
@@ -151,11 +144,8 @@ impl ModelVersion {
         let name = format!("{model}/{version}");
         match Worker::start(name, Arc::clone(&spec), queue, loads).await {
             Ok(worker) => {
-                if !worker.is_steady() {
-                    tracing::warn!(model, version, "{UNSTEADY}");
-                    if cache.is_some() {
-                        tracing::warn!(model, version, "{UNSTEADY_CACHE}");
-                    }
+                for note in unsteady::notes(&worker, cache.as_ref()) {
+                    tracing::warn!(model, version, "{note}");
                 }
                 tracing::info!(model, version, "model is loaded and warm");
                 Ok(Arc::new(Self {

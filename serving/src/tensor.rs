@@ -117,6 +117,11 @@ pub struct Tensor {
     bytes: Bytes,
 }
 
+/// Bytes of the elements of all of them.
+pub(crate) fn bytes_of(tensors: &[Tensor]) -> usize {
+    tensors.iter().map(|it| it.bytes().len()).sum()
+}
+
 impl Datatype {
     /// The served datatypes, as they are listed in messages.
     pub const NAMES: &'static str =

@@ -28,7 +28,7 @@ use crate::{
     backend::{BackendError, Load},
     batch::Ticket,
     spec::{ModelSpec, RowsError},
-    tensor::Tensor,
+    tensor::{Tensor, bytes_of},
 };
 
 /// Stack of a model's thread, in bytes; only what is used becomes memory.
@@ -282,7 +282,7 @@ impl Worker {
         let Urgency { priority, deadline } = urgency;
         let ticket = Ticket {
             rows: self.spec.rows(&inputs)?,
-            bytes: inputs.iter().map(|it| it.bytes().len()).sum(),
+            bytes: bytes_of(&inputs),
             bucket: self.spec.bucket(&inputs),
             priority,
             deadline,

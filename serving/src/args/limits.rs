@@ -120,6 +120,7 @@ mod tests {
         for (text, wanted) in [
             ("off", Some(None)),
             ("30s", Some(Some(Duration::from_secs(30)))),
+            ("0s", None),
             ("10ms", None),
             ("never", None),
         ] {

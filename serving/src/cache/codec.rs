@@ -1,6 +1,6 @@
 //! Outputs as bytes, for Redis. Whatever comes back is checked as if a client had sent it.
 
-use crate::tensor::{Datatype, MAX_RANK, Tensor};
+use crate::tensor::{Datatype, MAX_RANK, Tensor, bytes_of};
 
 /// What a value of this form begins with.
 const FORM: &[u8; 4] = b"srn1";
@@ -21,7 +21,7 @@ const DATATYPES: [Datatype; 10] = [
 
 /// Each tensor: number of its datatype, rank, sizes, and its bytes, whose number follows from these.
 pub(super) fn encode(outputs: &[Tensor]) -> Vec<u8> {
-    let bytes: usize = outputs.iter().map(|it| it.bytes().len()).sum();
+    let bytes = bytes_of(outputs);
     let mut value = Vec::with_capacity(FORM.len() + bytes + outputs.len() * 2 * (1 + MAX_RANK));
     value.extend_from_slice(FORM);
     for output in outputs {

@@ -20,7 +20,7 @@ use crate::{
         response::{Encoded, InferResponse},
     },
     registry::ModelVersion,
-    tensor::shorten,
+    tensor::{bytes_of, shorten},
 };
 
 /// Bytes of the JSON in a body that goes on with binary data.
@@ -81,7 +81,7 @@ async fn answer(
         scheduling,
     } = request;
     let outputs = inference::infer(loaded, inputs, scheduling, in_flight).await?;
-    let size = outputs.iter().map(|it| it.bytes().len()).sum();
+    let size = bytes_of(&outputs);
     let encode = || InferResponse::encode((model, *version), id, spec, &outputs, &selected);
     let encoded = aside(size, encode).map_err(|error| inference::failed(loaded, &error))?;
     Ok(into_response(encoded))

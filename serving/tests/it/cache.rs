@@ -76,6 +76,15 @@ impl Redis {
             .query(&mut client.get_connection().unwrap())
             .unwrap()
     }
+
+    fn answers(&self) -> u64 {
+        self.ask(&redis::cmd("DBSIZE"))
+    }
+
+    /// Servers give it their answers after they have given them to clients.
+    fn wait_for_more_than(&self, answers: u64) {
+        wait("it is kept", || (self.answers() > answers).then_some(()));
+    }
 }
 
 fn models() -> TempDir {
@@ -133,11 +142,9 @@ async fn what_one_server_has_computed_another_answers_without_a_forward() {
     let answer = infer(&one, 20_000).await;
     assert_eq!(infer(&one, 20_000).await, answer);
     assert_eq!(counted(&one, HIT).await, 1);
-    let before: u64 = redis.ask(&redis::cmd("DBSIZE"));
+    let before = redis.answers();
     infer(&one, 20_001).await;
-    wait("it is kept", || {
-        (redis.ask::<u64>(&redis::cmd("DBSIZE")) > before).then_some(())
-    });
+    redis.wait_for_more_than(before);
     let two = start(&models, &redis);
     wait_connected(&two).await;
     assert_eq!(infer(&two, 20_000).await, answer, "bit for bit");
@@ -184,9 +191,7 @@ async fn without_its_redis_a_server_computes_and_finds_it_again_later() {
     redis.run();
     wait_connected(&server).await;
     infer(&server, 10_200).await;
-    wait("it is kept", || {
-        (redis.ask::<u64>(&redis::cmd("DBSIZE")) > 0).then_some(())
-    });
+    redis.wait_for_more_than(0);
 }
 
 #[tokio::test]
@@ -195,9 +200,7 @@ async fn a_redis_without_room_is_still_asked_for_what_it_has() {
     let server = start(&models, &redis);
     wait_connected(&server).await;
     infer(&server, 30_000).await;
-    wait("it is kept", || {
-        (redis.ask::<u64>(&redis::cmd("DBSIZE")) > 0).then_some(())
-    });
+    redis.wait_for_more_than(0);
     let () = redis.ask(redis::cmd("CONFIG").arg("SET").arg("maxmemory").arg("1"));
     infer(&server, 30_001).await;
     let deadline = Instant::now() + DEADLINE;
@@ -217,9 +220,7 @@ async fn what_has_lived_in_redis_lives_no_longer_for_being_found() {
     let one = start(&models, &redis);
     wait_connected(&one).await;
     infer(&one, 40_000).await;
-    wait("it is kept", || {
-        (redis.ask::<u64>(&redis::cmd("DBSIZE")) > 0).then_some(())
-    });
+    redis.wait_for_more_than(0);
     let keys: Vec<Vec<u8>> = redis.ask(redis::cmd("KEYS").arg("*"));
     let _: i64 = redis.ask(redis::cmd("PEXPIRE").arg(&keys[0]).arg(1_000));
     let two = start(&models, &redis);

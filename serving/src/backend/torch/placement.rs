@@ -4,7 +4,7 @@ use std::path::Path;
 
 use tch::{TchError, Tensor};
 
-use super::{cuda, kind, module::Module};
+use super::{cuda, datatype, kind, module::Module};
 use crate::{device::Device, tensor::Datatype};
 
 /// The device of an instance, and the datatype of its numbers, if another than they were saved as.
@@ -72,6 +72,5 @@ impl Placement {
 }
 
 fn is_real(kind: tch::Kind) -> bool {
-    use tch::Kind::{BFloat16, Double, Float, Half};
-    matches!(kind, BFloat16 | Double | Float | Half)
+    datatype(kind).is_some_and(Datatype::is_real)
 }

@@ -49,7 +49,7 @@ impl Checker<'_> {
             let why = format!("a model has 1 to {MAX_INSTANCES}");
             self.refuse(at, what, why, "name fewer devices, or lower 'instances'");
         }
-        let rounds = std::iter::repeat_n(devices, each.min(64));
+        let rounds = std::iter::repeat_n(devices, each);
         rounds.flatten().collect()
     }
 
@@ -68,20 +68,8 @@ impl Checker<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::{repository::model_yaml::parse, spec::Serving};
-
-    fn read(more: &str) -> Result<Serving, String> {
-        let text = format!(
-            "inputs: [{{name: x, datatype: FP32, shape: [1]}}]\noutputs: [{{name: y, datatype: FP32, shape: [1]}}]\n{more}\n"
-        );
-        match parse(Path::new("model.yaml"), &text) {
-            Ok(described) => Ok(described.spec.serving),
-            Err(problems) => Err(problems[0].to_string()),
-        }
-    }
+    use crate::repository::model_yaml::serving::tests::read;
 
     #[test]
     fn each_device_has_as_many_instances() {

@@ -235,7 +235,7 @@ fn is_method(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::Path;
 
     use super::*;
@@ -245,7 +245,7 @@ mod tests {
 outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
 ";
 
-    fn read(more: &str) -> Result<Serving, String> {
+    pub(in crate::repository::model_yaml) fn read(more: &str) -> Result<Serving, String> {
         let found = parse(Path::new("model.yaml"), &format!("{TENSORS}{more}"));
         found
             .map(|it| it.spec.serving)

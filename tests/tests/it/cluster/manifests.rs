@@ -89,12 +89,17 @@ async fn verdict(client: &Client, resource: &Value) -> Option<String> {
     }
 }
 
-/// What kubectl says the API server would do with a file (`-f`) or an overlay (`-k`), which it must take without a
+/// What kubectl says the API server would do with a file (`-f`) or an overlay (`-k`), the last of the `flags`, which it must take without a
 /// warning: those are of what Kubernetes does not know, or of a pod that it would call unsafe.
-async fn dry_run(control_plane: &ControlPlane, flag: &str, path: &Path) -> String {
-    let apply = ["apply", "--server-side", "--force-conflicts"];
-    let dry = ["--dry-run=server", "--validate=strict", flag];
-    let arguments = apply.into_iter().chain(dry).map(OsStr::new);
+async fn dry_run(control_plane: &ControlPlane, flags: &[&str], path: &Path) -> String {
+    let dry = [
+        "apply",
+        "--server-side",
+        "--dry-run=server",
+        "--validate=strict",
+    ];
+    let arguments = [&dry, flags].concat();
+    let arguments = arguments.into_iter().map(OsStr::new);
     let arguments = arguments.chain([path.as_os_str()]);
     let output = control_plane.kubectl(ADMIN, arguments).await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
@@ -115,7 +120,7 @@ async fn the_api_server_takes_every_overlay_as_it_is_applied() {
     objects::apply_all(&client, namespace).await.unwrap();
     for overlay in overlays {
         let folder = manifests().join(overlay);
-        let done = dry_run(&control_plane, "-k", &folder).await;
+        let done = dry_run(&control_plane, &["--force-conflicts", "-k"], &folder).await;
         let cluster_wide = done.contains("clusterrole.rbac.authorization.k8s.io/serin serverside");
         assert_eq!(cluster_wide, overlay != "overlays/namespaced", "{done}");
     }

@@ -24,7 +24,7 @@ async fn the_api_server_takes_the_model_server_with_and_without_kserve() {
         ),
     ] {
         let path = manifests().join(file);
-        let done = dry_run(&control_plane, "-f", &path).await;
+        let done = dry_run(&control_plane, &["-f"], &path).await;
         for kind in kinds {
             let line = format!("{kind}/");
             assert!(done.contains(&line), "{file}: no {kind} in\n{done}");
