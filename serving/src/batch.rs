@@ -103,6 +103,12 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
         self.len == 0
     }
 
+    /// Whether a batch may have more requests than wait now.
+    #[must_use]
+    pub fn wants_more(&self) -> bool {
+        self.len < self.rules.max_rows
+    }
+
     /// Adds a request.
     pub fn push(&mut self, ticket: Ticket<K>, job: J, now: Instant) {
         let key = (ticket.priority, self.next);

@@ -181,3 +181,12 @@ fn when_nothing_more_can_come_nothing_waits() {
     queue.hurry();
     assert_eq!(next(&mut queue, start), Next::Run(vec![1]));
 }
+
+#[test]
+fn as_many_as_fit_into_a_batch_want_no_more() {
+    let (mut queue, now) = (queue(2, Duration::ZERO), Instant::now());
+    queue.push(ticket("a", 1), 1, now);
+    assert!(queue.wants_more());
+    queue.push(ticket("b", 1), 2, now);
+    assert!(!queue.wants_more());
+}
