@@ -30,10 +30,9 @@ const LOAD: f64 = 0.7;
 const BEGIN: (f64, f64) = (0.3, 0.4);
 /// When it is compared with that.
 const END: (f64, f64) = (0.9, 1.0);
-/// What the server may take on top in between. In a short run the allocators still fill: each reload, of which there are
-/// as many as in a long one, left up to 1.6 MB with them (1.01 to 1.09 in all).
+/// What the server may take on top in between. In a short run the allocator's arenas of new threads still fill.
 const GROWTH: f64 = 1.02;
-const GROWTH_SHORT: f64 = 1.15;
+const GROWTH_SHORT: f64 = 1.05;
 /// From when on a run is long.
 const LONG: u64 = 180;
 
