@@ -120,11 +120,16 @@ pub async fn infer(
         timeout,
         in_flight,
     };
-    match &loaded.cache {
+    let to_count = in_flight.to_count(&inputs);
+    let outputs = match &loaded.cache {
         None => asked.compute(inputs).await,
         // Apart, so that requests without a cache carry nothing of it.
         Some(cache) => Box::pin(asked.find_or_compute(cache, inputs)).await,
+    }?;
+    if let Some(inputs) = to_count {
+        in_flight.answered(&inputs, &outputs);
     }
+    Ok(outputs)
 }
 
 /// What is known of a request beside its inputs.

@@ -34,6 +34,7 @@ pub mod logs;
 pub mod memory;
 pub mod metrics;
 pub mod protocol;
+pub mod reference;
 pub mod registry;
 pub mod reload;
 pub mod repository;

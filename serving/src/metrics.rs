@@ -2,6 +2,7 @@
 
 mod in_flight;
 mod triton;
+mod values;
 
 pub use self::in_flight::InFlight;
 
@@ -19,6 +20,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
 };
 
+use self::values::Values;
 use crate::{
     backend::torch::gpu_memory,
     cache::Origin,
@@ -96,6 +98,8 @@ pub struct Metrics {
     memory: IntGaugeVec,
     gpu_memory: IntGaugeVec,
     cached: IntCounterVec,
+    values: IntCounterVec,
+    reference: GaugeVec,
     /// Held while the state of what is loaded is written and gathered: two scrapes at once would mix theirs.
     rendering: Mutex<()>,
     /// Nanoseconds of the requests, by whether they were answered. Hidden: Prometheus has the histogram.
@@ -133,6 +137,7 @@ pub struct Series {
     in_flight: IntGauge,
     /// Of models with a cache.
     cached: Option<[IntCounter; Origin::ALL.len()]>,
+    values: Values,
     /// Forwards and rows of this worker that were scraped already.
     forwards_told: AtomicU64,
     rows_told: AtomicU64,
@@ -283,6 +288,16 @@ impl Metrics {
                 "Inference requests of models with a cache, by whether it had their answer.",
                 &["model", "version", "result"],
             )?,
+            values: counter(
+                "serin_serve_values_total",
+                "Values of answered requests, of tensors that have a reference, by the upper bound of their bin.",
+                &values::LABELS,
+            )?,
+            reference: real_gauge(
+                "serin_serve_reference_share",
+                "Part of the reference's values in a bin.",
+                &values::LABELS,
+            )?,
             rendering: Mutex::default(),
             nanos: registered(
                 &hidden,
@@ -349,6 +364,7 @@ impl Metrics {
                     let found = |it: Origin| self.cached.with_label_values(&and(it.label()));
                     Origin::ALL.map(found)
                 }),
+                values: Values::new(loaded, &self.values),
                 forwards_told: AtomicU64::new(0),
                 rows_told: AtomicU64::new(0),
                 answered_nanos: nanos("true"),
@@ -424,6 +440,7 @@ impl Metrics {
         self.loaded.reset();
         self.waiting.reset();
         self.forward_age.reset();
+        self.reference.reset();
         let now = Instant::now();
         let mut gpus = BTreeSet::new();
         for loaded in models {
@@ -451,6 +468,7 @@ impl Metrics {
             };
             tell(&self.forwards, loaded.worker.forwards(), forwards_told);
             tell(&self.rows, loaded.worker.rows(), rows_told);
+            values::tell_shares(loaded, &self.reference);
         }
         self.gpu_memory.reset();
         for (index, (used, all)) in gpus

@@ -33,7 +33,7 @@ pub const DESCRIPTIONS: [&str; 2] = [MODEL_YAML, CONFIG_PBTXT];
 pub const MODEL_FILE: &str = "model.pt";
 
 /// One version of one model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
     /// Name of the model: `[A-Za-z0-9_.-]+`, not beginning with a dot.
     pub model: String,

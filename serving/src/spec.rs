@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::batch::Rules;
 use crate::device::Device;
+use crate::reference::Reference;
 use crate::tensor::{Datatype, Tensor, TensorError, check_shape};
 
 /// A model takes at most this many inputs and names at most this many outputs.
@@ -19,7 +20,7 @@ pub const MIN_FORWARD: Duration = Duration::from_millis(100);
 pub const DYNAMIC: i64 = -1;
 
 /// One input or output of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TensorSpec {
     /// The name that requests and responses use.
     pub name: String,
@@ -31,10 +32,12 @@ pub struct TensorSpec {
     pub number: bool,
     /// The one value that a model is warmed up with; `None`: 0.
     pub warm_up: Option<Tensor>,
+    /// Where its values lay when the model was made, if those that are served are to be compared with that.
+    pub reference: Option<Reference>,
 }
 
 /// The inputs (in the order of `forward`) and outputs of a model, and how it is served.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModelSpec {
     /// The arguments of `forward`, in its order.
     pub inputs: Vec<TensorSpec>,
@@ -233,6 +236,7 @@ impl TensorSpec {
             shape,
             number: false,
             warm_up: None,
+            reference: None,
         }
     }
 

@@ -8,6 +8,7 @@ mod hung;
 mod limits;
 mod malformed;
 mod malformed_binary;
+mod values;
 mod wire;
 
 use std::{
@@ -176,6 +177,13 @@ impl Server {
             .text()
             .await
             .unwrap()
+    }
+
+    pub(crate) async fn assert_counted(&self, lines: &[&str]) {
+        let metrics = self.metrics().await;
+        for line in lines {
+            assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+        }
     }
 
     pub(crate) async fn stop(self) {

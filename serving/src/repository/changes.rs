@@ -30,7 +30,7 @@ pub struct View<'a> {
 }
 
 /// What has to be done with a model.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Change {
     /// Versions that are new or other than what is loaded, lowest first.
     pub load: Vec<Entry>,

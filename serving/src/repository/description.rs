@@ -6,7 +6,7 @@ use super::{CONFIG_PBTXT, MODEL_YAML, Problem, VersionPolicy, config_pbtxt, mode
 use crate::spec::ModelSpec;
 
 /// What is said of a model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Described {
     /// Of each version.
     pub spec: ModelSpec,

@@ -1,6 +1,7 @@
 //! `model.yaml`: the inputs and outputs of a model and how it is served, read strictly.
 
 mod placement;
+mod reference;
 mod serving;
 mod values;
 mod versions;
@@ -18,6 +19,7 @@ use serde_saphyr::Spanned;
 
 use self::{
     placement::Devices,
+    reference::Histogram,
     serving::{CacheWanted, Wanted, When},
     versions::Versions,
 };
@@ -61,6 +63,7 @@ struct Declaration {
     number: Option<Spanned<bool>>,
     #[serde(rename = "warmUp")]
     warm_up: Option<Spanned<Value>>,
+    reference: Option<Spanned<Histogram>>,
 }
 
 /// Reads and checks the file.
@@ -181,6 +184,7 @@ impl Checker<'_> {
             shape,
             number,
             warm_up,
+            reference,
         } = declaration;
         if name.value.is_empty() {
             self.refuse(
@@ -216,6 +220,7 @@ impl Checker<'_> {
         }
         let mut spec = TensorSpec::new(name.value.clone(), parsed.ok()?, shape.value);
         self.values(role, &mut spec, number.as_ref(), warm_up.as_ref());
+        spec.reference = reference.and_then(|it| self.reference(role, &spec.name, &it));
         Some(spec)
     }
 }

@@ -17,13 +17,6 @@ async fn start() -> (Server, NamedTempFile) {
     (server, file)
 }
 
-async fn assert_counted(server: &Server, lines: &[&str]) {
-    let metrics = server.metrics().await;
-    for line in lines {
-        assert!(metrics.contains(line), "{line} is not in\n{metrics}");
-    }
-}
-
 #[tokio::test]
 async fn the_same_inputs_are_computed_once_and_answered_as_ever() {
     let (server, _file) = start().await;
@@ -49,17 +42,15 @@ async fn the_same_inputs_are_computed_once_and_answered_as_ever() {
     let seven = "/v2/models/fraud/versions/7/infer";
     let seven = server.send(Method::POST, seven, body(2.0)).await;
     assert_eq!(seven.json["model_version"], "7");
-    assert_counted(
-        &server,
-        &[
+    server
+        .assert_counted(&[
             r#"serin_serve_requests_total{model="fraud",outcome="ok",version="9"} 4"#,
             r#"serin_serve_forwards_total{model="fraud",version="9"} 2"#,
             r#"serin_serve_forwards_total{model="fraud",version="7"} 1"#,
             r#"serin_serve_cache_requests_total{model="fraud",result="hit",version="9"} 2"#,
             r#"serin_serve_cache_requests_total{model="fraud",result="miss",version="9"} 2"#,
-        ],
-    )
-    .await;
+        ])
+        .await;
     server.stop().await;
 }
 
@@ -70,7 +61,7 @@ async fn failures_are_not_kept() {
         assert_eq!(server.infer(fake::FAIL).await.status, 500);
     }
     let forwards = r#"serin_serve_forwards_total{model="fraud",version="9"} 2"#;
-    assert_counted(&server, &[forwards]).await;
+    server.assert_counted(&[forwards]).await;
     server.stop().await;
 }
 
@@ -112,7 +103,7 @@ async fn requests_that_ask_the_same_at_once_share_a_forward() {
         assert_eq!(asked.await.unwrap().status, 200);
     }
     let forwards = r#"serin_serve_forwards_total{model="fraud",version="9"} 1"#;
-    assert_counted(&server, &[forwards]).await;
+    server.assert_counted(&[forwards]).await;
     Arc::into_inner(server).unwrap().stop().await;
 }
 
