@@ -7,7 +7,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::{Child, Command};
 
 use crate::wait::{self, Hopeless};
@@ -150,13 +150,24 @@ impl Process {
     /// # Errors
     /// When the child has ended already.
     pub fn signal(&self, signal: Signal) -> Result<()> {
-        let pid = self
-            .id()
+        kill_process(self.pid()?, signal)
+            .with_context(|| format!("failed to send {signal:?} to '{}'", self.name))
+    }
+
+    /// Sends a signal to the child and to those that it has started, unless they have left its group.
+    ///
+    /// # Errors
+    /// When the child has ended already.
+    pub fn signal_group(&self, signal: Signal) -> Result<()> {
+        kill_process_group(self.pid()?, signal)
+            .with_context(|| format!("failed to send {signal:?} to the group of '{}'", self.name))
+    }
+
+    fn pid(&self) -> Result<Pid> {
+        self.id()
             .and_then(|id| i32::try_from(id).ok())
             .and_then(Pid::from_raw)
-            .ok_or_else(|| anyhow!("'{}' has ended already", self.name))?;
-        kill_process(pid, signal)
-            .with_context(|| format!("failed to send {signal:?} to '{}'", self.name))
+            .ok_or_else(|| anyhow!("'{}' has ended already", self.name))
     }
 
     /// Asks the child to end (SIGTERM), kills it after a grace period, and returns how it ended.
@@ -198,8 +209,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only when the child is gone, which is what is wanted.
-        let _ = self.child.start_kill();
+        // It fails only when the child is gone, which is what is wanted. Its own children would live on without it.
+        let _ = self.signal_group(Signal::KILL);
         // The folder goes right after this: a child that still writes would leave files behind. A killed process
         // takes milliseconds to go, so this is the one place where blocking is cheaper than a thread.
         let start = Instant::now();
@@ -255,6 +266,30 @@ mod tests {
         assert!(exists(pid) && path.exists());
         drop(child);
         assert!(!exists(pid) && !path.exists());
+    }
+
+    #[tokio::test]
+    async fn the_children_of_a_dropped_child_go_with_it() {
+        let world = World::new("process").unwrap();
+        let mut child = shell(&world, "sleep 1000 & echo $!; wait");
+        let grandchild = child.line(SECONDS, "a process", |line| line.parse().ok());
+        let grandchild: u32 = grandchild.await.unwrap();
+        assert!(exists(grandchild));
+        drop(child);
+        // Whoever adopts it has to notice.
+        let gone = async || match state(grandchild) {
+            None | Some('Z') => Ok(()),
+            Some(state) => Err(anyhow!("its state is {state}")),
+        };
+        wait::until(SECONDS, "the grandchild to end", gone)
+            .await
+            .unwrap();
+    }
+
+    /// As in proc_pid_stat(5).
+    fn state(pid: u32) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.chars().next()
     }
 
     #[tokio::test]

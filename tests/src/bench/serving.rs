@@ -133,7 +133,7 @@ pub async fn run(size: Size, serve: &Path, told: impl Fn(&str)) -> Result<Result
             ) {
                 (Some((subject, running)), _) => {
                     for connections in CONNECTIONS {
-                        let answered = running.load.run(connections, size.turn).await;
+                        let answered = running.measure(connections, size.turn).await;
                         let answered = answered.with_context(|| subject.name())?;
                         let (errors, name) = (answered.errors(), subject.name());
                         // One of ours is a defect; one of theirs should not end what takes ten minutes.

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use reqwest::header::CONTENT_TYPE;
+use rustix::process::Signal;
 use serde_json::json;
 
-use super::load::Load;
+use super::load::{Answered, Load};
 use super::models::{BATCH, Model, batched};
 use crate::process::Process;
 use crate::wait::until;
@@ -77,8 +78,21 @@ impl Subject {
 #[derive(Debug)]
 pub struct Running {
     /// What to send it.
-    pub load: Load,
-    _process: Process,
+    load: Load,
+    process: Process,
+}
+
+impl Running {
+    /// Lets it run for a while and sends it load over so many connections.
+    ///
+    /// # Errors
+    /// As [`Load::run`], and when it has ended.
+    pub async fn measure(&self, connections: usize, time: Duration) -> Result<Answered> {
+        self.process.signal_group(Signal::CONT)?;
+        let answered = self.load.run(connections, time).await;
+        self.process.signal_group(Signal::STOP)?;
+        answered
+    }
 }
 
 /// Starts a server and waits until it answers a request.
@@ -180,6 +194,8 @@ pub async fn start(
     })
     .await
     .with_context(|| process.log_tail())?;
+    // Some compute also while nobody asks them: LitServe a tenth of a core.
+    process.signal_group(Signal::STOP)?;
     Ok(Running {
         load: Load {
             url,
@@ -188,7 +204,7 @@ pub async fn start(
             json_length,
             core: subject.core().map(|core| core + 1),
         },
-        _process: process,
+        process,
     })
 }
 
