@@ -136,6 +136,7 @@ impl BenchArgs {
             metrics: metrics::Style::default(),
             limits: Limits::default(),
             cache_redis: None,
+            give_back: || (),
         };
         (config, self.model, amount)
     }
@@ -427,6 +428,7 @@ impl Args {
             },
             limits: limits.into(),
             cache_redis: cache_redis.map(|it| (it, cache_redis_timeout)),
+            give_back: || (),
         }
     }
 }

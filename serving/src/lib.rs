@@ -122,6 +122,8 @@ pub struct Config {
     pub limits: Limits,
     /// The Redis that caches share, and how long a request waits for it.
     pub cache_redis: Option<(Address, Duration)>,
+    /// Gives memory that is free back to the system, as the program's allocator does that.
+    pub give_back: fn(),
 }
 
 /// Why the server does not start.
@@ -267,7 +269,7 @@ pub async fn bind_candidates(
         metrics,
         max_body: config.max_body,
         max_reading,
-        memory: Memory::new(config.limits.memory.find()),
+        memory: Memory::new(config.limits.memory.find(), config.give_back),
         clients: config.limits.client.clone().map(Clients::new),
     });
     let reloader = Reloader::new(Arc::clone(&app), source, config.queue, entries, loads);

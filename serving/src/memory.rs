@@ -4,7 +4,6 @@
 //! above which no new request is taken: those in flight end, and give back what they have.
 
 use std::{
-    ffi::c_int,
     fs, io,
     path::{Component, Path},
     sync::{
@@ -41,10 +40,11 @@ pub enum Ceiling {
 }
 
 /// Whether the process takes too much. Requests read one flag of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Memory {
     ceiling: Option<u64>,
     high: AtomicBool,
+    give_back: fn(),
 }
 
 impl Ceiling {
@@ -63,12 +63,13 @@ impl Ceiling {
 }
 
 impl Memory {
-    /// Of a process that may take so many bytes.
+    /// Of a process that may take so many bytes, and gives back by `give_back` what is free; that may block.
     #[must_use]
-    pub fn new(ceiling: Option<u64>) -> Self {
+    pub fn new(ceiling: Option<u64>, give_back: fn()) -> Self {
         Self {
             ceiling,
             high: AtomicBool::new(false),
+            give_back,
         }
     }
 
@@ -132,7 +133,7 @@ pub async fn follow(app: Arc<App>) {
         if high {
             if trim == 0 {
                 // What requests have given back may still be held, and nothing else would bring it down.
-                drop(tokio::task::spawn_blocking(|| malloc_trim(0)).await);
+                drop(tokio::task::spawn_blocking(memory.give_back).await);
             }
             trim = (trim + 1) % TRIM;
         }
@@ -172,14 +173,6 @@ fn limit(root: &Path, own: &str) -> Option<u64> {
         limit.trim().parse().ok()
     });
     limits.min()
-}
-
-#[allow(
-    unsafe_code,
-    reason = "malloc_trim(3) of glibc, which libtorch needs anyway: it takes any number, and may be called at any time"
-)]
-unsafe extern "C" {
-    safe fn malloc_trim(pad: usize) -> c_int;
 }
 
 #[cfg(test)]

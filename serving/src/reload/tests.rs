@@ -73,7 +73,7 @@ impl Live {
             metrics: Metrics::new(Style::default()).unwrap(),
             max_body: 1 << 20,
             max_reading: 8,
-            memory: Memory::default(),
+            memory: Memory::new(None, || ()),
             clients: None,
         });
         let path = dir.path().to_owned();
