@@ -103,7 +103,7 @@ impl<K: Clone + Eq + Hash, J> Queue<K, J> {
         self.len == 0
     }
 
-    /// Whether a batch may have more requests than wait now.
+    /// Whether a batch may have more requests than wait now, if each is a row and all of them run together.
     #[must_use]
     pub fn wants_more(&self) -> bool {
         self.len < self.rules.max_rows

@@ -119,6 +119,12 @@ impl Cache {
         // Names are escaped in this, so it can be read in one way only.
         let release = env!("CARGO_PKG_VERSION");
         let version = (&entry.model, entry.version);
+        let [inputs, outputs] = [inputs, outputs].map(|all| {
+            let all = all.iter();
+            // Nothing of what answers do not depend on.
+            let told = all.map(|it| (&it.name, it.datatype, &it.shape, it.number));
+            told.collect::<Vec<_>>()
+        });
         let model = (inputs, outputs, max_batch_size, reset, dtype);
         let about = (release, version, model);
         salt.update(format!("{about:?}").as_bytes());
@@ -315,6 +321,12 @@ mod tests {
             key,
             "after a restart, and elsewhere"
         );
+        let mut compared = fake::spec();
+        let reference =
+            crate::reference::Reference::new(Datatype::Fp32, vec![0.5], &[1.0, 1.0]).unwrap();
+        compared.outputs[0].reference = Some(reference);
+        let compared = cache(&entry(&one, compared));
+        assert_eq!(compared.key(&inputs), key, "its answers are the same");
         for entry in others {
             assert_ne!(cache(&entry).key(&inputs), key, "{entry:?}");
         }

@@ -3,7 +3,7 @@
 use std::{
     net::IpAddr,
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::http::HeaderMap;
@@ -166,15 +166,20 @@ impl Asked<'_> {
     }
 
     async fn find(self, cache: &Cache, inputs: Vec<Tensor>) -> Result<Vec<Tensor>, ApiError> {
+        let start = Instant::now();
         let key = aside(bytes_of(&inputs), || cache.key(&inputs));
         let mut origin = Origin::Memory;
+        let keyed = start.elapsed();
+        let mut looked = None;
         let mut failure = None;
         let fresh = async {
+            let asked = Instant::now();
             if let Some(kept) = cache.fetch(&key, &self.loaded.spec).await {
                 origin = Origin::Redis;
                 return Ok(kept);
             }
             origin = Origin::Model;
+            looked = Some(keyed + asked.elapsed());
             match self.compute(inputs.clone()).await {
                 Ok(outputs) => Ok(cache.keep(key, outputs)),
                 Err(error) => {
@@ -184,18 +189,19 @@ impl Asked<'_> {
             }
         };
         let found = cache.find(key, fresh).await;
+        let took = looked.unwrap_or_else(|| start.elapsed());
         match (found, failure) {
             (Ok(kept), _) => {
-                self.in_flight.found(origin);
+                self.in_flight.found(origin, took);
                 Ok(kept.outputs.to_vec())
             }
             (Err(()), Some(error)) => {
-                self.in_flight.found(origin);
+                self.in_flight.found(origin, took);
                 Err(error)
             }
             // Another request failed, which may have had less time, or no place.
             (Err(()), None) => {
-                self.in_flight.found(Origin::Model);
+                self.in_flight.found(Origin::Model, keyed);
                 self.compute(inputs).await
             }
         }

@@ -1,10 +1,11 @@
 //! What Prometheus sees of the server.
 
+mod counted;
 mod in_flight;
 mod triton;
 mod values;
 
-pub use self::in_flight::InFlight;
+pub use self::{counted::Counted, in_flight::InFlight};
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -12,7 +13,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use prometheus::{
@@ -104,27 +105,16 @@ pub struct Metrics {
     rendering: Mutex<()>,
     /// Nanoseconds of the requests, by whether they were answered. Hidden: Prometheus has the histogram.
     nanos: IntCounterVec,
+    /// Nanoseconds of looking for answers in caches. Not scraped either.
+    lookups: IntCounterVec,
     /// Milliseconds since the epoch of the last request. Not scraped either.
     last: IntGaugeVec,
 }
 
-/// Numbers of requests and their time altogether, since the start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Counted {
-    /// Answered with an inference.
-    pub success: (u64, Duration),
-    /// Ended in any other way.
-    pub fail: (u64, Duration),
-    /// Computed, and how long they had waited for that.
-    pub queue: (u64, Duration),
-    /// Computed, and the time of their forwards, shared ones included.
-    pub compute: (u64, Duration),
-    /// Forwards.
-    pub forwards: u64,
-    /// Rows that were answered.
-    pub rows: u64,
-    /// Milliseconds since the epoch of the last request; 0 if there was none.
-    pub last: u64,
+/// Requests whose answer came from one place, and nanoseconds of looking for it.
+struct Cached {
+    requests: IntCounter,
+    nanos: IntCounter,
 }
 
 /// The series of one model version: a request has no time to look for them by their labels.
@@ -136,7 +126,7 @@ pub struct Series {
     batch: Histogram,
     in_flight: IntGauge,
     /// Of models with a cache.
-    cached: Option<[IntCounter; Origin::ALL.len()]>,
+    cached: Option<[Cached; Origin::ALL.len()]>,
     values: Values,
     /// Forwards and rows of this worker that were scraped already.
     forwards_told: AtomicU64,
@@ -290,7 +280,7 @@ impl Metrics {
             )?,
             values: counter(
                 "serin_serve_values_total",
-                "Values of answered requests, of tensors that have a reference, by the upper bound of their bin.",
+                "Values of requests that the model or its cache answered, of tensors that have a reference, by the upper bound of their bin.",
                 &values::LABELS,
             )?,
             reference: real_gauge(
@@ -304,6 +294,16 @@ impl Metrics {
                 IntCounterVec::new(
                     Opts::new(triton::NANOS, "Time of the requests, in nanoseconds."),
                     &["model", "version", "answered"],
+                ),
+            )?,
+            lookups: registered(
+                &hidden,
+                IntCounterVec::new(
+                    Opts::new(
+                        triton::LOOKUPS,
+                        "Time of looking into caches, in nanoseconds.",
+                    ),
+                    &["model", "version", "result"],
                 ),
             )?,
             last: IntGaugeVec::new(Opts::new("last", "Time of the last request."), model)?,
@@ -361,8 +361,10 @@ impl Metrics {
                 batch: self.batch.with_label_values(&labels),
                 in_flight: self.in_flight.with_label_values(&labels),
                 cached: loaded.cache.as_ref().map(|_| {
-                    let found = |it: Origin| self.cached.with_label_values(&and(it.label()));
-                    Origin::ALL.map(found)
+                    Origin::ALL.map(|it| Cached {
+                        requests: self.cached.with_label_values(&and(it.label())),
+                        nanos: self.lookups.with_label_values(&and(it.label())),
+                    })
                 }),
                 values: Values::new(loaded, &self.values),
                 forwards_told: AtomicU64::new(0),
@@ -398,29 +400,6 @@ impl Metrics {
         for (what, bytes) in [("resident", resident), ("ceiling", ceiling)] {
             let gauge = self.memory.with_label_values(&[what]);
             gauge.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-        }
-    }
-
-    /// What was counted of a model version.
-    #[must_use]
-    pub fn counted(&self, loaded: &ModelVersion) -> Counted {
-        let series = self.series(loaded);
-        let observed = |histogram: &Histogram| {
-            let sum = Duration::try_from_secs_f64(histogram.get_sample_sum());
-            (histogram.get_sample_count(), sum.unwrap_or_default())
-        };
-        let [ok, failures @ ..] = &series.requests;
-        Counted {
-            success: (ok.get(), Duration::from_nanos(series.answered_nanos.get())),
-            fail: (
-                failures.iter().map(IntCounter::get).sum(),
-                Duration::from_nanos(series.failed_nanos.get()),
-            ),
-            queue: observed(&series.queue),
-            compute: observed(&series.compute),
-            forwards: loaded.worker.forwards(),
-            rows: loaded.worker.rows(),
-            last: u64::try_from(series.last.get()).unwrap_or_default(),
         }
     }
 

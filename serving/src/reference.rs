@@ -15,6 +15,8 @@ pub const MAX_BINS: usize = 64;
 pub struct Reference {
     /// Upper bounds of all bins but the last, ascending; a bound belongs to the bin below it.
     bounds: Vec<f64>,
+    /// The same as values of the tensor's datatype: 0.1 is another number in 32 bits.
+    edges: Vec<f64>,
     /// One more than bounds.
     shares: Vec<f64>,
 }
@@ -29,8 +31,10 @@ pub enum ReferenceError {
         found: usize,
     },
     /// They do not ascend, or one is no number.
-    #[error("bound {index} is {bound}, each must be a number above the one before")]
+    #[error("bound {index} is {bound}, each must be a number of {datatype} above the one before")]
     Order {
+        /// What the tensor is made of.
+        datatype: Datatype,
         /// The first that is wrong.
         index: usize,
         /// What it is.
@@ -84,21 +88,30 @@ impl fmt::Display for Bin {
 }
 
 impl Reference {
-    /// From upper bounds of all bins but the last, and how many values were in each.
+    /// Of a tensor of a datatype, from upper bounds of all bins but the last, and how many values were in each.
     ///
     /// # Errors
     /// [`ReferenceError`]
-    pub fn new(bounds: Vec<f64>, counts: &[f64]) -> Result<Self, ReferenceError> {
+    pub fn new(
+        datatype: Datatype,
+        bounds: Vec<f64>,
+        counts: &[f64],
+    ) -> Result<Self, ReferenceError> {
         if !(1..MAX_BINS).contains(&bounds.len()) {
             let found = bounds.len();
             return Err(ReferenceError::Bounds { found });
         }
+        let edges: Vec<f64> = bounds.iter().map(|it| rounded(datatype, *it)).collect();
         let mut before = f64::NEG_INFINITY;
-        for (index, &bound) in bounds.iter().enumerate() {
-            if !bound.is_finite() || bound <= before {
-                return Err(ReferenceError::Order { index, bound });
+        for (index, (&bound, &edge)) in bounds.iter().zip(&edges).enumerate() {
+            if !edge.is_finite() || edge <= before {
+                return Err(ReferenceError::Order {
+                    datatype,
+                    index,
+                    bound,
+                });
             }
-            before = bound;
+            before = edge;
         }
         let (found, wanted) = (counts.len(), bounds.len() + 1);
         if found != wanted {
@@ -113,7 +126,11 @@ impl Reference {
             return Err(ReferenceError::Sum { sum });
         }
         let shares = counts.iter().map(|it| it / sum).collect();
-        Ok(Self { bounds, shares })
+        Ok(Self {
+            bounds,
+            edges,
+            shares,
+        })
     }
 
     /// Its bins in their order; the last one is of what is no number.
@@ -135,7 +152,7 @@ impl Reference {
         let see = |value: f64| {
             let bin = match value.is_nan() {
                 true => self.bounds.len() + 1,
-                false => self.bounds.partition_point(|bound| *bound < value),
+                false => self.edges.partition_point(|edge| *edge < value),
             };
             if let Some(count) = counts.get_mut(bin) {
                 *count += 1;
@@ -158,6 +175,20 @@ impl Reference {
     }
 }
 
+/// The nearest value of a datatype of real numbers; whole ones are compared as they are.
+fn rounded(datatype: Datatype, bound: f64) -> f64 {
+    match datatype {
+        Datatype::Fp16 => f16::from_f64(bound).into(),
+        Datatype::Bf16 => bf16::from_f64(bound).into(),
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "to round it is what is wanted"
+        )]
+        Datatype::Fp32 => f64::from(bound as f32),
+        _ => bound,
+    }
+}
+
 fn each<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f64, mut see: impl FnMut(f64)) {
     let (elements, _) = bytes.as_chunks();
     elements.iter().for_each(|it| see(read(*it)));
@@ -174,13 +205,14 @@ mod tests {
 
     #[track_caller]
     fn refused(bounds: &[f64], counts: &[f64], words: &str) {
-        let error = Reference::new(bounds.to_vec(), counts).unwrap_err();
+        let error = Reference::new(Datatype::Bf16, bounds.to_vec(), counts).unwrap_err();
         assert_eq!(error.to_string(), words);
     }
 
     #[test]
     fn values_are_counted_up_to_bounds_as_prometheus_does() {
-        let reference = Reference::new(vec![0.0, 0.5], &[1.0, 2.0, 1.0]).unwrap();
+        let bounds = vec![0.0, 0.5];
+        let reference = Reference::new(Datatype::Fp32, bounds, &[1.0, 2.0, 1.0]).unwrap();
         let values = [
             f32::NEG_INFINITY,
             -0.0,
@@ -199,7 +231,6 @@ mod tests {
 
     #[test]
     fn every_datatype_is_read() {
-        let reference = Reference::new(vec![0.0], &[1.0, 1.0]).unwrap();
         let one_and_less = [
             tensor(Datatype::Bool, &[[1], [0]]),
             tensor(Datatype::Uint8, &[[255], [0]]),
@@ -213,7 +244,21 @@ mod tests {
             tensor(Datatype::Fp64, &[1_f64, -1.0].map(f64::to_ne_bytes)),
         ];
         for tensor in one_and_less {
+            let reference = Reference::new(tensor.datatype(), vec![0.0], &[1.0, 1.0]).unwrap();
             assert_eq!(reference.count(&tensor), [1, 1, 0], "{tensor:?}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_written_as_a_bound_belongs_to_its_bin_whatever_it_is_rounded_to() {
+        for tensor in [
+            tensor(Datatype::Fp16, &[f16::from_f64(0.1).to_ne_bytes()]),
+            tensor(Datatype::Bf16, &[bf16::from_f64(0.1).to_ne_bytes()]),
+            tensor(Datatype::Fp32, &[0.1_f32.to_ne_bytes()]),
+            tensor(Datatype::Fp64, &[0.1_f64.to_ne_bytes()]),
+        ] {
+            let reference = Reference::new(tensor.datatype(), vec![0.1], &[1.0, 0.0]).unwrap();
+            assert_eq!(reference.count(&tensor), [1, 0, 0], "{tensor:?}");
         }
     }
 
@@ -222,8 +267,10 @@ mod tests {
         refused(&[], &[1.0], "there are 0 bounds, it needs 1 to 63");
         let many: Vec<_> = (0..64).map(f64::from).collect();
         refused(&many, &[], "there are 64 bounds, it needs 1 to 63");
-        for bound in [1.0, 0.5, f64::NAN, f64::INFINITY] {
-            let words = format!("bound 1 is {bound}, each must be a number above the one before");
+        // 1.001 is 1 in BF16, and 1e39 infinite.
+        for bound in [1.0, 0.5, 1.001, 1e39, f64::NAN, f64::INFINITY] {
+            let words =
+                format!("bound 1 is {bound}, each must be a number of BF16 above the one before");
             refused(&[1.0, bound], &[1.0; 3], &words);
         }
         let words = "there are 2 counts, it needs 3: one for each bound, and one for what is above the last";

@@ -41,7 +41,6 @@ const STACK: usize = 16 << 20;
 pub struct Worker {
     spec: Arc<ModelSpec>,
     shared: Arc<Pulse>,
-    places: Semaphore,
     threads: Mutex<Vec<JoinHandle<()>>>,
     steady: bool,
 }
@@ -153,8 +152,11 @@ impl Worker {
         let queue = queue.clamp(1, Semaphore::MAX_PERMITS / 2);
         let places = spec.serving.places(queue).min(Semaphore::MAX_PERMITS);
         let mut worker = Self {
-            shared: Arc::new(Pulse::new(spec.serving.batching(), queue, loads.len())),
-            places: Semaphore::new(places),
+            shared: Arc::new(Pulse::new(
+                spec.serving.batching(),
+                (queue, places),
+                loads.len(),
+            )),
             threads: Mutex::default(),
             steady: true,
             spec,
@@ -263,7 +265,8 @@ impl Worker {
     /// # Errors
     /// [`WorkerError::Full`] if all places are taken.
     pub fn admit(&self) -> Result<Place<'_>, WorkerError> {
-        self.places
+        let places = &self.shared.places;
+        places
             .try_acquire()
             .map(Place)
             .map_err(|_| WorkerError::Full)

@@ -126,6 +126,7 @@ impl Server {
             },
             limits: Limits::default(),
             cache_redis: None,
+            give_back: || (),
         };
         change(&mut config);
         let bound = bind_candidates(&config, PathBuf::new().into(), vec![seven, nine])

@@ -1,6 +1,6 @@
 //! A request while it is served, and what is counted of it.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::{Outcome, Series};
 use crate::{
@@ -45,11 +45,13 @@ impl InFlight<'_> {
         self.series.batch.observe(answer.together as f64);
     }
 
-    /// Notes where an answer came from, of a model with a cache.
-    pub fn found(&self, origin: Origin) {
+    /// Notes where an answer came from, of a model with a cache, and how long it was looked for there.
+    pub fn found(&self, origin: Origin, took: Duration) {
         let cached = self.series.cached.as_ref();
-        if let Some(counter) = cached.and_then(|it| it.get(origin as usize)) {
-            counter.inc();
+        if let Some(cached) = cached.and_then(|it| it.get(origin as usize)) {
+            cached.requests.inc();
+            let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+            cached.nanos.inc_by(nanos);
         }
     }
 }

@@ -7,6 +7,9 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 /// Nanoseconds of the requests, by whether they were answered.
 pub(super) const NANOS: &str = "nanos";
 
+/// Nanoseconds of looking for answers in caches, by what came of it.
+pub(super) const LOOKUPS: &str = "lookup_nanos";
+
 /// What a series is called.
 type Labels = BTreeMap<String, String>;
 
@@ -21,7 +24,7 @@ struct Source {
     value: fn(&Metric) -> f64,
 }
 
-const SOURCES: [Source; 8] = [
+const SOURCES: [Source; 12] = [
     Source {
         name: "nv_inference_request_success",
         help: "Requests that were answered.",
@@ -68,7 +71,7 @@ const SOURCES: [Source; 8] = [
         of: NANOS,
         kind: MetricType::COUNTER,
         label: |labels| of(labels, "answered", "true"),
-        value: |metric| (count(metric) / 1e3).trunc(),
+        value: nanos_as_micros,
     },
     Source {
         name: "nv_inference_queue_duration_us",
@@ -85,6 +88,38 @@ const SOURCES: [Source; 8] = [
         kind: MetricType::COUNTER,
         label: Some,
         value: micros,
+    },
+    Source {
+        name: "nv_cache_num_hits_per_model",
+        help: "Requests whose answer was in the cache.",
+        of: "serin_serve_cache_requests_total",
+        kind: MetricType::COUNTER,
+        label: with_hit,
+        value: count,
+    },
+    Source {
+        name: "nv_cache_num_misses_per_model",
+        help: "Requests whose answer was not in the cache.",
+        of: "serin_serve_cache_requests_total",
+        kind: MetricType::COUNTER,
+        label: |labels| of(labels, "result", "miss"),
+        value: count,
+    },
+    Source {
+        name: "nv_cache_hit_duration_per_model",
+        help: "Time of finding answers in the cache, in microseconds.",
+        of: LOOKUPS,
+        kind: MetricType::COUNTER,
+        label: with_hit,
+        value: nanos_as_micros,
+    },
+    Source {
+        name: "nv_cache_miss_duration_per_model",
+        help: "Time of looking for answers that were not in the cache, in microseconds.",
+        of: LOOKUPS,
+        kind: MetricType::COUNTER,
+        label: |labels| of(labels, "result", "miss"),
+        value: nanos_as_micros,
     },
 ];
 
@@ -141,6 +176,10 @@ fn count(metric: &Metric) -> f64 {
     metric.get_counter().get_value()
 }
 
+fn nanos_as_micros(metric: &Metric) -> f64 {
+    (count(metric) / 1e3).trunc()
+}
+
 /// Whole ones, as Triton counts.
 fn micros(metric: &Metric) -> f64 {
     (metric.get_histogram().get_sample_sum() * 1e6).trunc()
@@ -149,6 +188,11 @@ fn micros(metric: &Metric) -> f64 {
 /// The other labels of a series, if this one has this value.
 fn of(mut labels: Labels, label: &str, wanted: &str) -> Option<Labels> {
     (labels.remove(label)? == wanted).then_some(labels)
+}
+
+/// Wherever the cache is.
+fn with_hit(mut labels: Labels) -> Option<Labels> {
+    (labels.remove("result")? != "miss").then_some(labels)
 }
 
 /// Triton's reasons: the queue, the client, the model, and what is left.

@@ -47,10 +47,6 @@ impl Values {
         });
         Self { inputs, outputs }
     }
-
-    fn is_empty(&self) -> bool {
-        self.inputs.is_empty() && self.outputs.is_empty()
-    }
 }
 
 /// Tells what the shares of the bins were.
@@ -96,14 +92,19 @@ fn count(all: &[Counters], tensors: &[Tensor]) {
 }
 
 impl InFlight<'_> {
-    /// The inputs, if they or the outputs are to be counted: see [`InFlight::answered`].
+    /// Those of the inputs that are to be counted, if anything is: see [`InFlight::answered`].
     #[must_use]
     pub fn to_count(&self, inputs: &[Tensor]) -> Option<Vec<Tensor>> {
         // They share their bytes.
-        (!self.series.values.is_empty()).then(|| inputs.to_vec())
+        let values = &self.series.values;
+        match (values.inputs.is_empty(), values.outputs.is_empty()) {
+            (true, true) => None,
+            (true, false) => Some(Vec::new()),
+            (false, _) => Some(inputs.to_vec()),
+        }
     }
 
-    /// Counts the values of a request that is answered.
+    /// Counts the values of a request that the model or its cache has answered.
     pub fn answered(&self, inputs: &[Tensor], outputs: &[Tensor]) {
         aside(bytes_of(inputs) + bytes_of(outputs), || {
             count(&self.series.values.inputs, inputs);

@@ -26,6 +26,13 @@ pub struct ModelConfig {
     input: Vec<Declaration>,
     output: Vec<Declaration>,
     default_model_filename: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_cache: Option<ResponseCache>,
+}
+
+#[derive(Debug, Serialize)]
+struct ResponseCache {
+    enable: bool,
 }
 
 /// One input or output of a configuration.
@@ -105,6 +112,10 @@ impl ModelConfig {
             input: declared(&loaded.spec.inputs),
             output: declared(&loaded.spec.outputs),
             default_model_filename: MODEL_FILE,
+            response_cache: loaded
+                .cache
+                .as_ref()
+                .map(|_| ResponseCache { enable: true }),
         }
     }
 }
@@ -150,6 +161,8 @@ impl ModelStatistics {
             fail,
             queue,
             compute,
+            hit,
+            miss,
             forwards,
             rows,
             last,
@@ -171,8 +184,8 @@ impl ModelStatistics {
                 compute_input: StatisticDuration::default(),
                 compute_infer: duration(compute),
                 compute_output: StatisticDuration::default(),
-                cache_hit: StatisticDuration::default(),
-                cache_miss: StatisticDuration::default(),
+                cache_hit: duration(hit),
+                cache_miss: duration(miss),
             },
         }
     }
@@ -250,6 +263,9 @@ impl From<ModelConfig> for proto::ModelConfig {
             output: output.collect(),
             default_model_filename: config.default_model_filename.to_owned(),
             backend: config.backend.to_owned(),
+            response_cache: config
+                .response_cache
+                .map(|it| proto::ModelResponseCache { enable: it.enable }),
         }
     }
 }

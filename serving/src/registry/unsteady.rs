@@ -7,7 +7,7 @@ const UNSTEADY: &str = "the same inputs got different outputs while it was warme
      model.yaml, or save a module that takes the state as an input and returns it";
 
 /// The same, if it has a cache as well.
-const CACHED: &str = "its answers are cached all the same, and may be those to another state: take 'cache' out of its model.yaml";
+const CACHED: &str = "its answers are cached all the same, and may be those to another state: take 'cache' out of its model.yaml, or 'response_cache' out of its config.pbtxt";
 
 /// What the operator should know of such a model; nothing of others.
 pub(crate) fn notes(worker: &Worker, cache: Option<&Cache>) -> &'static [&'static str] {

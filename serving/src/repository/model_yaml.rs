@@ -7,7 +7,7 @@ mod values;
 mod versions;
 
 pub(super) use self::{
-    serving::{MAX_BATCH, MAX_DELAY, MAX_INSTANCES, MAX_QUEUE, MAX_TIMEOUT},
+    serving::{DEFAULT_CACHE, MAX_BATCH, MAX_DELAY, MAX_INSTANCES, MAX_QUEUE, MAX_TIMEOUT},
     versions::MAX_VERSIONS,
 };
 
@@ -220,7 +220,8 @@ impl Checker<'_> {
         }
         let mut spec = TensorSpec::new(name.value.clone(), parsed.ok()?, shape.value);
         self.values(role, &mut spec, number.as_ref(), warm_up.as_ref());
-        spec.reference = reference.and_then(|it| self.reference(role, &spec.name, &it));
+        spec.reference =
+            reference.and_then(|it| self.reference(role, (&spec.name, spec.datatype), &it));
         Some(spec)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{Answer, Fault, State, WorkerError, running::Running};
 use crate::{
@@ -15,6 +15,9 @@ use crate::{
 
 /// Sizes of all inputs beyond the first dimension: the same number of them for every request of a model.
 pub(super) type Shapes = Vec<i64>;
+
+/// After so long no more requests of a batch are waited for: somebody else has the core.
+const GATHER: Duration = Duration::from_millis(1);
 
 /// A request that waits.
 pub(super) struct Job {
@@ -35,6 +38,9 @@ pub struct Pulse {
     news: Condvar,
     forwards: AtomicU64,
     rows: AtomicU64,
+    /// Of requests that are read, wait, are computed, or are just being answered.
+    pub(super) places: Semaphore,
+    all_places: usize,
     pub(super) state: watch::Sender<State>,
     /// One for each instance.
     running: Box<[Running]>,
@@ -64,7 +70,7 @@ impl Client {
 }
 
 impl Pulse {
-    pub(super) fn new(rules: Rules, limit: usize, instances: usize) -> Self {
+    pub(super) fn new(rules: Rules, (limit, places): (usize, usize), instances: usize) -> Self {
         Self {
             inner: Mutex::new(Inner {
                 queue: Queue::new(rules),
@@ -74,6 +80,8 @@ impl Pulse {
             news: Condvar::new(),
             forwards: AtomicU64::new(0),
             rows: AtomicU64::new(0),
+            places: Semaphore::new(places),
+            all_places: places,
             state: watch::Sender::new(State::Absent),
             running: std::iter::repeat_with(Running::default)
                 .take(instances)
@@ -145,11 +153,18 @@ impl Pulse {
         }
     }
 
-    /// Lets threads that read requests go first if they want this core: what they have begun to read computes in the next
-    /// batch then, not after it. Where the core has nothing else to do, no time passes.
+    /// Lets threads that read or answer requests of this model go first, if they want this core: what they have begun with
+    /// computes in the next batch then, not after it. Where there is no other request, or the core has nothing else to
+    /// do, no time passes.
     fn gather<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
+        let mut start = None;
         let mut before = 0;
         while inner.queue.len() > before && inner.queue.wants_more() {
+            let others = self.all_places - self.places.available_permits();
+            let start = *start.get_or_insert_with(Instant::now);
+            if others <= inner.queue.len() || start.elapsed() > GATHER {
+                break;
+            }
             before = inner.queue.len();
             drop(inner);
             thread::yield_now();

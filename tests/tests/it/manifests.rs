@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use serde_json::json;
 use serin_controller::render;
 use serin_controller::source::parse;
 use serin_filter_core::stat;
@@ -94,6 +95,64 @@ fn prometheus_accepts_its_config() {
     assert!(
         output.status.success(),
         "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn drift_is_the_stability_index_of_the_references_bins_over_all_replicas() {
+    let labels = |bin: &str, instance: &str| {
+        format!(
+            r#"{{model="m",version="1",role="output",tensor="y",bin="{bin}",instance="{instance}"}}"#
+        )
+    };
+    // Half and half where three quarters and one quarter were; beside them bins that the reference does not have.
+    let mut input = Vec::new();
+    for instance in ["a", "b"] {
+        for (bin, share) in [("0.5", "0.75x90"), ("+Inf", "0.25x90")] {
+            let labels = labels(bin, instance);
+            input.push(
+                json!({"series": format!("serin_serve_values_total{labels}"), "values": "0+50x90"}),
+            );
+            input.push(
+                json!({"series": format!("serin_serve_reference_share{labels}"), "values": share}),
+            );
+        }
+    }
+    for bin in ["NaN", "0.7"] {
+        let series = format!("serin_serve_values_total{}", labels(bin, "a"));
+        input.push(json!({"series": series, "values": "0+500x90"}));
+    }
+    let index = "serin_serve:population_stability_index:1h";
+    let wanted = (0.5 - 0.75) * f64::ln(0.5 / 0.75) + (0.5 - 0.25) * f64::ln(0.5 / 0.25);
+    let near = format!("abs({index} - {wanted}) < bool 1e-9");
+    let sample =
+        json!({"labels": r#"{model="m",version="1",role="output",tensor="y"}"#, "value": 1});
+    let file = json!({
+        "rule_files": [tools::repository().join("manifests/serving/drift-rules.yaml")],
+        "evaluation_interval": "1m",
+        "tests": [{
+            "interval": "1m",
+            "input_series": input,
+            "promql_expr_test": [
+                {"expr": near, "eval_time": "80m", "exp_samples": [sample]},
+                // Too few values.
+                {"expr": index, "eval_time": "4m", "exp_samples": []},
+            ],
+        }],
+    });
+    let world = World::new("drift").unwrap();
+    let path = world.file("test.json");
+    std::fs::write(&path, file.to_string()).unwrap();
+    let output = Command::new(tools::promtool().unwrap())
+        .args(["test", "rules"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
 }

@@ -49,8 +49,18 @@ async fn the_same_inputs_are_computed_once_and_answered_as_ever() {
             r#"serin_serve_forwards_total{model="fraud",version="7"} 1"#,
             r#"serin_serve_cache_requests_total{model="fraud",result="hit",version="9"} 2"#,
             r#"serin_serve_cache_requests_total{model="fraud",result="miss",version="9"} 2"#,
+            r#"nv_cache_num_hits_per_model{model="fraud",version="9"} 2"#,
+            r#"nv_cache_num_misses_per_model{model="fraud",version="9"} 2"#,
+            r#"nv_cache_hit_duration_per_model{model="fraud",version="9"} "#,
+            r#"nv_cache_miss_duration_per_model{model="fraud",version="9"} "#,
         ])
         .await;
+    let stats = server.get("/v2/models/fraud/versions/9/stats").await.json;
+    let stats = &stats["model_stats"][0]["inference_stats"];
+    for looked in [&stats["cache_hit"], &stats["cache_miss"]] {
+        assert_eq!(looked["count"], 2, "{stats}");
+        assert!(looked["ns"].as_u64().unwrap() > 0, "{stats}");
+    }
     server.stop().await;
 }
 

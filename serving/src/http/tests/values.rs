@@ -1,7 +1,7 @@
 //! Values that are counted by the bins of a reference.
 
 use super::*;
-use crate::reference::Reference;
+use crate::{reference::Reference, tensor::Datatype};
 
 fn bin(role: &str, tensor: &str, bin: &str, version: u8) -> String {
     format!(r#"{{bin="{bin}",model="fraud",role="{role}",tensor="{tensor}",version="{version}"}}"#)
@@ -10,7 +10,8 @@ fn bin(role: &str, tensor: &str, bin: &str, version: u8) -> String {
 #[tokio::test]
 async fn values_of_answered_requests_are_counted_beside_their_reference() {
     let mut spec = fake::spec();
-    let reference = Reference::new(vec![2.0, 3.0], &[30.0, 10.0, 0.0]).unwrap();
+    let reference = Reference::new(Datatype::Fp32, vec![2.0, 3.0], &[30.0, 10.0, 0.0]);
+    let reference = reference.unwrap();
     spec.inputs[0].reference = Some(reference.clone());
     spec.outputs[0].reference = Some(reference);
     let server = Server::start_of(spec, PathBuf::new(), 8, |_| ()).await;

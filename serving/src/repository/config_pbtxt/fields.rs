@@ -24,6 +24,7 @@ const HEEDED: &[&str] = &[
     "instance_group.kind",
     "instance_group.count",
     "instance_group.gpus",
+    "response_cache.enable",
     "dynamic_batching.max_queue_delay_microseconds",
     "dynamic_batching.default_queue_policy.timeout_action",
     "dynamic_batching.default_queue_policy.default_timeout_microseconds",

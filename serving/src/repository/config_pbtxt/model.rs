@@ -14,9 +14,12 @@ use crate::{
     device::Device,
     repository::{
         MODEL_FILE, VersionPolicy,
-        model_yaml::{MAX_BATCH, MAX_DELAY, MAX_INSTANCES, MAX_QUEUE, MAX_TIMEOUT, MAX_VERSIONS},
+        model_yaml::{
+            DEFAULT_CACHE, MAX_BATCH, MAX_DELAY, MAX_INSTANCES, MAX_QUEUE, MAX_TIMEOUT,
+            MAX_VERSIONS,
+        },
     },
-    spec::{DYNAMIC, MAX_TENSORS, ModelSpec, Serving, TensorSpec},
+    spec::{CacheSpec, DYNAMIC, MAX_TENSORS, ModelSpec, Serving, TensorSpec},
     tensor::{Datatype, TensorError, check_shape},
 };
 
@@ -104,8 +107,14 @@ impl<'f> Checker<'f> {
             dims: &it.dims,
         });
         let outputs = self.tensors("output", outputs.collect(), rows.is_some());
+        let cache = config.response_cache.as_ref().filter(|it| it.enable);
         let mut serving = Serving {
             instances: self.instances(&config.instance_group),
+            // Triton has one for all models, of a size that the server says.
+            cache: cache.map(|_| CacheSpec {
+                size: DEFAULT_CACHE,
+                ttl: None,
+            }),
             ..Serving::default()
         };
         match (&config.scheduling_choice, rows) {

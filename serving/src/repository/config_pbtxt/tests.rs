@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     device::Device,
     repository::VersionPolicy,
-    spec::{Serving, TensorSpec},
+    spec::{CacheSpec, Serving, TensorSpec},
     tensor::Datatype,
 };
 
@@ -312,16 +312,24 @@ fn what_would_be_another_model_is_refused_by_name() {
 }
 
 #[test]
+fn answers_are_given_again_only_if_that_is_said() {
+    let cache = |more| noted(more, &[]).spec.serving.cache;
+    let spec = CacheSpec {
+        size: 64 << 20,
+        ttl: None,
+    };
+    assert_eq!(cache("response_cache { enable: true }"), Some(spec));
+    assert_eq!(cache("response_cache { enable: false }"), None);
+    assert_eq!(cache(""), None);
+}
+
+#[test]
 fn what_changes_no_answer_is_noted_by_name() {
     for (more, wanted) in [
         ("instance_group { kind: KIND_GPU gpus: [ 0, 1 ] }", &[][..]),
         (
             "instance_group { kind: KIND_GPU }",
             &["'instance_group' of KIND_GPU runs on cuda:0: name others by 'gpus'"],
-        ),
-        (
-            "response_cache { enable: true }",
-            &["'response_cache' is ignored: it is not supported"],
         ),
         ("response_cache { }", &[]),
         ("model_transaction_policy { decoupled: false }", &[]),

@@ -24,7 +24,7 @@ pub(in crate::repository) const MAX_DELAY: Duration = Duration::from_secs(10);
 pub(in crate::repository) const MAX_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// Bytes of the answers that a version gives again where nobody says another, and the least and the most.
-const CACHE: u64 = 64 << 20;
+pub(in crate::repository) const DEFAULT_CACHE: u64 = 64 << 20;
 const MIN_CACHE: u64 = 1 << 10;
 const MAX_CACHE: u64 = 1 << 40;
 /// An answer is not given again for longer.
@@ -161,7 +161,7 @@ impl Checker<'_> {
             allowed
         });
         CacheSpec {
-            size: size.unwrap_or(CACHE),
+            size: size.unwrap_or(DEFAULT_CACHE),
             ttl,
         }
     }
@@ -280,7 +280,7 @@ outputs: [{name: y, datatype: FP32, shape: [-1, 1]}]
         let cache = |size, ttl| CacheSpec { size, ttl };
         let minute = Some(Duration::from_secs(60));
         for (more, wanted) in [
-            ("cache: {}", cache(CACHE, None)),
+            ("cache: {}", cache(DEFAULT_CACHE, None)),
             ("cache: {size: 1MiB}", cache(1 << 20, None)),
             ("cache:\n  size: 2GiB\n  ttl: 1m\n", cache(2 << 30, minute)),
         ] {
