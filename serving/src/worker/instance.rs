@@ -40,7 +40,8 @@ pub(super) fn serve(mut backend: Box<dyn Backend>, spec: &ModelSpec, shared: &Pu
         return;
     };
     let mut strikes = Strikes::default();
-    while let Some(batch) = shared.take() {
+    let mut answered = None;
+    while let Some(batch) = shared.take(answered) {
         let start = Instant::now();
         let split = batch.into_iter().map(|job| (job.inputs, job.client));
         let (inputs, clients): (Vec<_>, Vec<_>) = split.unzip();
@@ -78,6 +79,7 @@ pub(super) fn serve(mut backend: Box<dyn Backend>, spec: &ModelSpec, shared: &Pu
             // The client may have gone meanwhile.
             drop(client.reply.send(Ok(answer)));
         }
+        answered = (together > 1).then(Instant::now);
         match verdict {
             Verdict::Well => {}
             Verdict::Lost(_) => {

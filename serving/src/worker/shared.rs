@@ -116,14 +116,15 @@ impl Pulse {
         Ok(())
     }
 
-    /// The next batch; blocks until there is one. None: there will be no more.
-    pub(super) fn take(&self) -> Option<Vec<Job>> {
+    /// The next batch, for an instance that has `answered` several requests together at a time; blocks until there is one.
+    /// None: there will be no more.
+    pub(super) fn take(&self, answered: Option<Instant>) -> Option<Vec<Job>> {
         let mut inner = self.lock();
         loop {
             if matches!(inner.end, Some(End::Now(_))) {
                 return None;
             }
-            inner = self.gather(inner);
+            inner = self.gather(inner, answered);
             let now = Instant::now();
             inner = match inner.queue.next(now, |job| job.client.reply.is_closed()) {
                 // All of them have left meanwhile.
@@ -154,15 +155,21 @@ impl Pulse {
     }
 
     /// Lets threads that read or answer requests of this model go first, if they want this core: what they have begun with
-    /// computes in the next batch then, not after it. Where there is no other request, or the core has nothing else to
-    /// do, no time passes.
-    fn gather<'a>(&'a self, mut inner: MutexGuard<'a, Inner>) -> MutexGuard<'a, Inner> {
+    /// computes in the next batch then, not after it. So do clients that were answered together just now, and ask again.
+    /// Where there is no other request, or the core has nothing else to do, no time passes.
+    fn gather<'a>(
+        &'a self,
+        mut inner: MutexGuard<'a, Inner>,
+        answered: Option<Instant>,
+    ) -> MutexGuard<'a, Inner> {
         let mut start = None;
         let mut before = 0;
         while inner.queue.len() > before && inner.queue.wants_more() {
             let others = self.all_places - self.places.available_permits();
-            let start = *start.get_or_insert_with(Instant::now);
-            if others <= inner.queue.len() || start.elapsed() > GATHER {
+            let now = Instant::now();
+            let within = |start: Instant| now.saturating_duration_since(start) < GATHER;
+            let are_there = others > inner.queue.len() || answered.is_some_and(within);
+            if !are_there || !within(*start.get_or_insert(now)) {
                 break;
             }
             before = inner.queue.len();
