@@ -230,7 +230,7 @@ mod tests {
     use std::{fs, path::Path};
 
     use super::*;
-    use crate::{backend::fake, repository::Stamp, tensor::Datatype};
+    use crate::{backend::fake, reference::Reference, repository::Stamp, tensor::Datatype};
 
     fn entry(file: &Path, spec: ModelSpec) -> Entry {
         Entry {
@@ -322,8 +322,7 @@ mod tests {
             "after a restart, and elsewhere"
         );
         let mut compared = fake::spec();
-        let reference =
-            crate::reference::Reference::new(Datatype::Fp32, vec![0.5], &[1.0, 1.0]).unwrap();
+        let reference = Reference::new(Datatype::Fp32, vec![0.5], &[1.0, 1.0]).unwrap();
         compared.outputs[0].reference = Some(reference);
         let compared = cache(&entry(&one, compared));
         assert_eq!(compared.key(&inputs), key, "its answers are the same");

@@ -1,11 +1,14 @@
 //! Where values lie that are served, of tensors that have a reference.
 
-use prometheus::{GaugeVec, IntCounter, IntCounterVec};
+use prometheus::{
+    GaugeVec, IntCounter, IntCounterVec,
+    core::{MetricVec, MetricVecBuilder},
+};
 
 use super::InFlight;
 use crate::{
     aside::aside,
-    reference::Reference,
+    reference::{Bin, Reference},
     registry::ModelVersion,
     spec::TensorSpec,
     tensor::{Tensor, bytes_of},
@@ -15,7 +18,6 @@ use crate::{
 pub(super) const LABELS: [&str; 5] = ["model", "version", "role", "tensor", "bin"];
 
 /// The tensors of a model version that have a reference.
-#[derive(Default)]
 pub(super) struct Values {
     inputs: Vec<Counters>,
     outputs: Vec<Counters>,
@@ -32,11 +34,8 @@ impl Values {
     pub(super) fn new(loaded: &ModelVersion, family: &IntCounterVec) -> Self {
         let [inputs, outputs] = roles(loaded).map(|(role, specs)| {
             let counters = referred(specs).map(|(index, spec, reference)| {
-                let labels = |bin: &str| labels(loaded, role, spec, bin);
-                let bins = reference.bins().map(|bin| {
-                    let [model, version, role, tensor, bin] = &labels(&bin.to_string());
-                    family.with_label_values(&[model, version, role, tensor, bin])
-                });
+                let counter = |bin| of_bin(family, loaded, (role, spec), bin);
+                let bins = reference.bins().map(counter);
                 Counters {
                     index,
                     reference: reference.clone(),
@@ -54,10 +53,7 @@ pub(super) fn tell_shares(loaded: &ModelVersion, family: &GaugeVec) {
     for (role, specs) in roles(loaded) {
         for (_, spec, reference) in referred(specs) {
             for (bin, share) in reference.bins().zip(reference.shares()) {
-                let [model, version, role, tensor, bin] =
-                    &labels(loaded, role, spec, &bin.to_string());
-                let gauge = family.with_label_values(&[model, version, role, tensor, bin]);
-                gauge.set(*share);
+                of_bin(family, loaded, (role, spec), bin).set(*share);
             }
         }
     }
@@ -75,9 +71,15 @@ fn referred(specs: &[TensorSpec]) -> impl Iterator<Item = (usize, &TensorSpec, &
     all.filter_map(|(index, spec)| Some((index, spec, spec.reference.as_ref()?)))
 }
 
-fn labels(loaded: &ModelVersion, role: &str, spec: &TensorSpec, bin: &str) -> [String; 5] {
-    let version = loaded.version.to_string();
-    [&loaded.model, &version, role, &spec.name, bin].map(str::to_owned)
+/// The series of a bin.
+fn of_bin<T: MetricVecBuilder>(
+    family: &MetricVec<T>,
+    loaded: &ModelVersion,
+    (role, spec): (&str, &TensorSpec),
+    bin: Bin,
+) -> T::M {
+    let (version, bin) = (loaded.version.to_string(), bin.to_string());
+    family.with_label_values(&[&*loaded.model, &*version, role, &*spec.name, &*bin])
 }
 
 fn count(all: &[Counters], tensors: &[Tensor]) {

@@ -13,5 +13,6 @@ mod demo_run;
 mod filter;
 mod manifests;
 mod prometheus_tls;
+mod promtool;
 mod queries;
 mod rollout;

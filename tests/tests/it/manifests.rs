@@ -10,6 +10,8 @@ use serin_filter_core::stat;
 use serin_tests::tools;
 use serin_tests::world::World;
 
+use crate::promtool::{promtool, test_rules};
+
 fn manifest(name: &str) -> PathBuf {
     tools::repository().join("manifests/standalone").join(name)
 }
@@ -87,16 +89,8 @@ fn the_bootstrap_takes_out_every_label() {
 
 #[test]
 fn prometheus_accepts_its_config() {
-    let output = Command::new(tools::promtool().unwrap())
-        .args(["check", "config"])
-        .arg(manifest("prometheus.yaml"))
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let config = manifest("prometheus.yaml");
+    promtool(&["check".as_ref(), "config".as_ref(), config.as_os_str()]);
 }
 
 #[test]
@@ -141,18 +135,5 @@ fn drift_is_the_stability_index_of_the_references_bins_over_all_replicas() {
             ],
         }],
     });
-    let world = World::new("drift").unwrap();
-    let path = world.file("test.json");
-    std::fs::write(&path, file.to_string()).unwrap();
-    let output = Command::new(tools::promtool().unwrap())
-        .args(["test", "rules"])
-        .arg(&path)
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    test_rules(&file);
 }

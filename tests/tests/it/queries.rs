@@ -1,7 +1,6 @@
 //! The controller's query in the real PromQL engine (`promtool test rules`): every rule of statistics 7.1 for series
 //! that are born, reset, vanish and return.
 
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -9,8 +8,8 @@ use serin_controller::prometheus::{
     GuardCounts, RolloutCounts, Row, Selectors, cell_query, guard_query,
 };
 use serin_filter_core::stat::{self, GROUP, PACKED, ROLLOUT, VARIANT, VERSION};
-use serin_tests::tools;
-use serin_tests::world::World;
+
+use crate::promtool::test_rules;
 
 /// Scrapes are one second apart, cells four.
 const CELL: Duration = Duration::from_secs(4);
@@ -68,20 +67,7 @@ fn check_rows(query: &str, input: &[Value], expected: &[(&str, String, f64)]) {
             "promql_expr_test": [{"expr": query, "eval_time": END, "exp_samples": samples}],
         }],
     });
-    let world = World::new("queries").unwrap();
-    let path = world.file("test.json");
-    std::fs::write(&path, file.to_string()).unwrap();
-    let output = Command::new(tools::promtool().unwrap())
-        .args(["test", "rules"])
-        .arg(&path)
-        .output()
-        .unwrap();
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(output.status.success(), "{said}");
+    test_rules(&file);
 }
 
 const TOTAL: &str = stat::SPLIT_TOTAL;

@@ -89,8 +89,8 @@ async fn verdict(client: &Client, resource: &Value) -> Option<String> {
     }
 }
 
-/// What kubectl says the API server would do with a file (`-f`) or an overlay (`-k`), the last of the `flags`, which it must take without a
-/// warning: those are of what Kubernetes does not know, or of a pod that it would call unsafe.
+/// What kubectl says the API server would do with a file (`-f`) or an overlay (`-k`), the last of the `flags`. It must take
+/// it without a warning: those are of what Kubernetes does not know, or of a pod that it would call unsafe.
 async fn dry_run(control_plane: &ControlPlane, flags: &[&str], path: &Path) -> String {
     let dry = [
         "apply",
