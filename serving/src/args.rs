@@ -16,7 +16,7 @@ use clap::{
     builder::{BoolishValueParser, NonEmptyStringValueParser},
 };
 
-use self::values::{MAX_SPAN, address, collector, place, share, short_span, span};
+use self::values::{MAX_SPAN, address, busy, collector, place, share, short_span, span};
 use crate::{
     Config,
     bench::Amount,
@@ -98,6 +98,10 @@ pub struct BenchArgs {
     /// Threads that read requests and write answers [default: half of the cores].
     #[arg(long, value_name = "N")]
     pub io_threads: Option<NonZeroUsize>,
+
+    /// How long the model looks for its next request before it sleeps; 0s: not at all.
+    #[arg(long, value_name = "SPAN", default_value = "200us", value_parser = busy)]
+    pub spin: Duration,
 }
 
 impl BenchArgs {
@@ -125,6 +129,7 @@ impl BenchArgs {
             queue: amount.connections,
             threads: self.threads.map(NonZeroUsize::get),
             cores,
+            spin: self.spin,
             poll: None,
             repository_api: None,
             traces: None,
@@ -198,6 +203,12 @@ pub struct Args {
     /// more threads, which takes longer than its work.
     #[arg(long, value_name = "N", env = "SERIN_IO_THREADS")]
     pub io_threads: Option<NonZeroUsize>,
+
+    /// How long an instance that has nothing to do looks for its next request before it sleeps, where requests come one at
+    /// a time and within that span: to be woken takes longer than the forward of a small model. Half of the cores do so at
+    /// the most; 0s: never.
+    #[arg(long, value_name = "SPAN", default_value = "200us", env = "SERIN_SPIN", value_parser = busy)]
+    pub spin: Duration,
 
     /// How often the repository is read again, such as 10s; a change is loaded once two readings have found the same
     /// [default: never]. SIGHUP reads it at once, and loads what it finds.
@@ -384,6 +395,7 @@ impl Args {
             queue,
             threads,
             io_threads: _,
+            spin,
             poll,
             repository_api,
             otlp_endpoint,
@@ -408,6 +420,7 @@ impl Args {
             queue: queue.get(),
             threads: threads.map(NonZeroUsize::get),
             cores,
+            spin,
             poll,
             repository_api,
             // By the standard an empty variable is none.

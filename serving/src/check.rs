@@ -3,6 +3,7 @@
 use std::{
     fmt,
     io::{self, Write},
+    sync::Arc,
 };
 
 use crate::{
@@ -65,7 +66,7 @@ pub async fn check(
             loads: torch::loaders(entry).into_iter().take(1).collect(),
         };
         let mut notes: Vec<&str> = entry.notes.iter().map(String::as_str).collect();
-        let result = match ModelVersion::start(candidate, 1, None).await {
+        let result = match ModelVersion::start(candidate, 1, None, Arc::default()).await {
             Ok(loaded) => {
                 // The next one has the memory to itself.
                 loaded.worker.stop().await;

@@ -5,6 +5,7 @@
 
 mod body;
 pub(crate) mod connections;
+pub(crate) mod direct;
 mod encoding;
 mod extensions;
 mod infer;
@@ -38,19 +39,21 @@ pub const MODEL_HEADER: HeaderName = HeaderName::from_static("x-serin-model");
 /// The version of the model that answered.
 pub const VERSION_HEADER: HeaderName = HeaderName::from_static("x-serin-model-version");
 
+/// The latest version of a model.
+const MODEL: &str = "/v2/models/{model}";
+/// One that is named.
+const VERSION: &str = "/v2/models/{model}/versions/{version}";
+
 /// All routes.
 pub fn router(app: Arc<App>) -> Router {
     let mut models = Router::new();
-    for model in [
-        "/v2/models/{model}",
-        "/v2/models/{model}/versions/{version}",
-    ] {
+    for model in [MODEL, VERSION] {
         models = models
             .route(model, get(model_metadata))
             .route(&format!("{model}/ready"), get(model_ready))
             .route(&format!("{model}/config"), get(extensions::config))
             .route(&format!("{model}/stats"), get(extensions::statistics))
-            .route(&format!("{model}/infer"), post(infer::infer));
+            .route(&format!("{model}/infer"), post(infer::routed));
     }
     models
         // Before the layer, so that a wrong verb on a model names the version too.
@@ -111,7 +114,12 @@ async fn find_model(
         Err(error) => return error.into_response(),
     };
     request.extensions_mut().insert(Arc::clone(&loaded));
-    let mut response = next.run(request).await;
+    let response = next.run(request).await;
+    name(response, &loaded)
+}
+
+/// Says which version gave an answer.
+fn name(mut response: Response, loaded: &ModelVersion) -> Response {
     // Model names are made of characters that headers take (see the repository).
     if let Ok(name) = HeaderValue::from_str(&loaded.model) {
         response.headers_mut().insert(MODEL_HEADER, name);

@@ -57,6 +57,7 @@ use std::{
 };
 
 use futures::{FutureExt, Stream, StreamExt, stream};
+use hyper_util::service::TowerToHyperService;
 use opentelemetry_otlp::ExporterBuildError;
 use tokio::{net::TcpListener, sync::oneshot};
 
@@ -64,7 +65,7 @@ use crate::{
     backend::torch,
     cache::{Address, Shared},
     clients::Clients,
-    http::connections,
+    http::{connections, direct::Api},
     inference::App,
     lazy::Sleeper,
     limits::Limits,
@@ -78,6 +79,7 @@ use crate::{
     spec::Serving,
     traces::{Collector, Traces},
     watchdog::Doom,
+    worker::Spin,
 };
 
 /// How long requests in flight may take where the process ends by itself.
@@ -108,6 +110,8 @@ pub struct Config {
     pub threads: Option<usize>,
     /// Cores of the machine.
     pub cores: usize,
+    /// How long an instance looks for its next request before it sleeps; zero: not at all.
+    pub spin: Duration,
     /// How often the repository is read again; `None`: only when somebody asks.
     pub poll: Option<Duration>,
     /// Host and port where models can be loaded and unloaded; `None`: nowhere.
@@ -248,7 +252,8 @@ pub async fn bind_candidates(
             metrics.adopt(theirs).map_err(BindError::Metrics)?;
         }
     }
-    let registry = Registry::load(candidates, config.queue, &config.limits, shared)
+    let spin = Spin::new(config.spin, config.cores);
+    let registry = Registry::load(candidates, config.queue, &config.limits, shared, spin)
         .await
         .map_err(BindError::Models)?;
     let loads: Loads = Arc::new(torch::loaders);
@@ -352,17 +357,16 @@ impl Bound {
         let impatience = end(Arc::clone(&self.app), times, signals, stopping);
         let (app, reloader) = (Arc::clone(&self.app), self.reloader);
         let (headers, peers) = (self.headers, app.clients.is_some());
-        let routes = http::router(Arc::clone(&app));
         let rest = connections::serve(
             self.rest.listener,
-            routes,
+            Api::new(Arc::clone(&app)),
             (headers, peers),
             shutdown.clone(),
         );
         let (api, end) = (self.repository_api, shutdown.clone());
         let repository = async {
             if let Some(Listening { listener, .. }) = api {
-                let routes = http::repository::router(app, reloader);
+                let routes = TowerToHyperService::new(http::repository::router(app, reloader));
                 connections::serve(listener, routes, (headers, false), end).await;
             }
         };

@@ -29,7 +29,7 @@ use crate::{
     spec::ModelSpec,
     tensor::shorten,
     watchdog::Watchdog,
-    worker::Worker,
+    worker::{Spin, Worker},
 };
 
 /// A model version about to be loaded.
@@ -71,6 +71,7 @@ pub struct Registry {
     current: ArcSwap<Models>,
     watchdog: Arc<Watchdog>,
     shared_cache: Option<Arc<Shared>>,
+    spin: Arc<Spin>,
 }
 
 /// The model versions that serve at one moment.
@@ -116,6 +117,7 @@ impl ModelVersion {
         candidate: Candidate,
         queue: usize,
         shared: Option<Arc<Shared>>,
+        spin: Arc<Spin>,
     ) -> Result<Arc<Self>, Failure> {
         let Candidate { entry, loads } = candidate;
         let cache = Cache::of(&entry, shared).await.map_err(|error| Failure {
@@ -142,7 +144,7 @@ impl ModelVersion {
         }
         let queue = spec.serving.queue_size.unwrap_or(queue);
         let name = format!("{model}/{version}");
-        match Worker::start(name, Arc::clone(&spec), queue, loads).await {
+        match Worker::start(name, Arc::clone(&spec), queue, loads, spin).await {
             Ok(worker) => {
                 for note in unsteady::notes(&worker, cache.as_ref()) {
                     tracing::warn!(model, version, "{note}");
@@ -207,11 +209,13 @@ impl Registry {
         queue: usize,
         limits: &Limits,
         shared_cache: Option<Arc<Shared>>,
+        spin: Spin,
     ) -> Result<Self, Failures> {
         let mut registry = Self {
             current: ArcSwap::default(),
             watchdog: Arc::new(Watchdog::new(limits.forward_timeout)),
             shared_cache,
+            spin: Arc::new(spin),
         };
         let start = |candidate| registry.start(candidate, queue);
         let mut models = Models::default();
@@ -239,7 +243,8 @@ impl Registry {
         candidate: Candidate,
         queue: usize,
     ) -> Result<Arc<ModelVersion>, Failure> {
-        let loaded = ModelVersion::start(candidate, queue, self.shared_cache.clone()).await?;
+        let (shared, spin) = (self.shared_cache.clone(), Arc::clone(&self.spin));
+        let loaded = ModelVersion::start(candidate, queue, shared, spin).await?;
         let (serving, pulse) = (&loaded.spec.serving, loaded.worker.pulse());
         self.watchdog
             .watch(&loaded.model, loaded.version, serving, pulse);

@@ -9,9 +9,10 @@ mod instance;
 mod rows;
 mod running;
 mod shared;
+mod spin;
 mod strikes;
 
-pub use self::{fault::Fault, shared::Pulse};
+pub use self::{fault::Fault, shared::Pulse, spin::Spin};
 
 use std::{
     io,
@@ -139,7 +140,7 @@ impl WorkerError {
 
 impl Worker {
     /// Starts a thread called `name` for each of `loads`, loads and warms the model on it, and returns once all can serve.
-    /// At most `queue` requests wait for them.
+    /// At most `queue` requests wait for them; between requests they `spin`.
     ///
     /// # Errors
     /// The first [`StartError`]; all threads have ended then.
@@ -148,6 +149,7 @@ impl Worker {
         spec: Arc<ModelSpec>,
         queue: usize,
         loads: Vec<Load>,
+        spin: Arc<Spin>,
     ) -> Result<Self, StartError> {
         let queue = queue.clamp(1, Semaphore::MAX_PERMITS / 2);
         let places = spec.serving.places(queue).min(Semaphore::MAX_PERMITS);
@@ -156,6 +158,7 @@ impl Worker {
                 spec.serving.batching(),
                 (queue, places),
                 loads.len(),
+                spin,
             )),
             threads: Mutex::default(),
             steady: true,

@@ -48,6 +48,13 @@ pub(super) fn short_span(text: &str) -> Result<Duration, String> {
     allowed.ok_or_else(|| "it is no span of 1ms to 1s: write one such as 5ms".to_owned())
 }
 
+/// A span of time that a core can be busy for.
+pub(super) fn busy(text: &str) -> Result<Duration, String> {
+    let span = humantime::parse_duration(text).ok();
+    let allowed = span.filter(|it| *it <= Duration::from_millis(10));
+    allowed.ok_or_else(|| "it is no span of 0s to 10ms: write one such as 200us".to_owned())
+}
+
 /// A span of time that a timer can wait for.
 pub(super) fn span(text: &str) -> Result<Duration, String> {
     let example = "write one such as 10s or 1m";
@@ -64,6 +71,19 @@ pub(super) fn span(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_core_is_busy_for_a_short_while_or_not_at_all() {
+        for (text, wanted) in [
+            ("0s", Some(0)),
+            ("200us", Some(200)),
+            ("10ms", Some(10_000)),
+            ("11ms", None),
+            ("soon", None),
+        ] {
+            assert_eq!(busy(text).ok(), wanted.map(Duration::from_micros), "{text}");
+        }
+    }
 
     #[test]
     fn spans_and_addresses_are_read_strictly() {

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use axum::body::{Body, HttpBody};
+use axum::body::HttpBody;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
+use http_body_util::BodyExt;
 
 use crate::error::ApiError;
 
@@ -15,7 +16,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// A little more than the limit is read and thrown away: a client that is still writing would otherwise see a reset
 /// connection instead of the answer.
-pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+pub(super) async fn read<B>(body: B, limit: usize) -> Result<Bytes, ApiError>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
     let patience = limit.saturating_mul(2);
     if body.size_hint().lower() > patience as u64 {
         return Err(ApiError::TooLarge(limit));
@@ -26,7 +30,10 @@ pub(super) async fn read(body: Body, limit: usize) -> Result<Bytes, ApiError> {
 }
 
 /// Reads a body that nobody needs and keeps nothing of it, so that the client gets to read its answer.
-pub(super) async fn discard(body: Body, limit: usize) {
+pub(super) async fn discard<B>(body: B, limit: usize)
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
     let patience = limit.saturating_mul(2);
     if body.size_hint().lower() <= patience as u64 {
         // It is thrown away in any case.
@@ -34,7 +41,10 @@ pub(super) async fn discard(body: Body, limit: usize) {
     }
 }
 
-async fn collect(body: Body, limit: usize, patience: usize) -> Result<Bytes, ApiError> {
+async fn collect<B>(body: B, limit: usize, patience: usize) -> Result<Bytes, ApiError>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
     // What it is said to be: a buffer that grows would be copied again and again, and twice there at the end. Until the
     // body comes it is no memory.
     let announced = usize::try_from(body.size_hint().lower()).map_or(limit, |it| it.min(limit));

@@ -3,6 +3,7 @@
 //! Not `axum::serve`: it waits for a request's headers for ever.
 
 use std::{
+    convert::Infallible,
     io,
     net::IpAddr,
     pin::{Pin, pin},
@@ -14,14 +15,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::Router;
+use axum::response::Response;
 use hyper::{
+    Request,
     body::Incoming,
     rt::{Read, ReadBufCursor, Sleep, Timer, Write},
     server::conn::http1,
     service::{Service, service_fn},
 };
-use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown, service::TowerToHyperService};
+use hyper_util::{rt::TokioIo, server::graceful::GracefulShutdown};
 use socket2::SockRef;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -39,11 +41,9 @@ const UNREAD: Duration = Duration::from_secs(60);
 /// How often it is looked whether a connection's time is over, at the least.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Bytes of the first line and all headers of a request, as over gRPC.
+/// Bytes of the first line and all headers of a request, as over gRPC. There may be 100 headers: hyper's own bound, which
+/// costs every request two larger buffers where it is set to anything.
 const MAX_HEADERS: usize = 16 << 10;
-
-/// Headers of a request.
-const MAX_COUNT: usize = 100;
 
 /// After a connection that could not be accepted: without a free descriptor the next try fails as well, and at once.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -54,12 +54,16 @@ pub(super) struct Peer(pub(super) IpAddr);
 
 /// Serves until `shutdown`, and finishes the requests in flight. Headers have to be complete after `patience`, and the first
 /// of a connection to have begun. Requests say where they come from if `peers`.
-pub(crate) async fn serve(
+pub(crate) async fn serve<S>(
     listener: TcpListener,
-    router: Router,
+    service: S,
     (patience, peers): (Duration, bool),
     shutdown: impl Future<Output = ()>,
-) {
+) where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send + 'static,
+{
     let graceful = GracefulShutdown::new();
     let mut shutdown = pin!(shutdown);
     loop {
@@ -77,9 +81,9 @@ pub(crate) async fn serve(
             }
         };
         prepare(&stream);
-        let service = TowerToHyperService::new(router.clone());
+        let service = service.clone();
         let peer = peers.then_some(Peer(peer.ip()));
-        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        let service = service_fn(move |mut request: Request<Incoming>| {
             if let Some(peer) = peer {
                 request.extensions_mut().insert(peer);
             }
@@ -91,7 +95,6 @@ pub(crate) async fn serve(
             // What it means is up to the timer.
             .header_read_timeout(patience)
             .max_header_size(MAX_HEADERS)
-            .max_headers(MAX_COUNT)
             .serve_connection(Counted::new(stream, reads), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {

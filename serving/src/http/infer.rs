@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Instant};
 
 use axum::{
     Extension,
-    extract::{MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    body::HttpBody,
+    extract::{MatchedPath, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 
 use super::{body, connections::Peer, encoding};
 use crate::{
@@ -27,27 +29,43 @@ use crate::{
 pub(crate) const JSON_LENGTH: HeaderName =
     HeaderName::from_static("inference-header-content-length");
 
-pub(super) async fn infer(
+/// A request that came by the router.
+pub(super) async fn routed(
     State(app): State<Arc<App>>,
     Extension(loaded): Extension<Arc<ModelVersion>>,
-    request: Request,
+    route: Option<MatchedPath>,
+    request: axum::extract::Request,
 ) -> Response {
-    let trace = app.traces.as_ref().map(|traces| {
-        let route = request.extensions().get::<MatchedPath>();
-        let route = route.map(MatchedPath::as_str);
-        traces.rest(&loaded, request.headers(), route, request.uri().path())
-    });
-    let in_flight = app.metrics.begin(&loaded, Instant::now(), trace);
-    let result = answer(&app, &loaded, request, &in_flight).await;
+    let route = route.as_ref().map(MatchedPath::as_str);
+    infer(&app, &loaded, route, request).await
+}
+
+/// Answers a request for a model; `route` is what its path matches, for traces.
+pub(super) async fn infer<B>(
+    app: &App,
+    loaded: &ModelVersion,
+    route: Option<&str>,
+    request: Request<B>,
+) -> Response
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let traces = app.traces.as_ref();
+    let trace = traces.map(|it| it.rest(loaded, request.headers(), route, request.uri().path()));
+    let in_flight = app.metrics.begin(loaded, Instant::now(), trace);
+    let result = answer(app, loaded, request, &in_flight).await;
     inference::settle(in_flight, result).unwrap_or_else(ApiError::into_response)
 }
 
-async fn answer(
+async fn answer<B>(
     app: &App,
     loaded: &ModelVersion,
-    request: Request,
+    request: Request<B>,
     in_flight: &InFlight<'_>,
-) -> Result<Response, ApiError> {
+) -> Result<Response, ApiError>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
     let ModelVersion {
         model,
         version,

@@ -113,6 +113,7 @@ impl Server {
             queue,
             threads: None,
             cores: 1,
+            spin: Duration::ZERO,
             poll: None,
             repository_api: None,
             traces: None,

@@ -18,6 +18,7 @@ use crate::{
     protocol::triton,
     registry::Registry,
     reload::Reloader,
+    worker::Spin,
 };
 
 const YAML: &str = "inputs: [{name: x, datatype: FP32, shape: [-1, 2]}]
@@ -65,7 +66,7 @@ impl Live {
         let app = Arc::new(App {
             draining: AtomicBool::new(false),
             traces: None,
-            registry: Registry::load(Vec::new(), 8, &Limits::default(), None)
+            registry: Registry::load(Vec::new(), 8, &Limits::default(), None, Spin::default())
                 .await
                 .unwrap(),
             metrics: Metrics::new(Style::default()).unwrap(),

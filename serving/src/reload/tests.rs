@@ -17,6 +17,7 @@ use crate::{
     protocol::triton,
     registry::Registry,
     repository,
+    worker::Spin,
 };
 
 const YAML: &str = "inputs: [{name: x, datatype: FP32, shape: [-1, 2]}]
@@ -62,9 +63,15 @@ impl Live {
             entry: entry.clone(),
             loads: loads(entry),
         });
-        let registry = Registry::load(candidates.collect(), 8, &Limits::default(), None)
-            .await
-            .unwrap();
+        let registry = Registry::load(
+            candidates.collect(),
+            8,
+            &Limits::default(),
+            None,
+            Spin::default(),
+        )
+        .await
+        .unwrap();
         tried.store(0, Ordering::SeqCst);
         let app = Arc::new(App {
             draining: AtomicBool::new(false),

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::{
     Answer, Fault, Pulse, StartError, WorkerError, rows,
+    spin::Lull,
     strikes::{Strikes, Verdict},
 };
 use crate::{
@@ -40,8 +41,8 @@ pub(super) fn serve(mut backend: Box<dyn Backend>, spec: &ModelSpec, shared: &Pu
         return;
     };
     let mut strikes = Strikes::default();
-    let mut answered = None;
-    while let Some(batch) = shared.take(answered) {
+    let mut lull = Lull::default();
+    while let Some(batch) = shared.take(&mut lull) {
         let start = Instant::now();
         let split = batch.into_iter().map(|job| (job.inputs, job.client));
         let (inputs, clients): (Vec<_>, Vec<_>) = split.unzip();
@@ -79,7 +80,7 @@ pub(super) fn serve(mut backend: Box<dyn Backend>, spec: &ModelSpec, shared: &Pu
             // The client may have gone meanwhile.
             drop(client.reply.send(Ok(answer)));
         }
-        answered = (together > 1).then(Instant::now);
+        lull.answered = (together > 1).then(Instant::now);
         match verdict {
             Verdict::Well => {}
             Verdict::Lost(_) => {

@@ -1,13 +1,17 @@
 //! The queue between the requests, which are async, and the instances, which are threads.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, oneshot, watch};
 
-use super::{Answer, Fault, State, WorkerError, running::Running};
+use super::{
+    Answer, Fault, State, WorkerError,
+    running::Running,
+    spin::{Lull, Spin},
+};
 use crate::{
     batch::{Next, Queue, Rules, Ticket},
     tensor::Tensor,
@@ -34,6 +38,7 @@ pub(super) struct Client {
 /// What all instances of a model version take their work from, and what others see of them.
 pub struct Pulse {
     inner: Mutex<Inner>,
+    spin: Arc<Spin>,
     /// Something has arrived, or nothing more will.
     news: Condvar,
     forwards: AtomicU64,
@@ -51,6 +56,10 @@ struct Inner {
     queue: Queue<Shapes, Job>,
     limit: usize,
     end: Option<End>,
+    /// Instances that have to be woken. To wake nobody is a call of the system as well.
+    asleep: usize,
+    /// Instances that look by themselves.
+    awake: usize,
 }
 
 /// How it ends.
@@ -62,6 +71,13 @@ enum End {
     Now(WorkerError),
 }
 
+impl Inner {
+    /// Whether an instance that has nothing to do should ask again.
+    fn has_news(&self) -> bool {
+        self.end.is_some() || !self.queue.is_empty()
+    }
+}
+
 impl Client {
     fn refuse(self, reason: WorkerError) {
         // It may have gone meanwhile.
@@ -70,12 +86,20 @@ impl Client {
 }
 
 impl Pulse {
-    pub(super) fn new(rules: Rules, (limit, places): (usize, usize), instances: usize) -> Self {
+    pub(super) fn new(
+        rules: Rules,
+        (limit, places): (usize, usize),
+        instances: usize,
+        spin: Arc<Spin>,
+    ) -> Self {
         Self {
+            spin,
             inner: Mutex::new(Inner {
                 queue: Queue::new(rules),
                 limit,
                 end: None,
+                asleep: 0,
+                awake: 0,
             }),
             news: Condvar::new(),
             forwards: AtomicU64::new(0),
@@ -111,47 +135,112 @@ impl Pulse {
             return Err(WorkerError::Full);
         }
         inner.queue.push(ticket, job, now);
-        drop(inner);
-        self.news.notify_one();
+        self.wake_another(inner);
         Ok(())
     }
 
-    /// The next batch, for an instance that has `answered` several requests together at a time; blocks until there is one.
-    /// None: there will be no more.
-    pub(super) fn take(&self, answered: Option<Instant>) -> Option<Vec<Job>> {
+    /// Wakes an instance, if there is work for one that sleeps.
+    fn wake_another(&self, inner: MutexGuard<'_, Inner>) {
+        let sleeps = inner.asleep > 0 && inner.queue.len() > inner.awake;
+        drop(inner);
+        if sleeps {
+            self.news.notify_one();
+        }
+    }
+
+    /// The next batch; blocks until there is one. None: there will be no more.
+    pub(super) fn take(&self, lull: &mut Lull) -> Option<Vec<Job>> {
         let mut inner = self.lock();
+        let mut idle: Option<Instant> = None;
         loop {
             if matches!(inner.end, Some(End::Now(_))) {
                 return None;
             }
-            inner = self.gather(inner, answered);
+            inner = self.gather(inner, lull.answered);
             let now = Instant::now();
             inner = match inner.queue.next(now, |job| job.client.reply.is_closed()) {
                 // All of them have left meanwhile.
                 Next::Run(batch) if batch.is_empty() => inner,
                 Next::Run(batch) => {
-                    let left = !inner.queue.is_empty();
-                    drop(inner);
-                    if left {
-                        // There is work for another instance, whose turn may have come with these.
-                        self.news.notify_one();
-                    }
+                    // There may be work for another instance, whose turn may have come with these.
+                    self.wake_another(inner);
+                    let idle = idle.map_or(Duration::ZERO, |it| now.saturating_duration_since(it));
+                    self.spin.learn(lull, idle);
                     return Some(batch);
                 }
                 Next::Wait(_) if inner.end.is_some() && inner.queue.is_empty() => return None,
-                Next::Wait(None) => self
-                    .news
-                    .wait(inner)
-                    .unwrap_or_else(PoisonError::into_inner),
+                Next::Wait(None) => {
+                    let idle = *idle.get_or_insert(now);
+                    let inner = self.look(inner, lull, idle);
+                    if inner.has_news() {
+                        inner
+                    } else {
+                        self.sleep(inner, None)
+                    }
+                }
                 Next::Wait(Some(at)) => {
-                    let time = at
-                        .saturating_duration_since(now)
-                        .max(Duration::from_micros(1));
-                    let waited = self.news.wait_timeout(inner, time);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
+                    let time = at.saturating_duration_since(now);
+                    self.sleep(inner, Some(time.max(Duration::from_micros(1))))
                 }
             };
         }
+    }
+
+    /// Looks for a request until one is there, for a while, if that pays.
+    fn look<'a>(
+        &'a self,
+        mut inner: MutexGuard<'a, Inner>,
+        lull: &Lull,
+        idle: Instant,
+    ) -> MutexGuard<'a, Inner> {
+        // The one that was just answered may still have its place; where there are more, threads that read want the core.
+        if self.in_flight() > 1 {
+            return inner;
+        }
+        let Some(_turn) = self.spin.turn(lull) else {
+            return inner;
+        };
+        inner.awake += 1;
+        while !inner.has_news() && !self.spin.is_over(idle.elapsed()) {
+            drop(inner);
+            // Whoever wants this core may have it.
+            thread::yield_now();
+            inner = self.lock();
+        }
+        inner.awake -= 1;
+        inner
+    }
+
+    /// Waits for something to arrive, or for so long.
+    fn sleep<'a>(
+        &'a self,
+        mut inner: MutexGuard<'a, Inner>,
+        time: Option<Duration>,
+    ) -> MutexGuard<'a, Inner> {
+        inner.asleep += 1;
+        let mut inner = match time {
+            None => self
+                .news
+                .wait(inner)
+                .unwrap_or_else(PoisonError::into_inner),
+            Some(time) => {
+                let waited = self.news.wait_timeout(inner, time);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+        inner.asleep -= 1;
+        inner
+    }
+
+    /// Instances that sleep.
+    #[cfg(test)]
+    pub(super) fn asleep(&self) -> usize {
+        self.lock().asleep
+    }
+
+    /// Requests that have a place.
+    fn in_flight(&self) -> usize {
+        self.all_places - self.places.available_permits()
     }
 
     /// Lets threads that read or answer requests of this model go first, if they want this core: what they have begun with
@@ -165,10 +254,9 @@ impl Pulse {
         let mut start = None;
         let mut before = 0;
         while inner.queue.len() > before && inner.queue.wants_more() {
-            let others = self.all_places - self.places.available_permits();
             let now = Instant::now();
             let within = |start: Instant| now.saturating_duration_since(start) < GATHER;
-            let are_there = others > inner.queue.len() || answered.is_some_and(within);
+            let are_there = self.in_flight() > inner.queue.len() || answered.is_some_and(within);
             if !are_there || !within(*start.get_or_insert(now)) {
                 break;
             }

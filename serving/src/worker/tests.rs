@@ -1,5 +1,6 @@
 mod device;
 mod hung;
+mod spin;
 
 use std::{
     pin::pin,
@@ -31,9 +32,15 @@ async fn start(queue: usize) -> (fake::Gate, Worker) {
     let (gate, load) = fake::load();
     (
         gate,
-        Worker::start("fake".to_owned(), Arc::new(fake::spec()), queue, vec![load])
-            .await
-            .unwrap(),
+        Worker::start(
+            "fake".to_owned(),
+            Arc::new(fake::spec()),
+            queue,
+            vec![load],
+            Arc::default(),
+        )
+        .await
+        .unwrap(),
     )
 }
 
@@ -90,9 +97,15 @@ async fn readiness_goes_before_the_clients_that_wait_are_told() {
     }
     let (go, held) = channel();
     let load: Load = Box::new(move || Ok(Box::new(Held(held)) as Box<dyn Backend>));
-    let worker = Worker::start("held".to_owned(), Arc::new(fake::spec()), 1, vec![load])
-        .await
-        .unwrap();
+    let worker = Worker::start(
+        "held".to_owned(),
+        Arc::new(fake::spec()),
+        1,
+        vec![load],
+        Arc::default(),
+    )
+    .await
+    .unwrap();
     let (seen, state) = channel();
     let waker = Waker::from(Arc::new(Witness(worker.shared.state.subscribe(), seen)));
     let mut call = pin!(worker.infer(input(1.0), Urgency::default()));
@@ -169,7 +182,7 @@ async fn requests_of_clients_that_left_are_not_computed() {
     let (gate, load) = fake::load();
     let load: Load = Box::new(move || Ok(Box::new(Count(load()?, counted)) as Box<dyn Backend>));
     let spec = Arc::new(fake::spec());
-    let worker = Worker::start("count".to_owned(), spec, 8, vec![load])
+    let worker = Worker::start("count".to_owned(), spec, 8, vec![load], Arc::default())
         .await
         .unwrap();
     let after_warm_up = count.load(Ordering::SeqCst);
@@ -194,9 +207,15 @@ async fn held(serving: Serving) -> (fake::Gate, Arc<Worker>) {
     let mut spec = fake::spec();
     spec.outputs.truncate(1);
     spec.serving = serving;
-    let worker = Worker::start("rows".to_owned(), Arc::new(spec), 64, vec![load])
-        .await
-        .unwrap();
+    let worker = Worker::start(
+        "rows".to_owned(),
+        Arc::new(spec),
+        64,
+        vec![load],
+        Arc::default(),
+    )
+    .await
+    .unwrap();
     (gate, Arc::new(worker))
 }
 
@@ -300,7 +319,7 @@ async fn a_request_of_more_rows_than_a_batch_has_is_refused() {
 async fn all_instances_take_from_one_queue() {
     let (gates, loads): (Vec<_>, Vec<_>) = (0..2).map(|_| fake::load()).unzip();
     let spec = Arc::new(fake::spec());
-    let worker = Worker::start("two".to_owned(), spec, 8, loads)
+    let worker = Worker::start("two".to_owned(), spec, 8, loads, Arc::default())
         .await
         .unwrap();
     let mut context = Context::from_waker(Waker::noop());
@@ -327,7 +346,15 @@ async fn a_model_that_fails_to_load_panics_or_fails_on_zeros_is_refused() {
             Err(BackendError::Forward("no".to_owned()))
         }
     }
-    let start = |load: Load| Worker::start("bad".to_owned(), Arc::new(fake::spec()), 1, vec![load]);
+    let start = |load: Load| {
+        Worker::start(
+            "bad".to_owned(),
+            Arc::new(fake::spec()),
+            1,
+            vec![load],
+            Arc::default(),
+        )
+    };
     let refused = start(Box::new(|| Err(BackendError::Load("garbage".to_owned())))).await;
     assert!(matches!(
         refused.err(),

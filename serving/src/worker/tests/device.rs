@@ -72,7 +72,7 @@ async fn a_model_that_fails_again_and_again_and_on_zeros_ends_the_process_and_is
         }) as Box<dyn Backend>)
     });
     let spec = Arc::new(fake::spec());
-    let worker = Worker::start("tired".to_owned(), spec, 4, vec![load]);
+    let worker = Worker::start("tired".to_owned(), spec, 4, vec![load], Arc::default());
     let worker = worker.await.unwrap();
     assert!(ask(&worker, 1.0).await.unwrap().is_ok());
     tired.store(true, Ordering::SeqCst);

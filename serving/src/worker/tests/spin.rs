@@ -1,0 +1,66 @@
+//! Instances that look for their next request themselves. Spans are longer than any test.
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(3600);
+
+/// A worker of as many instances as gates, one of which may spin, and does.
+async fn spinning(instances: usize) -> (Vec<fake::Gate>, Arc<Spin>, Worker) {
+    let (gates, loads) = (0..instances).map(|_| fake::load()).unzip();
+    let spin = Arc::new(Spin::new(LONG, 2));
+    let spec = Arc::new(fake::spec());
+    let worker = Worker::start("spin".to_owned(), spec, 8, loads, Arc::clone(&spin));
+    let worker = worker.await.unwrap();
+    while spin.spinning() == 0 {
+        ask(&worker).await;
+        tokio::task::yield_now().await;
+    }
+    (gates, spin, worker)
+}
+
+async fn ask(worker: &Worker) {
+    let answer = worker.infer(input(1.0), Urgency::default()).await;
+    assert!(answer.unwrap().outputs.is_ok());
+}
+
+#[tokio::test]
+async fn who_spins_takes_requests_and_ends_when_it_is_told_to() {
+    let (_gates, spin, worker) = spinning(1).await;
+    ask(&worker).await;
+    worker.stop().await;
+    assert_eq!(spin.spinning(), 0);
+}
+
+#[tokio::test]
+async fn who_sleeps_is_woken_for_what_another_does_not_take() {
+    let (gates, _spin, worker) = spinning(2).await;
+    let mut context = Context::from_waker(Waker::noop());
+    let mut calls: Vec<_> = (0..2)
+        .map(|_| Box::pin(worker.infer(input(fake::WAIT), Urgency::default())))
+        .collect();
+    for call in &mut calls {
+        assert!(call.as_mut().poll(&mut context).is_pending());
+    }
+    gates.iter().for_each(fake::Gate::wait_for_request);
+    gates.iter().for_each(fake::Gate::release);
+    for call in calls {
+        assert!(call.await.is_ok());
+    }
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn nobody_spins_while_several_have_a_place() {
+    let (_gates, spin, worker) = spinning(1).await;
+    let places = [worker.admit().unwrap(), worker.admit().unwrap()];
+    for _ in 0..3 {
+        ask(&worker).await;
+        // It was counted before it looked for this one.
+        while worker.shared.asleep() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(spin.spinning(), 0);
+    }
+    drop(places);
+    worker.stop().await;
+}
