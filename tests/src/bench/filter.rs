@@ -35,6 +35,8 @@ pub struct Size {
     pub waves: usize,
     /// How many Envoys each contender is in a wave.
     pub envoys: usize,
+    /// Requests that each of them gets before any is measured.
+    pub warm_up: u64,
     /// How often each of them has its turn.
     pub rounds: usize,
     /// Requests in a turn.
@@ -46,6 +48,7 @@ pub struct Size {
 pub const FULL: Size = Size {
     waves: 5,
     envoys: 4,
+    warm_up: 40_000,
     rounds: 12,
     requests: 800,
 };
@@ -54,6 +57,7 @@ pub const FULL: Size = Size {
 pub const QUICK: Size = Size {
     waves: 1,
     envoys: 1,
+    warm_up: 800,
     rounds: 20,
     requests: 800,
 };
@@ -172,7 +176,7 @@ async fn measure(
     contenders: &[(String, Way)],
     envoys: &mut [(usize, Contender)],
 ) -> Result<Vec<Series>> {
-    let mut users = 0..size.requests;
+    let mut users = 0..size.warm_up;
     for (contender, envoy) in &mut *envoys {
         turn(&contenders[*contender].0, envoy, users.clone()).await?;
     }
