@@ -41,8 +41,8 @@ const UNREAD: Duration = Duration::from_secs(60);
 /// How often it is looked whether a connection's time is over, at the least.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Bytes of the first line and all headers of a request, as over gRPC. There may be 100 headers: hyper's own bound, which
-/// costs every request two larger buffers where it is set to anything.
+/// Bytes of the first line and all headers of a request, as over gRPC. There may be 100 headers: hyper's own bound. Where
+/// it is set, to whatever number, hyper fills two buffers by a loop for every request.
 const MAX_HEADERS: usize = 16 << 10;
 
 /// After a connection that could not be accepted: without a free descriptor the next try fails as well, and at once.

@@ -41,6 +41,8 @@ pub struct Pulse {
     spin: Arc<Spin>,
     /// Something has arrived, or nothing more will.
     news: Condvar,
+    /// How often that was so, for those who look without the lock.
+    told: AtomicU64,
     forwards: AtomicU64,
     rows: AtomicU64,
     /// Of requests that are read, wait, are computed, or are just being answered.
@@ -102,6 +104,7 @@ impl Pulse {
                 awake: 0,
             }),
             news: Condvar::new(),
+            told: AtomicU64::new(0),
             forwards: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             places: Semaphore::new(places),
@@ -135,6 +138,7 @@ impl Pulse {
             return Err(WorkerError::Full);
         }
         inner.queue.push(ticket, job, now);
+        self.told.fetch_add(1, Ordering::Release);
         self.wake_another(inner);
         Ok(())
     }
@@ -152,20 +156,24 @@ impl Pulse {
     pub(super) fn take(&self, lull: &mut Lull) -> Option<Vec<Job>> {
         let mut inner = self.lock();
         let mut idle: Option<Instant> = None;
+        // How long until there was something, which may still wait for more.
+        let mut lasted: Option<Duration> = None;
         loop {
             if matches!(inner.end, Some(End::Now(_))) {
                 return None;
             }
             inner = self.gather(inner, lull.answered);
             let now = Instant::now();
+            let since = |idle: Option<Instant>| {
+                idle.map_or(Duration::ZERO, |it| now.saturating_duration_since(it))
+            };
             inner = match inner.queue.next(now, |job| job.client.reply.is_closed()) {
                 // All of them have left meanwhile.
                 Next::Run(batch) if batch.is_empty() => inner,
                 Next::Run(batch) => {
                     // There may be work for another instance, whose turn may have come with these.
                     self.wake_another(inner);
-                    let idle = idle.map_or(Duration::ZERO, |it| now.saturating_duration_since(it));
-                    self.spin.learn(lull, idle);
+                    self.spin.learn(lull, lasted.unwrap_or_else(|| since(idle)));
                     return Some(batch);
                 }
                 Next::Wait(_) if inner.end.is_some() && inner.queue.is_empty() => return None,
@@ -179,6 +187,7 @@ impl Pulse {
                     }
                 }
                 Next::Wait(Some(at)) => {
+                    lasted.get_or_insert_with(|| since(idle));
                     let time = at.saturating_duration_since(now);
                     self.sleep(inner, Some(time.max(Duration::from_micros(1))))
                 }
@@ -201,12 +210,14 @@ impl Pulse {
             return inner;
         };
         inner.awake += 1;
-        while !inner.has_news() && !self.spin.is_over(idle.elapsed()) {
-            drop(inner);
+        let told = self.told.load(Ordering::Acquire);
+        drop(inner);
+        // Without the lock: whoever pushes must not wait for a thread that has lost its core.
+        while self.told.load(Ordering::Acquire) == told && !self.spin.is_over(idle.elapsed()) {
             // Whoever wants this core may have it.
             thread::yield_now();
-            inner = self.lock();
         }
+        inner = self.lock();
         inner.awake -= 1;
         inner
     }
@@ -296,6 +307,7 @@ impl Pulse {
         inner.end.get_or_insert(End::Soon);
         // There is nothing to wait for any more.
         inner.queue.hurry();
+        self.told.fetch_add(1, Ordering::Release);
         drop(inner);
         self.news.notify_all();
     }
@@ -306,6 +318,7 @@ impl Pulse {
         let mut inner = self.lock();
         inner.end = Some(End::Now(reason.clone()));
         let waiting = inner.queue.take();
+        self.told.fetch_add(1, Ordering::Release);
         drop(inner);
         for job in waiting {
             job.client.refuse(reason.clone());

@@ -123,6 +123,42 @@ async fn a_raw_binary_request_is_the_input_alone() {
 }
 
 #[tokio::test]
+async fn with_and_without_the_router_answers_are_the_same() {
+    let server = Server::start().await;
+    let ask = async |path: &str, body: &str, accept: bool| {
+        let url = format!("{}/v2/models/{path}", server.url);
+        let mut request = server.client.post(url).body(body.to_owned());
+        if accept {
+            request = request.header("accept-encoding", "identity");
+        }
+        let answer = request.send().await.unwrap();
+        let header = |name: &str| answer.headers().get(name).cloned();
+        let named = ["content-type", "x-serin-model", "x-serin-model-version"].map(header);
+        (answer.status(), named, answer.text().await.unwrap())
+    };
+    let good = body(3.0);
+    for (path, body, status) in [
+        ("fraud/infer", good.as_str(), 200),
+        ("fr%61ud/infer", &good, 200),
+        ("fraud/versions/7/infer", &good, 200),
+        ("fraud/versions/8/infer", &good, 404),
+        ("fraud/versions/x/infer", &good, 404),
+        ("other/infer", &good, 404),
+        ("fraud/infer/", &good, 404),
+        ("fraud/versions//infer", &good, 404),
+        ("/infer", &good, 404),
+        ("fraud/infer?a=b", &good, 200),
+        ("fraud/infer", "{}", 400),
+        ("fraud/ready", "", 405),
+    ] {
+        let direct = ask(path, body, false).await;
+        assert_eq!(direct.0.as_u16(), status, "{path}: {}", direct.2);
+        assert_eq!(direct, ask(path, body, true).await, "{path}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn requests_are_decompressed_and_answers_compressed_as_the_client_asks() {
     let server = Server::start().await;
     // 1 000 rows, so that the answer is worth it.
