@@ -315,13 +315,8 @@ async fn a_request_of_more_rows_than_a_batch_has_is_refused() {
     worker.stop().await;
 }
 
-#[tokio::test]
-async fn all_instances_take_from_one_queue() {
-    let (gates, loads): (Vec<_>, Vec<_>) = (0..2).map(|_| fake::load()).unzip();
-    let spec = Arc::new(fake::spec());
-    let worker = Worker::start("two".to_owned(), spec, 8, loads, Arc::default())
-        .await
-        .unwrap();
+/// Two requests at a time are taken by two instances.
+async fn each_takes_one(worker: &Worker, gates: &[fake::Gate]) {
     let mut context = Context::from_waker(Waker::noop());
     let mut calls: Vec<_> = (0..2)
         .map(|_| Box::pin(worker.infer(input(fake::WAIT), Urgency::default())))
@@ -335,6 +330,16 @@ async fn all_instances_take_from_one_queue() {
     for call in calls {
         assert!(call.await.is_ok());
     }
+}
+
+#[tokio::test]
+async fn all_instances_take_from_one_queue() {
+    let (gates, loads): (Vec<_>, Vec<_>) = (0..2).map(|_| fake::load()).unzip();
+    let spec = Arc::new(fake::spec());
+    let worker = Worker::start("two".to_owned(), spec, 8, loads, Arc::default())
+        .await
+        .unwrap();
+    each_takes_one(&worker, &gates).await;
     worker.stop().await;
 }
 

@@ -1,7 +1,8 @@
-//! Instances that look for their next request themselves. Spans are longer than any test.
+//! Instances that look for their next request themselves.
 
 use super::*;
 
+/// Longer than any test.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// A worker of as many instances as gates, one of which may spin, and does.
@@ -49,18 +50,7 @@ async fn who_spins_takes_requests_and_ends_when_it_is_told_to() {
 #[tokio::test]
 async fn who_sleeps_is_woken_for_what_another_does_not_take() {
     let (gates, _spin, worker) = spinning(2).await;
-    let mut context = Context::from_waker(Waker::noop());
-    let mut calls: Vec<_> = (0..2)
-        .map(|_| Box::pin(worker.infer(input(fake::WAIT), Urgency::default())))
-        .collect();
-    for call in &mut calls {
-        assert!(call.as_mut().poll(&mut context).is_pending());
-    }
-    gates.iter().for_each(fake::Gate::wait_for_request);
-    gates.iter().for_each(fake::Gate::release);
-    for call in calls {
-        assert!(call.await.is_ok());
-    }
+    each_takes_one(&worker, &gates).await;
     worker.stop().await;
 }
 
