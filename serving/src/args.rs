@@ -132,6 +132,7 @@ impl BenchArgs {
             spin: self.spin,
             poll: None,
             repository_api: None,
+            repository_grpc: None,
             traces: None,
             // Its own client is done by then.
             drain: Drain {
@@ -219,6 +220,10 @@ pub struct Args {
     /// models: use the loopback address, such as 127.0.0.1:8002. The files come from the repository alone.
     #[arg(long, value_name = "HOST:PORT", env = "SERIN_REPOSITORY_API", value_parser = address)]
     pub repository_api: Option<(String, u16)>,
+
+    /// The same over gRPC, on a port of its own, such as 127.0.0.1:8003 [default: nowhere].
+    #[arg(long, value_name = "HOST:PORT", env = "SERIN_REPOSITORY_GRPC", value_parser = address)]
+    pub repository_grpc: Option<(String, u16)>,
 
     /// Collector that gets spans of the requests, by OTLP over gRPC, such as http://collector:4317 [default: nobody].
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_parser = collector)]
@@ -398,6 +403,7 @@ impl Args {
             spin,
             poll,
             repository_api,
+            repository_grpc,
             otlp_endpoint,
             trace_sample,
             drain_delay,
@@ -423,6 +429,7 @@ impl Args {
             spin,
             poll,
             repository_api,
+            repository_grpc,
             // By the standard an empty variable is none.
             traces: otlp_endpoint
                 .filter(|it| !it.is_empty())

@@ -41,7 +41,7 @@ pub enum ApiError {
     Expired(Duration),
     /// Models cannot be loaded or unloaded where everybody asks.
     #[error(
-        "loading and unloading models is not enabled on this server's public ports: start it with --repository-api HOST:PORT and ask there over HTTP"
+        "loading and unloading models is not enabled on this server's public ports: start it with --repository-api HOST:PORT, or --repository-grpc HOST:PORT for gRPC, and ask there"
     )]
     RepositoryReadOnly,
     /// What was asked for with a model to load or unload.

@@ -6,6 +6,7 @@ mod health;
 mod infer;
 mod opening;
 pub mod proto;
+mod repository;
 mod service;
 mod status;
 
@@ -25,7 +26,7 @@ use self::{
     admission::Admission, health::HealthService, opening::Opening,
     proto::grpc_inference_service_server::GrpcInferenceServiceServer, service::InferenceService,
 };
-use crate::{http::connections, inference::App};
+use crate::{control::Control, http::connections, inference::App};
 
 /// A client that is gone without a word is noticed after this and as long again.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -43,10 +44,10 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of all headers of a request.
 const MAX_HEADERS: u32 = 16 << 10;
 
-/// Serves until `shutdown`, drops connections that do not begin within `patience`, and finishes the requests in flight.
+/// Serves `routes` until `shutdown`, drops connections that do not begin within `patience`, and finishes the requests in flight.
 pub(crate) async fn serve(
     listener: TcpListener,
-    app: Arc<App>,
+    routes: Routes,
     patience: Duration,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), Error> {
@@ -68,26 +69,43 @@ pub(crate) async fn serve(
         .max_concurrent_streams(Some(MAX_STREAMS))
         .initial_stream_window_size(Some(WINDOW))
         .initial_connection_window_size(Some(WINDOW))
-        .add_routes(routes(app))
+        .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, shutdown)
         .await
 }
 
-fn routes(app: Arc<App>) -> Routes {
+/// What is answered to everybody.
+pub(crate) fn inference(app: Arc<App>) -> Routes {
     let admission = Admission::new(Arc::clone(&app));
-    let inference = GrpcInferenceServiceServer::new(InferenceService(Arc::clone(&app)))
-        .max_decoding_message_size(app.max_body)
-        // No zstd: tonic lets a message ask for a window of 128 MiB, and no client of this protocol speaks it.
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Deflate)
-        .send_compressed(CompressionEncoding::Gzip)
-        .send_compressed(CompressionEncoding::Deflate);
+    let routes = Routes::new(service(Arc::clone(&app), None));
     let health = HealthServer::new(HealthService(app));
-    let router = Routes::new(inference)
+    let router = routes
         .add_service(health)
         .into_axum_router()
         .layer(middleware::from_fn_with_state(admission, admission::admit));
     Routes::from(router)
+}
+
+/// What is answered on the port of the repository.
+pub(crate) fn repository(app: Arc<App>, control: Control) -> Routes {
+    let router = Routes::new(service(app, Some(control)))
+        .into_axum_router()
+        .layer(middleware::from_fn(repository::only));
+    Routes::from(router)
+}
+
+fn service(
+    app: Arc<App>,
+    control: Option<Control>,
+) -> GrpcInferenceServiceServer<InferenceService> {
+    let max_body = app.max_body;
+    GrpcInferenceServiceServer::new(InferenceService { app, control })
+        .max_decoding_message_size(max_body)
+        // No zstd: tonic lets a message ask for a window of 128 MiB, and no client of this protocol speaks it.
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Deflate)
+        .send_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Deflate)
 }
 
 #[cfg(test)]

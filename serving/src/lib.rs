@@ -23,6 +23,7 @@ pub mod bench;
 pub mod cache;
 pub mod check;
 pub mod clients;
+mod control;
 pub mod device;
 pub mod error;
 pub mod grpc;
@@ -65,6 +66,7 @@ use crate::{
     backend::torch,
     cache::{Address, Shared},
     clients::Clients,
+    control::Control,
     http::{connections, direct::Api},
     inference::App,
     lazy::Sleeper,
@@ -114,8 +116,10 @@ pub struct Config {
     pub spin: Duration,
     /// How often the repository is read again; `None`: only when somebody asks.
     pub poll: Option<Duration>,
-    /// Host and port where models can be loaded and unloaded; `None`: nowhere.
+    /// Host and port where models can be loaded and unloaded over HTTP; `None`: nowhere.
     pub repository_api: Option<(String, u16)>,
+    /// The same over gRPC.
+    pub repository_grpc: Option<(String, u16)>,
     /// Where spans of requests go; `None`: there are none.
     pub traces: Option<Collector>,
     /// How long the end may take.
@@ -169,6 +173,7 @@ pub struct Bound {
     rest: Listening,
     grpc: Listening,
     repository_api: Option<Listening>,
+    repository_grpc: Option<Listening>,
     app: Arc<App>,
     reloader: Arc<Reloader>,
     poll: Option<Duration>,
@@ -226,12 +231,18 @@ pub async fn bind_candidates(
     // The ports first: that one is taken should not wait for gigabytes of models.
     let rest = listen("REST", "--port", host, config.port).await?;
     let grpc = listen("gRPC", "--grpc-port", host, config.grpc_port).await?;
-    let repository_api = match &config.repository_api {
-        Some((host, port)) => {
-            Some(listen("the repository API", "--repository-api", host, *port).await?)
-        }
-        None => None,
-    };
+    let repository_api = listen_if(
+        "the repository API",
+        "--repository-api",
+        config.repository_api.as_ref(),
+    );
+    let repository_api = repository_api.await?;
+    let repository_grpc = listen_if(
+        "the repository API over gRPC",
+        "--repository-grpc",
+        config.repository_grpc.as_ref(),
+    );
+    let repository_grpc = repository_grpc.await?;
     let metrics = Metrics::new(config.metrics.clone()).map_err(BindError::Metrics)?;
     // As many as the models of the start have places for: see `Worker::admit`.
     let places = candidates.iter().map(|Candidate { entry, .. }| {
@@ -282,6 +293,7 @@ pub async fn bind_candidates(
         rest,
         grpc,
         repository_api,
+        repository_grpc,
         app,
         reloader: Arc::new(reloader),
         poll: config.poll,
@@ -309,6 +321,17 @@ async fn listen(
     Ok(Listening { address, listener })
 }
 
+async fn listen_if(
+    protocol: &'static str,
+    flag: &'static str,
+    place: Option<&(String, u16)>,
+) -> Result<Option<Listening>, BindError> {
+    match place {
+        Some((host, port)) => Ok(Some(listen(protocol, flag, host, *port).await?)),
+        None => Ok(None),
+    }
+}
+
 impl Bound {
     /// Where the server listens for REST, with the port that was picked.
     #[must_use]
@@ -322,10 +345,16 @@ impl Bound {
         self.grpc.address
     }
 
-    /// Where models can be loaded and unloaded, with the port that was picked.
+    /// Where models can be loaded and unloaded over HTTP, with the port that was picked.
     #[must_use]
     pub fn repository_address(&self) -> Option<SocketAddr> {
         self.repository_api.as_ref().map(|it| it.address)
+    }
+
+    /// Where models can be loaded and unloaded over gRPC, with the port that was picked.
+    #[must_use]
+    pub fn repository_grpc_address(&self) -> Option<SocketAddr> {
+        self.repository_grpc.as_ref().map(|it| it.address)
     }
 
     /// Serves until the first of `signals`, drains, and unloads the models. A second signal leaves the requests in flight.
@@ -355,7 +384,8 @@ impl Bound {
         let shutdown = stopped.map(|_: Result<(), _>| ()).boxed().shared();
         let times = (self.drain, self.linger);
         let impatience = end(Arc::clone(&self.app), times, signals, stopping);
-        let (app, reloader) = (Arc::clone(&self.app), self.reloader);
+        let app = self.app;
+        let control = Control::new(self.reloader);
         let (headers, peers) = (self.headers, app.clients.is_some());
         let rest = connections::serve(
             self.rest.listener,
@@ -363,17 +393,28 @@ impl Bound {
             (headers, peers),
             shutdown.clone(),
         );
-        let (api, end) = (self.repository_api, shutdown.clone());
         let repository = async {
-            if let Some(Listening { listener, .. }) = api {
-                let routes = TowerToHyperService::new(http::repository::router(app, reloader));
-                connections::serve(listener, routes, (headers, false), end).await;
+            if let Some(Listening { listener, .. }) = self.repository_api {
+                let routes = http::repository::router(Arc::clone(&app), control.clone());
+                let routes = TowerToHyperService::new(routes);
+                connections::serve(listener, routes, (headers, false), shutdown.clone()).await;
             }
         };
-        let grpc = grpc::serve(self.grpc.listener, Arc::clone(&self.app), headers, shutdown);
+        let repository_grpc = async {
+            match self.repository_grpc {
+                Some(Listening { listener, .. }) => {
+                    let routes = grpc::repository(Arc::clone(&app), control.clone());
+                    grpc::serve(listener, routes, headers, shutdown.clone()).await
+                }
+                None => Ok(()),
+            }
+        };
+        let routes = grpc::inference(Arc::clone(&app));
+        let grpc = grpc::serve(self.grpc.listener, routes, headers, shutdown.clone());
         let server = async {
-            let ((), (), grpc) = tokio::join!(rest, repository, grpc);
-            grpc.map_err(io::Error::other)
+            let ((), (), ended, of_repository) =
+                tokio::join!(rest, repository, grpc, repository_grpc);
+            ended.and(of_repository).map_err(io::Error::other)
         };
         let served = tokio::select! {
             served = server => served,
@@ -396,16 +437,16 @@ impl Bound {
         let _ = sleeping.await;
         weighing.abort();
         connecting.abort();
-        let doom = self.app.registry.watchdog().doom().cloned();
+        let doom = app.registry.watchdog().doom().cloned();
         // Nothing that belongs to it ends any more.
         if doom.is_none()
-            && tokio::time::timeout(JOIN, self.app.registry.stop())
+            && tokio::time::timeout(JOIN, app.registry.stop())
                 .await
                 .is_err()
         {
             tracing::warn!("a model was still computing after {JOIN:?}: leaving it");
         }
-        if let Some(traces) = &self.app.traces {
+        if let Some(traces) = &app.traces {
             traces.stop().await;
         }
         served.map(|()| doom)

@@ -103,6 +103,9 @@ async fn serve(args: Args) -> anyhow::Result<i32> {
     if let Some(api) = bound.repository_address() {
         lines.push_str(&format!("repository API on http://{api}\n"));
     }
+    if let Some(api) = bound.repository_grpc_address() {
+        lines.push_str(&format!("repository API on grpc://{api}\n"));
+    }
     io::stdout()
         .write_all(lines.as_bytes())
         .context("failed to write to stdout")?;

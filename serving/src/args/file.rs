@@ -214,13 +214,14 @@ mod tests {
     #[test]
     fn the_file_says_what_flags_say() {
         let text = "# ours\nmodels: /models\nport: 8080\nmaxBody: 1024\npoll: 10s\ns3AllowHttp: true\n\
-                    repositoryApi: '[::1]:8002'\n";
+                    repositoryApi: '[::1]:8002'\nrepositoryGrpc: localhost:8003\n";
         let read = args(text, &["--port", "9090"]).unwrap();
         assert_eq!(read.port, 9090, "the flag wins");
         assert_eq!(read.max_body.get(), 1024);
         assert_eq!(read.poll, Some(Duration::from_secs(10)));
         assert!(read.access.s3_allow_http);
         assert_eq!(read.repository_api, Some(("::1".to_owned(), 8002)));
+        assert_eq!(read.repository_grpc, Some(("localhost".to_owned(), 8003)));
         assert_eq!(
             read.queue.get(),
             100,

@@ -8,6 +8,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     body::Body,
     extract::{Request, State},
+    http::HeaderMap,
     middleware::Next,
     response::Response,
 };
@@ -66,12 +67,7 @@ pub(super) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let headers = request.headers_mut();
-    let packed = headers.get(ENCODING).is_some_and(|it| it != "identity");
-    if !packed {
-        // Every client says what it could unpack, asked or not. Only one that packs itself wants the work.
-        headers.remove(ACCEPTED);
-    }
+    pack(request.headers_mut());
     if request.uri().path() != INFER {
         return next.run(request.map(small)).await;
     }
@@ -90,6 +86,15 @@ pub(super) async fn admit(
     next.run(request.map(in_time)).await
 }
 
+/// Has the answer packed for clients that pack themselves: every one says what it could unpack, asked or not, and only
+/// those want the work.
+pub(super) fn pack(headers: &mut HeaderMap) {
+    let packed = headers.get(ENCODING).is_some_and(|it| it != "identity");
+    if !packed {
+        headers.remove(ACCEPTED);
+    }
+}
+
 /// The same body, which fails when it is large or not complete in time.
 fn small(body: Body) -> Body {
     let chunks = Body::new(Limited::new(body, SMALL)).into_data_stream();
@@ -101,7 +106,7 @@ fn small(body: Body) -> Body {
 }
 
 /// The same body, which fails when it is not complete in time.
-fn in_time(body: Body) -> Body {
+pub(super) fn in_time(body: Body) -> Body {
     let deadline = Instant::now() + TIMEOUT;
     let late = stream::once(async move {
         let seconds = TIMEOUT.as_secs();

@@ -13,15 +13,21 @@ use super::{
 };
 use crate::{
     backend::torch::PLATFORM,
+    control::Control,
     error::ApiError,
     inference::{App, EXTENSIONS, SERVER},
     protocol::triton,
     registry::Found,
     spec::TensorSpec,
+    tensor::shorten,
 };
 
 /// A thin shell around what REST calls, too.
-pub(super) struct InferenceService(pub(super) Arc<App>);
+pub(super) struct InferenceService {
+    pub(super) app: Arc<App>,
+    /// `None` where models cannot be loaded and unloaded.
+    pub(super) control: Option<Control>,
+}
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -35,7 +41,7 @@ impl GrpcInferenceService for InferenceService {
         &self,
         _: Request<proto::ServerLiveRequest>,
     ) -> Answer<proto::ServerLiveResponse> {
-        let live = !self.0.registry.has_died();
+        let live = !self.app.registry.has_died();
         answer(proto::ServerLiveResponse { live })
     }
 
@@ -43,7 +49,7 @@ impl GrpcInferenceService for InferenceService {
         &self,
         _: Request<proto::ServerReadyRequest>,
     ) -> Answer<proto::ServerReadyResponse> {
-        let ready = self.0.is_ready();
+        let ready = self.app.is_ready();
         answer(proto::ServerReadyResponse { ready })
     }
 
@@ -55,8 +61,8 @@ impl GrpcInferenceService for InferenceService {
         let proto::ModelReadyRequest { name, version } = request.get_ref();
         let version = Some(version.as_str()).filter(|version| !version.is_empty());
         // The question loads nothing.
-        let ready = match self.0.registry.seek(name, version) {
-            Ok(Found::Loaded(loaded)) => self.0.serves(&loaded),
+        let ready = match self.app.registry.seek(name, version) {
+            Ok(Found::Loaded(loaded)) => self.app.serves(&loaded),
             Ok(Found::Asleep(_)) | Err(_) => false,
         };
         answer(proto::ModelReadyResponse { ready })
@@ -78,8 +84,8 @@ impl GrpcInferenceService for InferenceService {
         request: Request<proto::ModelMetadataRequest>,
     ) -> Answer<proto::ModelMetadataResponse> {
         let proto::ModelMetadataRequest { name, version } = request.get_ref();
-        let loaded = infer::find(&self.0, name, version).await?;
-        let current = self.0.registry.current();
+        let loaded = infer::find(&self.app, name, version).await?;
+        let current = self.app.registry.current();
         let versions = current.versions(&loaded.model);
         answer(proto::ModelMetadataResponse {
             name: loaded.model.clone(),
@@ -95,7 +101,7 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<proto::ModelInferRequest>,
     ) -> Answer<proto::ModelInferResponse> {
-        infer::infer(&self.0, request).await
+        infer::infer(&self.app, request).await
     }
 
     async fn model_config(
@@ -103,7 +109,7 @@ impl GrpcInferenceService for InferenceService {
         request: Request<proto::ModelConfigRequest>,
     ) -> Answer<proto::ModelConfigResponse> {
         let proto::ModelConfigRequest { name, version } = request.get_ref();
-        let loaded = infer::find(&self.0, name, version).await?;
+        let loaded = infer::find(&self.app, name, version).await?;
         let config = Some(triton::ModelConfig::new(&loaded).into());
         answer(proto::ModelConfigResponse { config })
     }
@@ -115,7 +121,7 @@ impl GrpcInferenceService for InferenceService {
         let proto::ModelStatisticsRequest { name, version } = request.get_ref();
         let App {
             registry, metrics, ..
-        } = &*self.0;
+        } = &*self.app;
         let stats = triton::statistics(
             &registry.current(),
             metrics,
@@ -131,7 +137,12 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<proto::RepositoryIndexRequest>,
     ) -> Answer<proto::RepositoryIndexResponse> {
-        let index = triton::index(&self.0.registry.current(), request.get_ref().ready);
+        let proto::RepositoryIndexRequest {
+            repository_name,
+            ready,
+        } = request.get_ref();
+        the_one(repository_name)?;
+        let index = triton::index(&self.app.registry.current(), *ready);
         let models = index.into_iter().map(|entry| ModelIndex {
             name: entry.name,
             version: entry.version,
@@ -145,17 +156,50 @@ impl GrpcInferenceService for InferenceService {
 
     async fn repository_model_load(
         &self,
-        _: Request<proto::RepositoryModelLoadRequest>,
+        request: Request<proto::RepositoryModelLoadRequest>,
     ) -> Answer<proto::RepositoryModelLoadResponse> {
-        Err(ApiError::RepositoryReadOnly.into())
+        let proto::RepositoryModelLoadRequest {
+            repository_name,
+            model_name,
+            parameters,
+        } = request.into_inner();
+        let control = self.control()?;
+        the_one(&repository_name)?;
+        control.load(model_name, parameters.keys()).await?;
+        answer(proto::RepositoryModelLoadResponse {})
     }
 
     async fn repository_model_unload(
         &self,
-        _: Request<proto::RepositoryModelUnloadRequest>,
+        request: Request<proto::RepositoryModelUnloadRequest>,
     ) -> Answer<proto::RepositoryModelUnloadResponse> {
-        Err(ApiError::RepositoryReadOnly.into())
+        let proto::RepositoryModelUnloadRequest {
+            repository_name,
+            model_name,
+            parameters,
+        } = request.into_inner();
+        let control = self.control()?;
+        the_one(&repository_name)?;
+        control.unload(model_name, parameters.keys()).await?;
+        answer(proto::RepositoryModelUnloadResponse {})
     }
+}
+
+impl InferenceService {
+    fn control(&self) -> Result<&Control, ApiError> {
+        self.control.as_ref().ok_or(ApiError::RepositoryReadOnly)
+    }
+}
+
+/// Repositories have no names here, as in Triton.
+fn the_one(repository_name: &str) -> Result<(), ApiError> {
+    if repository_name.is_empty() {
+        return Ok(());
+    }
+    let name = shorten(repository_name);
+    Err(ApiError::Wish(format!(
+        "repository_name '{name}' is not supported: there is one repository, so leave it empty"
+    )))
 }
 
 fn metadata(spec: &TensorSpec) -> TensorMetadata {

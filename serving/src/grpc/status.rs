@@ -2,7 +2,7 @@
 
 use tonic::{Code, Status, metadata::MetadataValue};
 
-use crate::{error::ApiError, worker::WorkerError};
+use crate::{error::ApiError, reload::ReloadError, worker::WorkerError};
 
 /// Milliseconds after which a client may try again, as gRPC's own retries read it.
 const PUSHBACK: &str = "grpc-retry-pushback-ms";
@@ -16,8 +16,11 @@ impl From<&ApiError> for Code {
             | ApiError::Encoding(_)
             | ApiError::Compressed(_)
             | ApiError::BrokenBody => Self::InvalidArgument,
-            // Nothing of this port comes to it.
-            ApiError::Reload(_) => Self::FailedPrecondition,
+            ApiError::Reload(reason) => match reason {
+                ReloadError::Absent(_) => Self::NotFound,
+                ReloadError::Problems(_) | ReloadError::Failed { .. } => Self::FailedPrecondition,
+                ReloadError::BrokenOff => Self::Internal,
+            },
             ApiError::Method | ApiError::RepositoryReadOnly => Self::Unimplemented,
             ApiError::SlowBody(_) | ApiError::Expired(_) => Self::DeadlineExceeded,
             ApiError::TooLarge(_) | ApiError::Greedy(_) => Self::ResourceExhausted,

@@ -302,6 +302,16 @@ async fn statistics_and_the_index_tell_what_was_counted() {
         (index.len(), &*index[0].version, &*index[0].state),
         (2, "7", "READY")
     );
+    let another = RepositoryIndexRequest {
+        repository_name: "a".to_owned(),
+        ..Default::default()
+    };
+    let (code, sentence) = refused(client.repository_index(another).await);
+    assert_eq!(code, Code::InvalidArgument);
+    assert!(
+        sentence.contains("repository_name 'a' is not supported"),
+        "{sentence}"
+    );
     let load = RepositoryModelLoadRequest::default();
     let (code, sentence) = refused(client.repository_model_load(load).await);
     assert_eq!(code, Code::Unimplemented);

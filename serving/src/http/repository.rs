@@ -1,7 +1,4 @@
 //! Triton's repository extension as a whole: the index, load and unload, for a port of their own.
-//!
-//! What is loaded is what the operator has put into the repository. Nothing of a request becomes a model or a part of its
-//! configuration, and a name that is not in the repository is nothing but absent.
 
 use std::sync::Arc;
 
@@ -15,15 +12,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{body, extensions};
-use crate::{
-    error::ApiError,
-    inference::App,
-    reload::{ReloadError, Reloader},
-    tensor::shorten,
-};
+use crate::{control::Control, error::ApiError, inference::App};
 
 /// All routes.
-pub(crate) fn router(app: Arc<App>, reloader: Arc<Reloader>) -> Router {
+pub(crate) fn router(app: Arc<App>, control: Control) -> Router {
     let max_body = app.max_body;
     let index = Router::new()
         .route("/v2/repository/index", post(extensions::index))
@@ -31,7 +23,7 @@ pub(crate) fn router(app: Arc<App>, reloader: Arc<Reloader>) -> Router {
     Router::new()
         .route("/v2/repository/models/{model}/load", post(load))
         .route("/v2/repository/models/{model}/unload", post(unload))
-        .with_state(Api { reloader, max_body })
+        .with_state(Api { control, max_body })
         .merge(index)
         .method_not_allowed_fallback(async || ApiError::Method)
         .fallback(async || ApiError::Path)
@@ -39,7 +31,7 @@ pub(crate) fn router(app: Arc<App>, reloader: Arc<Reloader>) -> Router {
 
 #[derive(Clone)]
 struct Api {
-    reloader: Arc<Reloader>,
+    control: Control,
     max_body: usize,
 }
 
@@ -58,9 +50,9 @@ async fn load(
     model: Model,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
-    let model = api.read(model, request, &[]).await?;
-    let reloader = api.reloader;
-    finish(async move { reloader.load(&model).await }).await
+    let (model, wishes) = api.read(model, request).await?;
+    let done = api.control.load(model, wishes.parameters.keys()).await;
+    done.map(|()| StatusCode::OK)
 }
 
 async fn unload(
@@ -68,32 +60,14 @@ async fn unload(
     model: Model,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
-    // No model has dependents here, so either value is fulfilled.
-    let known = &["unload_dependents"];
-    let model = api.read(model, request, known).await?;
-    let reloader = api.reloader;
-    finish(async move { reloader.unload(&model).await }).await
-}
-
-/// A client that goes away does not stop half way what it has begun.
-async fn finish(
-    change: impl Future<Output = Result<(), ReloadError>> + Send + 'static,
-) -> Result<StatusCode, ApiError> {
-    match tokio::spawn(change).await {
-        Ok(result) => result.map(|()| StatusCode::OK).map_err(ApiError::Reload),
-        // It cannot panic, and nobody aborts it.
-        Err(_) => Err(ApiError::Reload(ReloadError::BrokenOff)),
-    }
+    let (model, wishes) = api.read(model, request).await?;
+    let done = api.control.unload(model, wishes.parameters.keys()).await;
+    done.map(|()| StatusCode::OK)
 }
 
 impl Api {
-    /// The model's name, if the body asks for nothing but what is `known`.
-    async fn read(
-        &self,
-        model: Model,
-        request: Request,
-        known: &[&str],
-    ) -> Result<String, ApiError> {
+    /// The model's name, and the body.
+    async fn read(&self, model: Model, request: Request) -> Result<(String, Wishes), ApiError> {
         let bytes = body::read(request.into_body(), self.max_body).await?;
         // serde takes arrays for structs.
         let object = bytes.trim_ascii_start().starts_with(b"{");
@@ -107,22 +81,8 @@ impl Api {
                 ApiError::Wish(sentence.to_owned())
             })?
         };
-        for name in wishes.parameters.keys() {
-            if name == "config" || name.starts_with("file:") {
-                let name = shorten(name);
-                return Err(ApiError::Wish(format!(
-                    "parameter '{name}' is refused: models and their configuration come from the model repository alone; put \
-                     the files there and load the model without it"
-                )));
-            }
-            if !known.contains(&name.as_str()) {
-                let name = shorten(name);
-                return Err(ApiError::Wish(format!(
-                    "parameter '{name}' is not supported: leave it out"
-                )));
-            }
-        }
         // Not UTF-8: no model has such a name.
-        model.map(|Path(model)| model).map_err(|_| ApiError::Path)
+        let Path(model) = model.map_err(|_| ApiError::Path)?;
+        Ok((model, wishes))
     }
 }

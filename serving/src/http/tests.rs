@@ -116,6 +116,7 @@ impl Server {
             spin: Duration::ZERO,
             poll: None,
             repository_api: None,
+            repository_grpc: None,
             traces: None,
             drain: Drain {
                 delay: Duration::ZERO,
@@ -416,7 +417,7 @@ async fn the_repository_can_be_read_but_not_changed() {
     assert_eq!(post("/v2/repository/index", "[]").await.status, 400);
     for action in ["load", "unload"] {
         let answer = post(&format!("/v2/repository/models/fraud/{action}"), "{}").await;
-        let sentence = "loading and unloading models is not enabled on this server's public ports: start it with --repository-api HOST:PORT and ask there over HTTP";
+        let sentence = "loading and unloading models is not enabled on this server's public ports: start it with --repository-api HOST:PORT, or --repository-grpc HOST:PORT for gRPC, and ask there";
         assert_eq!(
             (answer.status, answer.json["error"].as_str()),
             (405, Some(sentence))

@@ -78,6 +78,7 @@ fn check_with(script: &str, arguments: &[&str]) {
         .arg(server.url.trim_start_matches("http://"))
         .arg(&server.grpc)
         .args(&server.repository_api)
+        .args(&server.repository_grpc)
         .output()
         .unwrap();
     assert!(
@@ -111,7 +112,9 @@ fn tritonclient_over_grpc_with_asyncio_works_unmodified() {
 
 #[test]
 fn tritonclient_loads_and_unloads_unmodified() {
-    check_with("triton_repository.py", &["--repository-api", "127.0.0.1:0"]);
+    let ports = ["--repository-api", "--repository-grpc"];
+    let arguments = ports.map(|flag| [flag, "127.0.0.1:0"]).concat();
+    check_with("triton_repository.py", &arguments);
 }
 
 #[test]

@@ -26,6 +26,8 @@ pub(crate) struct Server {
     pub(crate) grpc: String,
     /// Where models are loaded and unloaded, without a scheme.
     pub(crate) repository_api: Option<String>,
+    /// The same over gRPC.
+    pub(crate) repository_grpc: Option<String>,
     pub(crate) client: Client,
 }
 
@@ -156,10 +158,13 @@ impl Server {
     /// By a command of one's own.
     pub(crate) fn start_by(command: &mut Command) -> Self {
         let mut process = Process::start(command.stdout(Stdio::piped()));
-        let count = 2 + usize::from(command.get_args().any(|it| it == "--repository-api"));
+        let ports = ["--repository-api", "--repository-grpc"];
+        let ports = ports.map(|flag| usize::from(command.get_args().any(|it| it == flag)));
+        let count = 2 + ports.iter().sum::<usize>();
         let lines = first_lines(process.0.stdout.take().unwrap(), count);
         let address = |prefix: &str| lines.lines().find_map(|line| line.strip_prefix(prefix));
         let repository_api = address("repository API on http://").map(str::to_owned);
+        let repository_grpc = address("repository API on grpc://").map(str::to_owned);
         let (Some(rest), Some(grpc)) = (
             address("listening on http://"),
             address("listening on grpc://"),
@@ -173,6 +178,7 @@ impl Server {
             url,
             grpc,
             repository_api,
+            repository_grpc,
             client,
         }
     }

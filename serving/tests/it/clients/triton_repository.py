@@ -1,4 +1,4 @@
-"""tritonclient over HTTP at the repository API: load, unload and the index."""
+"""tritonclient at the repository API, over HTTP and over gRPC: load, unload and the index."""
 
 import sys
 
@@ -8,45 +8,67 @@ from tritonclient.utils import InferenceServerException
 
 from common import GRPC, HTTP, refused, same, values
 
-API = sys.argv[3]
+HTTP_API, GRPC_API = sys.argv[3:5]
 
 
 def fails(words, call):
     refused(InferenceServerException, words, call)
 
 
-def infer(client):
+def infer(client, package):
     sent = values("FP32")
-    tensor = http.InferInput("x", list(sent.shape), "FP32").set_data_from_numpy(sent)
+    tensor = package.InferInput("x", list(sent.shape), "FP32")
+    tensor.set_data_from_numpy(sent)
     return client.infer("FP32", [tensor]).as_numpy("y"), sent
 
 
-def state(api):
+def state_over_http(api):
     return [(entry["version"], entry["state"], entry["reason"]) for entry in api.get_model_repository_index() if entry["name"] == "FP32"]
 
 
-with http.InferenceServerClient(HTTP) as client, http.InferenceServerClient(API) as api:
-    assert state(api) == [("1", "READY", "")], state(api)
-    api.load_model("FP32")
-    same(*infer(client))
+def state_over_grpc(api):
+    return [(entry.version, entry.state, entry.reason) for entry in api.get_model_repository_index().models if entry.name == "FP32"]
 
-    api.unload_model("FP32")
-    fails("model 'FP32' is not found", lambda: infer(client))
-    assert not client.is_model_ready("FP32") and client.is_server_ready()
-    assert state(api) == [("1", "UNAVAILABLE", "unloaded")], state(api)
-    api.unload_model("FP32", unload_dependents=True)
 
-    api.load_model("FP32")
-    same(*infer(client))
-    assert client.is_model_ready("FP32")
+def check(package, public, own, state):
+    """`public` is a client of a server's ordinary port, and `own` of its repository API, both of `package`."""
+    assert state(own) == state(public) == [("1", "READY", "")], state(own)
+    own.load_model("FP32")
+    same(*infer(public, package))
 
-    fails("model 'nothing' is not in the model repository", lambda: api.load_model("nothing"))
-    fails("model 'nothing' is not in the model repository", lambda: api.unload_model("nothing"))
-    fails("parameter 'config' is refused", lambda: api.load_model("FP32", config="{}"))
-    fails("is not enabled on this server's public ports", lambda: client.load_model("FP32"))
-    with grpc.InferenceServerClient(GRPC) as public:
-        fails("start it with --repository-api HOST:PORT", lambda: public.load_model("FP32"))
-        fails("start it with --repository-api HOST:PORT", lambda: public.unload_model("FP32"))
+    own.unload_model("FP32")
+    fails("model 'FP32' is not found", lambda: infer(public, package))
+    assert not public.is_model_ready("FP32") and public.is_server_ready()
+    assert state(own) == [("1", "UNAVAILABLE", "unloaded")], state(own)
+    own.unload_model("FP32", unload_dependents=True)
+
+    own.load_model("FP32")
+    same(*infer(public, package))
+    assert public.is_model_ready("FP32")
+
+    fails("model 'nothing' is not in the model repository", lambda: own.load_model("nothing"))
+    fails("model 'nothing' is not in the model repository", lambda: own.unload_model("nothing"))
+    fails("parameter 'config' is refused", lambda: own.load_model("FP32", config="{}"))
+    # As large as models are.
+    files = {"file:1/model.pt": bytes(1 << 20)}
+    fails("is refused: models and their configuration come", lambda: own.load_model("FP32", config="{}", files=files))
+    fails("is not enabled on this server's public ports", lambda: public.load_model("FP32"))
+    fails("is not enabled on this server's public ports", lambda: public.unload_model("FP32"))
+    same(*infer(public, package))
+
+
+with http.InferenceServerClient(HTTP) as public, http.InferenceServerClient(HTTP_API) as own:
+    check(http, public, own, state_over_http)
     # Nothing but the repository is spoken there.
-    fails("is not part of the Open Inference Protocol", lambda: infer(api))
-    same(*infer(client))
+    fails("is not part of the Open Inference Protocol", lambda: infer(own, http))
+
+with grpc.InferenceServerClient(GRPC) as public, grpc.InferenceServerClient(GRPC_API) as own:
+    check(grpc, public, own, state_over_grpc)
+    fails("ask the server's port of gRPC", lambda: infer(own, grpc))
+    fails("ask the server's port of gRPC", lambda: own.is_server_live())
+    for status, call in [
+        ("NOT_FOUND", lambda: own.load_model("nothing")),
+        ("INVALID_ARGUMENT", lambda: own.load_model("FP32", config="{}")),
+        ("UNIMPLEMENTED", lambda: public.load_model("FP32")),
+    ]:
+        fails(f"[StatusCode.{status}]", call)
