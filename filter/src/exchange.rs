@@ -229,6 +229,12 @@ fn outcome(call: Call, ended: bool) -> Outcome {
     }
 }
 
-fn number<T: std::str::FromStr>(value: &[u8]) -> Option<T> {
-    std::str::from_utf8(value).ok()?.parse().ok()
+/// A decimal number, with nothing around it. The library's own asks first whether the bytes are text.
+fn number<T: TryFrom<u32>>(value: &[u8]) -> Option<T> {
+    let (first, rest) = value.split_first()?;
+    let digit = |byte: &u8| char::from(*byte).to_digit(10);
+    let number = rest.iter().try_fold(digit(first)?, |number, byte| {
+        number.checked_mul(10)?.checked_add(digit(byte)?)
+    })?;
+    T::try_from(number).ok()
 }

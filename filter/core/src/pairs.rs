@@ -9,51 +9,90 @@
 pub struct Pairs<'a> {
     sizes: &'a [u8],
     data: &'a [u8],
+    /// Which sizes names have, modulo 64, a bit each: most names that are looked for are those of no header.
+    lengths: u64,
 }
 
 impl<'a> Pairs<'a> {
     /// Of the bytes that the proxy handed over.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self::split(bytes).unwrap_or(Self {
-            sizes: &[],
-            data: &[],
-        })
-    }
-
-    fn split(bytes: &'a [u8]) -> Option<Self> {
-        let (count, rest) = bytes.split_first_chunk()?;
-        let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
-        let (sizes, data) = rest.split_at_checked(count.checked_mul(8)?)?;
-        Some(Self { sizes, data })
+        let (sizes, data) = split(bytes).unwrap_or_default();
+        let lengths = sizes_of(sizes).map(|(name, _)| bit(name));
+        Self {
+            sizes,
+            data,
+            lengths: lengths.fold(0, |all, one| all | one),
+        }
     }
 
     /// All headers in the proxy's order; names are in lower case.
     pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let (sizes, _) = self.sizes.as_chunks::<8>();
-        sizes.iter().scan(self.data, |rest, sizes| {
-            let [a, b, c, d, e, f, g, h] = *sizes;
-            let name = take(rest, u32::from_le_bytes([a, b, c, d]))?;
-            let value = take(rest, u32::from_le_bytes([e, f, g, h]))?;
-            Some((name, value))
+        sizes_of(self.sizes).scan(self.data, |rest, (name, value)| {
+            Some((take(rest, name)?, take(rest, value)?))
         })
     }
 
     /// The first value of a header; `name` is in lower case.
     pub fn get(self, name: &str) -> Option<&'a [u8]> {
-        let wanted = |(found, value)| (found == name.as_bytes()).then_some(value);
-        self.iter().find_map(wanted)
+        self.all(name).next()
     }
 
-    /// All values of a header; `name` is in lower case.
+    /// All values of a header; `name` is in lower case. A header whose name has another size is passed over without a
+    /// look at it.
     pub fn all(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        let wanted = move |(found, value)| (found == name.as_bytes()).then_some(value);
-        self.iter().filter_map(wanted)
+        let sizes = if self.lengths & bit(name.len()) == 0 {
+            &[]
+        } else {
+            self.sizes
+        };
+        let mut next = 0_usize;
+        sizes_of(sizes).filter_map(move |(name_size, value_size)| {
+            let begin = next;
+            // Where sizes are so wrong that the sum wraps, there is no header but another part of the same bytes.
+            next = begin
+                .wrapping_add(name_size)
+                .wrapping_add(value_size)
+                .wrapping_add(2);
+            if name_size != name.len() {
+                return None;
+            }
+            let mut rest = self.data.get(begin..)?;
+            let found = same(take(&mut rest, name_size)?, name.as_bytes());
+            take(&mut rest, value_size).filter(|_| found)
+        })
     }
 }
 
+/// The sizes, and what they are the sizes of.
+fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (count, rest) = bytes.split_first_chunk()?;
+    let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
+    rest.split_at_checked(count.checked_mul(8)?)
+}
+
+/// The sizes of each name and its value.
+fn sizes_of(sizes: &[u8]) -> impl Iterator<Item = (usize, usize)> {
+    let (sizes, _) = sizes.as_chunks::<8>();
+    sizes.iter().map(|&[a, b, c, d, e, f, g, h]| {
+        let size = |bytes| usize::try_from(u32::from_le_bytes(bytes)).unwrap_or(usize::MAX);
+        (size([a, b, c, d]), size([e, f, g, h]))
+    })
+}
+
+fn bit(length: usize) -> u64 {
+    1 << (length % 64)
+}
+
+/// Whether two names of the same size are the same. Eight bytes at a time: the library's comparison goes byte by byte.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let ((ones, one), (others, other)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    let number = |it: &[u8; 8]| u64::from_le_bytes(*it);
+    ones.iter().map(number).eq(others.iter().map(number)) && one.iter().eq(other)
+}
+
 /// The next part of this size, and on past the NUL that ends it.
-fn take<'a>(rest: &mut &'a [u8], size: u32) -> Option<&'a [u8]> {
-    let (part, after) = rest.split_at_checked(usize::try_from(size).ok()?)?;
+fn take<'a>(rest: &mut &'a [u8], size: usize) -> Option<&'a [u8]> {
+    let (part, after) = rest.split_at_checked(size)?;
     *rest = after.get(1..)?;
     Some(part)
 }

@@ -49,20 +49,28 @@ impl Hosts {
 
     fn paths(&self, host: &[u8]) -> Option<&Paths> {
         let host = without_port(host);
-        // On the stack: a request must not allocate for a name in capitals.
-        let mut lower = [0; MAX_HOST];
-        let named = lower.get_mut(..host.len()).and_then(|lower| {
-            if !host.iter().any(u8::is_ascii_uppercase) {
-                return self.named(host);
-            }
-            lower.copy_from_slice(host);
-            lower.make_ascii_lowercase();
-            self.named(lower)
-        });
+        let named = if host.iter().any(u8::is_ascii_uppercase) {
+            self.in_capitals(host)
+        } else {
+            self.named(host)
+        };
         named.or(self.any.as_deref())
     }
 
+    /// On the stack: a request must not allocate for a name in capitals. Apart, so that others have no such stack.
+    #[inline(never)]
+    fn in_capitals(&self, host: &[u8]) -> Option<&Paths> {
+        let mut lower = [0; MAX_HOST];
+        let lower = lower.get_mut(..host.len())?;
+        lower.copy_from_slice(host);
+        lower.make_ascii_lowercase();
+        self.named(lower)
+    }
+
     fn named(&self, name: &[u8]) -> Option<&Paths> {
+        if name.len() > MAX_HOST {
+            return None;
+        }
         if let Some(paths) = self.exact.get(name) {
             return Some(paths);
         }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use wasmi::{Caller, Engine, Error, Extern, Instance, Linker, Module, Store, Val};
+use wasmi::{Caller, Config, Engine, Error, Extern, Instance, Linker, Module, Store, Val};
 
 /// `Status` of the ABI.
 const OK: u32 = 0;
@@ -52,10 +52,13 @@ pub(super) struct Proxy {
 impl Proxy {
     /// With a configuration, taken over.
     pub(super) fn start(wasm: &[u8], configuration: &str) -> Proxy {
-        let engine = Engine::default();
+        let mut config = Config::default();
+        config.consume_fuel(true);
+        let engine = Engine::new(&config);
         let module = Module::new(&engine, wasm).unwrap();
         let mut store = Store::new(&engine, State::default());
         store.data_mut().configuration = configuration.as_bytes().to_vec();
+        store.set_fuel(u64::MAX).unwrap();
         let linker = linker(&engine);
         let instance = linker.instantiate_and_start(&mut store, &module).unwrap();
         let mut proxy = Proxy { store, instance };
@@ -112,6 +115,13 @@ impl Proxy {
         self.pass(100_000);
         self.end(STREAM, status);
         self.crossed()
+    }
+
+    /// The same request and answer; returns how many instructions the module ran, in the interpreter's measure (fuel).
+    pub(super) fn work(&mut self, request: &Headers, status: u16) -> u64 {
+        let before = self.store.get_fuel().unwrap();
+        self.serve(request, status);
+        before - self.store.get_fuel().unwrap()
     }
 
     /// The first half of a request, under a root context.
