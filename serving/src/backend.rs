@@ -8,7 +8,7 @@ mod trouble;
 pub use trouble::{Trouble, classify};
 
 use crate::{
-    spec::{ModelSpec, OutputError},
+    spec::{ModelSpec, OutputError, Sample},
     tensor::{Tensor, TensorError},
 };
 
@@ -89,16 +89,15 @@ pub fn infer_checked(
     Ok(outputs)
 }
 
-/// Runs the model [`WARM_UP_RUNS`] times on the same values, for batches of every power of two that there may be.
-/// Other sizes run through what was compiled for these. Returns whether the last two runs of each gave the same.
+/// Runs the model [`WARM_UP_RUNS`] times on the same values, for each shape in batches of every power of two that there may
+/// be. Other sizes run through what was compiled for these. Returns whether the last two runs of each gave the same.
 ///
 /// # Errors
 /// [`BackendError`] of the first run that fails: the model would fail its first client too.
 pub fn warm_up(backend: &mut dyn Backend, spec: &ModelSpec) -> Result<bool, BackendError> {
     let mut steady = true;
-    for rows in spec.serving.sizes() {
-        let values = spec.inputs.iter().map(|input| input.sample(rows));
-        let inputs = values.collect::<Result<Vec<_>, _>>()?;
+    for sample in spec.samples() {
+        let inputs = spec.inputs_of(sample)?;
         let mut last = Vec::new();
         let mut same = true;
         for _ in 0..WARM_UP_RUNS {
@@ -111,16 +110,57 @@ pub fn warm_up(backend: &mut dyn Backend, spec: &ModelSpec) -> Result<bool, Back
     Ok(steady)
 }
 
-/// One forward on what the model is warmed up with.
+/// One of the forwards that the model is warmed up with.
 ///
 /// # Errors
 /// [`BackendError`]
 pub fn infer_sample(
     backend: &mut dyn Backend,
     spec: &ModelSpec,
-    rows: usize,
+    sample: Sample,
 ) -> Result<(), BackendError> {
-    let values = spec.inputs.iter().map(|input| input.sample(rows));
-    let inputs = values.collect::<Result<Vec<_>, _>>()?;
+    let inputs = spec.inputs_of(sample)?;
     infer_checked(backend, spec, &inputs).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{spec::TensorSpec, tensor::Datatype};
+
+    /// Fails below a size of 7, and keeps the shapes of all others.
+    #[derive(Default)]
+    struct Kernel(Vec<Vec<i64>>);
+
+    impl Backend for Kernel {
+        fn infer(&mut self, inputs: &[Tensor]) -> Result<Vec<Tensor>, BackendError> {
+            let shape = inputs[0].shape();
+            if shape[1] < 7 {
+                let message = "Kernel size can't be greater than actual input size";
+                return Err(BackendError::Forward(message.to_owned()));
+            }
+            self.0.push(shape.to_vec());
+            Ok(vec![Tensor::zeros(Datatype::Fp32, vec![shape[0]])?])
+        }
+    }
+
+    #[test]
+    fn a_model_is_warmed_up_with_each_shape_in_each_size_of_batch_and_probed_with_the_largest() {
+        let mut spec = ModelSpec {
+            inputs: vec![TensorSpec::new("x", Datatype::Fp32, vec![-1, -1])],
+            outputs: vec![TensorSpec::new("y", Datatype::Fp32, vec![-1])],
+            ..ModelSpec::default()
+        };
+        spec.serving.max_batch_size = Some(2);
+        let refused = warm_up(&mut Kernel::default(), &spec);
+        assert!(matches!(refused, Err(BackendError::Forward(_))));
+        spec.inputs[0].warm_up.shapes = vec![vec![-1, 9], vec![-1, 7]];
+        let mut kernel = Kernel::default();
+        assert_eq!(warm_up(&mut kernel, &spec), Ok(true));
+        let each = [vec![1, 9], vec![2, 9], vec![1, 7], vec![2, 7]];
+        let runs = each.map(|shape| vec![shape; WARM_UP_RUNS]);
+        assert_eq!(kernel.0, runs.concat());
+        infer_sample(&mut kernel, &spec, spec.largest_sample()).unwrap();
+        assert_eq!(kernel.0.last(), Some(&vec![2, 9]));
+    }
 }

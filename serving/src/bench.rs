@@ -22,7 +22,7 @@ use crate::{
     registry::Candidate,
     repository::{Entry, Problems},
     source::Source,
-    spec::ModelSpec,
+    spec::{ModelSpec, Sample},
     tensor::TensorError,
 };
 
@@ -50,7 +50,7 @@ pub enum BenchError {
         there: String,
     },
     /// A request cannot be made.
-    #[error("failed to make a request of zeros")]
+    #[error("failed to make a request of what the model is warmed up with")]
     Request(#[from] TensorError),
     /// No thread.
     #[error("failed to start a thread")]
@@ -69,9 +69,9 @@ pub enum BenchError {
     Write(#[source] io::Error),
 }
 
-/// Measures `model`, a name or NAME/VERSION, with the repository and server of `config`: forwards one after the other on zeros, alone
-/// and as the largest batch, and then requests to a server of its own over the loopback interface. Writes a table to
-/// `out`.
+/// Measures `model`, a name or NAME/VERSION, with the repository and server of `config`: forwards one after the other on what
+/// it is warmed up with first, alone and as the largest batch, and then requests to a server of its own over the loopback
+/// interface. Writes a table to `out`.
 ///
 /// # Errors
 /// [`BenchError`]
@@ -88,15 +88,17 @@ pub async fn bench(
         .threads
         .unwrap_or(config.cores / entry.spec.serving.on_cpu().max(1));
     torch::prepare(threads.max(1));
-    let mut rows = vec![1];
-    rows.extend(entry.spec.serving.max_batch_size.filter(|it| *it > 1));
+    let samples = || entry.spec.samples().filter(|it| it.shape == 0);
+    let most = samples().map(|it| it.rows).max();
+    let measured = samples().filter(|it| it.rows == 1 || Some(it.rows) == most);
     let mut timings = Vec::new();
-    for rows in rows {
+    for sample in measured.collect::<Vec<_>>() {
+        let rows = sample.rows;
         let name = format!("forwards without a server, rows together: {rows}");
         timings.push(Timing::of(
             name,
             rows,
-            forwards(&entry, rows, amount.time).await?,
+            forwards(&entry, sample, amount.time).await?,
             amount.time,
         ));
     }
@@ -166,12 +168,16 @@ fn find(entries: &[Entry], wanted: &str) -> Result<Entry, BenchError> {
 }
 
 /// Times of forwards on a thread like those that serve.
-async fn forwards(entry: &Entry, rows: usize, time: Duration) -> Result<Vec<Duration>, BenchError> {
+async fn forwards(
+    entry: &Entry,
+    sample: Sample,
+    time: Duration,
+) -> Result<Vec<Duration>, BenchError> {
     let load = torch::loaders(entry).into_iter().next();
     let load = load.ok_or(BackendError::Panicked)?;
     let spec = entry.spec.clone();
     let (done, times) = oneshot::channel();
-    let run = move || drop(done.send(run(load, &spec, rows, time)));
+    let run = move || drop(done.send(run(load, &spec, sample, time)));
     thread::Builder::new()
         .spawn(run)
         .map_err(BenchError::Thread)?;
@@ -181,13 +187,12 @@ async fn forwards(entry: &Entry, rows: usize, time: Duration) -> Result<Vec<Dura
 fn run(
     load: Load,
     spec: &ModelSpec,
-    rows: usize,
+    sample: Sample,
     time: Duration,
 ) -> Result<Vec<Duration>, BackendError> {
     let mut backend = load()?;
     warm_up(&mut *backend, spec)?;
-    let zeros = spec.inputs.iter().map(|input| input.sample(rows));
-    let inputs = zeros.collect::<Result<Vec<_>, _>>()?;
+    let inputs = spec.inputs_of(sample)?;
     let begun = Instant::now();
     let mut times = Vec::new();
     while begun.elapsed() < time {

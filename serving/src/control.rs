@@ -5,11 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::{
-    error::ApiError,
-    reload::{ReloadError, Reloader},
-    tensor::shorten,
-};
+use crate::{error::ApiError, reload::Reloader, tensor::shorten};
 
 /// What the ports of the repository can do.
 #[derive(Clone)]
@@ -26,12 +22,11 @@ impl Control {
     /// [`ApiError::Wish`] for any of the `parameters`, and [`ApiError::Reload`].
     pub(crate) async fn load<'a>(
         &self,
-        model: String,
+        model: &str,
         parameters: impl Iterator<Item = &'a String>,
     ) -> Result<(), ApiError> {
         refuse(parameters, &[])?;
-        let reloader = Arc::clone(&self.0);
-        finish(async move { reloader.load(&model).await }).await
+        self.0.load(model).await.map_err(ApiError::Reload)
     }
 
     /// Takes a model out.
@@ -40,13 +35,12 @@ impl Control {
     /// As of [`Control::load`].
     pub(crate) async fn unload<'a>(
         &self,
-        model: String,
+        model: &str,
         parameters: impl Iterator<Item = &'a String>,
     ) -> Result<(), ApiError> {
         // No model has dependents here, so either value is fulfilled.
         refuse(parameters, &["unload_dependents"])?;
-        let reloader = Arc::clone(&self.0);
-        finish(async move { reloader.unload(&model).await }).await
+        self.0.unload(model).await.map_err(ApiError::Reload)
     }
 }
 
@@ -68,15 +62,4 @@ fn refuse<'a>(
     } else {
         format!("parameter '{name}' is not supported: leave it out")
     }))
-}
-
-/// A client that goes away does not stop half way what it has begun.
-async fn finish(
-    change: impl Future<Output = Result<(), ReloadError>> + Send + 'static,
-) -> Result<(), ApiError> {
-    // It cannot panic, and nobody aborts it.
-    let ended = tokio::spawn(change).await;
-    ended
-        .unwrap_or(Err(ReloadError::BrokenOff))
-        .map_err(ApiError::Reload)
 }

@@ -44,7 +44,7 @@ pub enum ApiError {
         "loading and unloading models is not enabled on this server's public ports: start it with --repository-api HOST:PORT, or --repository-grpc HOST:PORT for gRPC, and ask there"
     )]
     RepositoryReadOnly,
-    /// What was asked for with a model to load or unload.
+    /// What was asked of the repository along with what it can do.
     #[error("the request is refused: {0}")]
     Wish(String),
     /// A model was not loaded or unloaded.
@@ -62,6 +62,9 @@ pub enum ApiError {
     /// The process takes too much memory.
     #[error("the server has hardly any memory left: try again in a moment")]
     Memory,
+    /// So many messages of gRPC are being read that there is no room for another.
+    #[error("too many requests are being read at the moment: try again")]
+    Reading,
     /// The client has so many requests in flight, and more are not allowed.
     #[error(
         "the client has {0} requests in flight, and more are not allowed at once: try again when one is answered"
@@ -128,9 +131,26 @@ impl ApiError {
                 WorkerError::Rows(_) => StatusCode::BAD_REQUEST,
             },
             Self::Greedy(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::NotLoaded { .. } | Self::Memory => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotLoaded { .. } | Self::Memory | Self::Reading => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Failed { .. } => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+
+    /// Whether the same request may be tried again in a second, as every protocol says in its own way.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(
+            self,
+            Self::Worker {
+                reason: WorkerError::Full | WorkerError::Ending,
+                ..
+            } | Self::NotLoaded { .. }
+                | Self::Memory
+                | Self::Reading
+                | Self::Greedy(_)
+        )
     }
 
     /// How the request is counted.
@@ -141,7 +161,8 @@ impl ApiError {
                 reason: WorkerError::Full,
                 ..
             }
-            | Self::Memory => Outcome::Overloaded,
+            | Self::Memory
+            | Self::Reading => Outcome::Overloaded,
             Self::Greedy(_) => Outcome::Limited,
             Self::Worker {
                 reason: WorkerError::Dead | WorkerError::Ending,
@@ -163,15 +184,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let body = Json(serde_json::json!({ "error": self.to_string() }));
         let mut response = (self.status(), body).into_response();
-        if matches!(
-            self,
-            Self::Worker {
-                reason: WorkerError::Full | WorkerError::Ending,
-                ..
-            } | Self::NotLoaded { .. }
-                | Self::Memory
-                | Self::Greedy(_)
-        ) {
+        if self.is_passing() {
             response
                 .headers_mut()
                 .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

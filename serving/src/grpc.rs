@@ -44,7 +44,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// Bytes of all headers of a request.
 const MAX_HEADERS: u32 = 16 << 10;
 
-/// Serves `routes` until `shutdown`, drops connections that do not begin within `patience`, and finishes the requests in flight.
+/// Serves `routes` until `shutdown`, drops connections that do not begin within `patience`, and finishes the requests in
+/// flight.
 pub(crate) async fn serve(
     listener: TcpListener,
     routes: Routes,
@@ -54,7 +55,10 @@ pub(crate) async fn serve(
     let incoming = TcpIncoming::from(listener);
     // Without a free descriptor the next try fails as well, and at once.
     let incoming = incoming.then(move |accepted| async move {
-        if accepted.is_err() {
+        if let Err(error) = &accepted
+            && !connections::is_of_the_client(error)
+        {
+            tracing::error!(%error, "failed to accept a connection");
             tokio::time::sleep(PAUSE).await;
         }
         accepted.map(|stream| {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Json, Router,
     extract::{MatchedPath, RawPathParams, Request, State, rejection::RawPathParamsRejection},
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -29,7 +29,7 @@ use crate::{
     backend::torch::PLATFORM,
     error::ApiError,
     inference::{App, EXTENSIONS, SERVER},
-    lazy,
+    lazy::{self, Refused},
     protocol::response::ModelMetadata,
     registry::{Found, ModelVersion},
 };
@@ -103,30 +103,46 @@ async fn find_model(
     if (asks("/ready") || asks("/stats"))
         && let Ok(Found::Asleep(sleeper)) = app.registry.seek(model, version)
     {
-        if asks("/stats") {
-            return next.run(request).await;
-        }
-        let answer = json!({ "name": sleeper.entry.model, "ready": false });
-        return (health_status(false), Json(answer)).into_response();
+        let response = if asks("/stats") {
+            next.run(request).await
+        } else {
+            let answer = json!({ "name": sleeper.entry.model, "ready": false });
+            (health_status(false), Json(answer)).into_response()
+        };
+        return name(response, &sleeper.entry.model, sleeper.entry.version);
     }
-    let loaded = match lazy::find(&app, model, version).await {
+    let found = if asks("/infer") && request.method() == Method::POST {
+        lazy::find_to_infer(&app, model, version).await
+    } else {
+        lazy::find(&app, model, version).await
+    };
+    let loaded = match found {
         Ok(loaded) => loaded,
-        Err(error) => return error.into_response(),
+        Err(refused) => return refuse(refused),
     };
     request.extensions_mut().insert(Arc::clone(&loaded));
     let response = next.run(request).await;
-    name(response, &loaded)
+    name(response, &loaded.model, loaded.version)
+}
+
+/// The answer to a request that has not got to a version.
+fn refuse(Refused { error, sleeper }: Refused) -> Response {
+    let response = error.into_response();
+    match sleeper {
+        Some(sleeper) => name(response, &sleeper.entry.model, sleeper.entry.version),
+        None => response,
+    }
 }
 
 /// Says which version gave an answer.
-fn name(mut response: Response, loaded: &ModelVersion) -> Response {
+fn name(mut response: Response, model: &str, version: u64) -> Response {
     // Model names are made of characters that headers take (see the repository).
-    if let Ok(name) = HeaderValue::from_str(&loaded.model) {
+    if let Ok(name) = HeaderValue::from_str(model) {
         response.headers_mut().insert(MODEL_HEADER, name);
     }
     response
         .headers_mut()
-        .insert(VERSION_HEADER, loaded.version.into());
+        .insert(VERSION_HEADER, version.into());
     response
 }
 

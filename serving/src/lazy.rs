@@ -42,6 +42,20 @@ pub struct Sleeper {
     failed: Mutex<Option<Failed>>,
 }
 
+/// Why a request has not got to a version.
+pub struct Refused {
+    /// What its client is told.
+    pub error: ApiError,
+    /// The version that it meant, if that is known.
+    pub sleeper: Option<Arc<Sleeper>>,
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        refused.error
+    }
+}
+
 /// A load that failed.
 #[derive(Clone)]
 struct Failed {
@@ -140,12 +154,19 @@ impl Sleeper {
             loads: (self.loads)(&self.entry),
         };
         let started = app.registry.start(candidate, self.queue).await;
-        let started = started.map_err(|failure| failure.reason());
+        let started = started.map_err(|failure| {
+            tracing::error!(%failure, "a model version does not start");
+            failure.reason()
+        });
         // What was read may be a bit of the one and a bit of the other.
         let same = Stamp::of(&self.entry.file).is_ok_and(|it| it == self.entry.stamp);
         let started = started.and_then(|loaded| {
-            let changed = || "its file is another one by now".to_owned();
-            same.then_some(loaded).ok_or_else(changed)
+            if same {
+                return Ok(loaded);
+            }
+            let changed = "its file is another one by now";
+            tracing::error!(model, version, "a model version does not start: {changed}");
+            Err(changed.to_owned())
         });
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         match started {
@@ -162,7 +183,6 @@ impl Sleeper {
                 Ok(known.then_some(loaded))
             }
             Err(reason) => {
-                tracing::error!(model, version, reason, "a model version does not start");
                 app.metrics.load_failed(model);
                 let pause = before.map_or(PAUSE, |it| (it.pause * 2).min(MAX_PAUSE));
                 let until = Instant::now() + pause;
@@ -180,35 +200,76 @@ impl Sleeper {
 /// The model version that a request means, loaded.
 ///
 /// # Errors
-/// [`ApiError`]: it is not here, or does not load, or not in the model's time.
+/// [`Refused`]: it is not here, or does not load, or not in the model's time.
 pub async fn find(
     app: &Arc<App>,
     model: &str,
     version: Option<&str>,
-) -> Result<Arc<ModelVersion>, ApiError> {
-    let mut last = None;
-    for _ in 0..TRIES {
-        let sleeper = match app
-            .registry
-            .seek(model, version)
-            .map_err(ApiError::NotFound)?
-        {
-            Found::Loaded(loaded) => {
+) -> Result<Arc<ModelVersion>, Refused> {
+    search(app, model, version, false).await
+}
+
+/// The same for an inference, which is counted here if it is refused, and the version is known.
+///
+/// # Errors
+/// As of [`find`].
+pub async fn find_to_infer(
+    app: &Arc<App>,
+    model: &str,
+    version: Option<&str>,
+) -> Result<Arc<ModelVersion>, Refused> {
+    search(app, model, version, true).await
+}
+
+async fn search(
+    app: &Arc<App>,
+    model: &str,
+    version: Option<&str>,
+    counts: bool,
+) -> Result<Arc<ModelVersion>, Refused> {
+    let mut tries = TRIES;
+    loop {
+        let sleeper = match app.registry.seek(model, version) {
+            Ok(Found::Loaded(loaded)) => {
                 loaded.touch();
                 return Ok(loaded);
             }
-            Found::Asleep(sleeper) => sleeper,
+            Ok(Found::Asleep(sleeper)) => sleeper,
+            Err(missing) => {
+                return Err(Refused {
+                    error: ApiError::NotFound(missing),
+                    sleeper: None,
+                });
+            }
         };
-        if let Some(loaded) = sleeper.wake(app).await? {
-            loaded.touch();
-            return Ok(loaded);
+        tries -= 1;
+        let woken = {
+            let request = counts.then(|| app.metrics.begin_unloaded(&sleeper.entry));
+            let woken = match sleeper.wake(app).await {
+                Ok(None) if tries == 0 => {
+                    let changing = "it is being replaced again and again".to_owned();
+                    Err(sleeper.unavailable(changing))
+                }
+                woken => woken,
+            };
+            if let Some(request) = request {
+                request.ended(woken.as_ref().err());
+            }
+            woken
+        };
+        match woken {
+            Ok(Some(loaded)) => {
+                loaded.touch();
+                return Ok(loaded);
+            }
+            Ok(None) => {}
+            Err(error) => {
+                return Err(Refused {
+                    error,
+                    sleeper: Some(sleeper),
+                });
+            }
         }
-        last = Some(sleeper);
-    }
-    let changing = || "it is being replaced again and again".to_owned();
-    match last {
-        Some(sleeper) => Err(sleeper.unavailable(changing())),
-        None => Err(ApiError::Path),
     }
 }
 

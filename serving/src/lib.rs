@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! args -> Config -> bind: source (S3 -> disk) -> repository (disk -> Entry) -> registry (Entry -> worker thread per version)
-//! poll | SIGHUP -> reload: source -> repository -> repository::changes -> registry
+//! poll | SIGHUP | load -> reload: source -> repository -> repository::changes -> registry
 //! request -> http | grpc -> protocol::request (bytes -> Tensor) -> inference -> worker -> backend::torch
 //!         -> protocol::response
 //! ```
@@ -118,7 +118,7 @@ pub struct Config {
     pub poll: Option<Duration>,
     /// Host and port where models can be loaded and unloaded over HTTP; `None`: nowhere.
     pub repository_api: Option<(String, u16)>,
-    /// The same over gRPC.
+    /// The same over gRPC; `None`: nowhere.
     pub repository_grpc: Option<(String, u16)>,
     /// Where spans of requests go; `None`: there are none.
     pub traces: Option<Collector>,
@@ -411,10 +411,11 @@ impl Bound {
         };
         let routes = grpc::inference(Arc::clone(&app));
         let grpc = grpc::serve(self.grpc.listener, routes, headers, shutdown.clone());
+        // If one cannot go on, the process ends and is started anew: without that port it would be of no use.
         let server = async {
-            let ((), (), ended, of_repository) =
-                tokio::join!(rest, repository, grpc, repository_grpc);
-            ended.and(of_repository).map_err(io::Error::other)
+            tokio::try_join!(rest.map(Ok), repository.map(Ok), grpc, repository_grpc)
+                .map(|_| ())
+                .map_err(io::Error::other)
         };
         let served = tokio::select! {
             served = server => served,
@@ -430,7 +431,7 @@ impl Bound {
                 Ok(())
             }
         };
-        // What it was loading is dropped.
+        // What it was loading is dropped; what a client has asked for ends with the runtime.
         reloading.abort();
         let _ = reloading.await;
         sleeping.abort();

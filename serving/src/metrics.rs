@@ -3,9 +3,10 @@
 mod counted;
 mod in_flight;
 mod triton;
+mod unloaded;
 mod values;
 
-pub use self::{counted::Counted, in_flight::InFlight};
+pub use self::{counted::Counted, in_flight::InFlight, unloaded::Unloaded};
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -59,7 +60,7 @@ pub enum Outcome {
     Overloaded,
     /// Its client has too many in flight (429).
     Limited,
-    /// The worker has ended (503).
+    /// The worker has ended, or the model is not loaded and does not load (503).
     Unavailable,
     /// Not answered within the request's own timeout (504).
     Expired,
@@ -123,7 +124,6 @@ pub struct Series {
     duration: Histogram,
     compute: Histogram,
     queue: Histogram,
-    batch: Histogram,
     in_flight: IntGauge,
     /// Of models with a cache.
     cached: Option<[Cached; Origin::ALL.len()]>,
@@ -220,7 +220,7 @@ impl Metrics {
             )?,
             batch: histogram(
                 "serin_serve_batch_requests",
-                "Requests that ran together with a request, itself included.",
+                "Requests that a forward answered together, of each forward that answered.",
                 &BATCH_BUCKETS,
             )?,
             forwards: counter(
@@ -353,12 +353,14 @@ impl Metrics {
             let and = |last| [loaded.model.as_str(), &version, last];
             let ended = |outcome: Outcome| self.requests.with_label_values(&and(outcome.label()));
             let nanos = |answered| self.nanos.with_label_values(&and(answered));
+            // It has not been asked yet: a request has its series before it gets there.
+            let batches = self.batch.with_label_values(&labels);
+            loaded.worker.count_batches(batches);
             Series {
                 requests: Outcome::ALL.map(ended),
                 duration: self.duration.with_label_values(&labels),
                 compute: self.compute.with_label_values(&labels),
                 queue: self.queue.with_label_values(&labels),
-                batch: self.batch.with_label_values(&labels),
                 in_flight: self.in_flight.with_label_values(&labels),
                 cached: loaded.cache.as_ref().map(|_| {
                     Origin::ALL.map(|it| Cached {

@@ -13,7 +13,7 @@ use std::{
 
 use futures::{Stream, StreamExt};
 use tokio::{
-    sync::Mutex,
+    sync::{Mutex, OwnedMutexGuard},
     time::{Instant, MissedTickBehavior, interval_at},
 };
 
@@ -38,7 +38,7 @@ pub struct Reloader {
     app: Arc<App>,
     source: Source,
     /// One reading at a time, and what it asks for before the next.
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
     /// Requests that may wait for each version.
     queue: usize,
     loads: Loads,
@@ -63,7 +63,7 @@ struct State {
 pub enum ReloadError {
     /// The repository could not be read.
     #[error(
-        "the model repository has {0} problems, which the server's log tells: nothing was changed"
+        "the model repository is not in order, as the server's log tells ({0} problems): nothing was changed"
     )]
     Problems(usize),
     /// It is not there.
@@ -126,7 +126,7 @@ impl Reloader {
         Self {
             app,
             source,
-            turn: Mutex::new(()),
+            turn: Arc::default(),
             queue,
             loads,
             state: Mutex::new(state),
@@ -136,24 +136,31 @@ impl Reloader {
     /// Reads the repository, and makes the changes that the reading before has found, too.
     pub async fn poll(&self) {
         // The log has what went wrong.
-        drop(self.round(false, None).await);
+        drop(self.round(self.turn().await, false, None).await);
     }
 
     /// Reads the repository, and makes all changes at once: somebody says that it is complete.
     pub async fn push(&self) {
         tracing::info!("reading the model repository, as told");
-        drop(self.round(true, None).await);
+        drop(self.round(self.turn().await, true, None).await);
     }
 
-    /// Makes all changes of one model at once, and loads it again if it was unloaded.
+    /// Makes all changes of one model at once, and loads it again if it was unloaded. Who goes away before it is their
+    /// turn has asked for nothing; a change that has begun is finished without them.
     ///
     /// # Errors
     /// [`ReloadError`]; what served before goes on.
-    pub async fn load(&self, model: &str) -> Result<(), ReloadError> {
-        self.round(true, Some(model)).await
+    pub async fn load(self: &Arc<Self>, model: &str) -> Result<(), ReloadError> {
+        let turn = self.turn().await;
+        let (this, model) = (Arc::clone(self), model.to_owned());
+        let change = async move { this.round(turn, true, Some(&model)).await };
+        // It cannot panic, and nobody aborts it.
+        let ended = tokio::spawn(change).await;
+        ended.unwrap_or(Err(ReloadError::BrokenOff))
     }
 
-    /// Takes a model out until it is loaded again. Requests that have found it are answered.
+    /// Takes a model out until it is loaded again. Requests that have found it are answered. Who goes away while something
+    /// is being loaded, for which it waits, has asked for nothing.
     ///
     /// # Errors
     /// [`ReloadError::Absent`]
@@ -174,10 +181,18 @@ impl Reloader {
         Ok(())
     }
 
+    async fn turn(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.turn).lock_owned().await
+    }
+
     /// Reads the repository and makes the changes that it asks for: all, or those of one model, which is loaded again if
     /// it was unloaded.
-    async fn round(&self, told: bool, only: Option<&str>) -> Result<(), ReloadError> {
-        let _turn = self.turn.lock().await;
+    async fn round(
+        &self,
+        _turn: OwnedMutexGuard<()>,
+        told: bool,
+        only: Option<&str>,
+    ) -> Result<(), ReloadError> {
         // A bucket may take long, and nobody else should wait for it.
         let read = self.source.read().await;
         let mut state = self.state.lock().await;

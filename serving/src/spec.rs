@@ -1,11 +1,20 @@
 //! What a model takes and returns, as its model.yaml says.
 
-use std::time::Duration;
+mod range;
+mod sample;
+
+pub(crate) use self::sample::sized;
+pub use self::{
+    range::OutOfRange,
+    sample::{MAX_SHAPES, Sample, WarmUp},
+};
+
+use std::{ops::RangeInclusive, time::Duration};
 
 use crate::batch::Rules;
 use crate::device::Device;
 use crate::reference::Reference;
-use crate::tensor::{Datatype, Tensor, TensorError, check_shape};
+use crate::tensor::{Datatype, Tensor};
 
 /// A model takes at most this many inputs and names at most this many outputs.
 pub const MAX_TENSORS: usize = 64;
@@ -30,8 +39,10 @@ pub struct TensorSpec {
     pub shape: Vec<i64>,
     /// Whether `forward` takes a number in its place, not a tensor.
     pub number: bool,
-    /// The one value that a model is warmed up with; `None`: 0.
-    pub warm_up: Option<Tensor>,
+    /// What a model is warmed up with.
+    pub warm_up: WarmUp,
+    /// The whole numbers that it may hold; `None`: all of its datatype.
+    pub range: Option<RangeInclusive<i64>>,
     /// Where its values lay when the model was made, if those that are served are to be compared with that.
     pub reference: Option<Reference>,
 }
@@ -235,7 +246,8 @@ impl TensorSpec {
             datatype,
             shape,
             number: false,
-            warm_up: None,
+            warm_up: WarmUp::default(),
+            range: None,
             reference: None,
         }
     }
@@ -259,26 +271,6 @@ impl TensorSpec {
             });
         }
         Ok(())
-    }
-
-    /// What a model is warmed up with: so many rows where their number is free, every other dynamic dimension one, and
-    /// everywhere the same value.
-    ///
-    /// # Errors
-    /// [`TensorError`] if the dimensions are too large.
-    pub fn sample(&self, rows: usize) -> Result<Tensor, TensorError> {
-        let rows = i64::try_from(rows).unwrap_or(i64::MAX);
-        let sizes = [rows].into_iter().chain(std::iter::repeat(1));
-        let both = self.shape.iter().zip(sizes);
-        let shape = both.map(|(&size, free)| if size == DYNAMIC { free } else { size });
-        let shape: Vec<i64> = shape.collect();
-        match &self.warm_up {
-            None => Tensor::zeros(self.datatype, shape),
-            Some(value) => {
-                let bytes = value.bytes().repeat(check_shape(&shape)?);
-                Tensor::new(self.datatype, shape, bytes)
-            }
-        }
     }
 }
 
@@ -386,20 +378,6 @@ mod tests {
             spec().check(Datatype::Fp64, &[1, 7]),
             Err(Mismatch::Datatype { .. })
         ));
-    }
-
-    #[test]
-    fn a_sample_has_as_many_rows_as_wanted_of_the_value_that_the_model_wants() {
-        let zeros = spec().sample(2).unwrap();
-        assert_eq!((zeros.shape(), zeros.bytes()), (&[2, 7][..], &[0; 56][..]));
-        let half = 0.5_f32.to_ne_bytes().to_vec();
-        let halves = TensorSpec {
-            warm_up: Tensor::new(Datatype::Fp32, vec![], half).ok(),
-            ..spec()
-        };
-        let halves = halves.sample(3).unwrap();
-        assert_eq!(halves.bytes(), 0.5_f32.to_ne_bytes().repeat(21));
-        assert_eq!(halves.shape(), [3, 7]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 pub mod binary;
 pub mod json;
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 use bytes::Bytes;
 
@@ -148,6 +148,19 @@ impl Datatype {
     #[must_use]
     pub fn is_real(self) -> bool {
         matches!(self, Self::Fp16 | Self::Bf16 | Self::Fp32 | Self::Fp64)
+    }
+
+    /// The whole numbers that it holds; none if it is not made of them.
+    #[must_use]
+    pub fn whole(self) -> Option<RangeInclusive<i64>> {
+        match self {
+            Self::Uint8 => Some(u8::MIN.into()..=u8::MAX.into()),
+            Self::Int8 => Some(i8::MIN.into()..=i8::MAX.into()),
+            Self::Int16 => Some(i16::MIN.into()..=i16::MAX.into()),
+            Self::Int32 => Some(i32::MIN.into()..=i32::MAX.into()),
+            Self::Int64 => Some(i64::MIN..=i64::MAX),
+            Self::Bool | Self::Fp16 | Self::Bf16 | Self::Fp32 | Self::Fp64 => None,
+        }
     }
 
     /// Whether JSON can carry it: the protocol sends half-precision numbers as binary data only.

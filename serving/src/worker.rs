@@ -22,6 +22,7 @@ use std::{
 };
 
 use futures::future::join_all;
+use prometheus::Histogram;
 use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 
 use self::shared::{Client, Job};
@@ -247,6 +248,11 @@ impl Worker {
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.shared.rows()
+    }
+
+    /// Makes each forward that answers an observation of the requests that it answered. The first call counts.
+    pub fn count_batches(&self, batches: Histogram) {
+        self.shared.count_batches(batches);
     }
 
     /// How long the oldest of the forwards has been running at `now`.

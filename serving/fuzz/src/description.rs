@@ -32,9 +32,13 @@ fn check(read: &Result<Described, Vec<Problem>>, text: &str) {
                 assert!((1..=MAX_TENSORS).contains(&tensors.len()));
                 for tensor in tensors {
                     assert!(!tensor.name.is_empty());
-                    assert!(tensor.sample(1).is_ok(), "{tensor:?}");
+                    let sample = tensor
+                        .sample(1)
+                        .unwrap_or_else(|error| panic!("{error}: {tensor:?}"));
+                    assert_eq!(tensor.check_values(&sample), Ok(()), "{tensor:?}");
                 }
             }
+            assert!(spec.samples().any(|it| it == spec.largest_sample()));
             let serving = &spec.serving;
             assert!(!serving.instances.is_empty());
             assert!(serving.max_batch_size != Some(0));

@@ -7,7 +7,7 @@ use std::sync::{
 
 use super::{Backend, BackendError, Load, Trouble};
 use crate::{
-    spec::{ModelSpec, TensorSpec},
+    spec::{ModelSpec, Serving, TensorSpec},
     tensor::{Datatype, Tensor},
 };
 
@@ -136,6 +136,20 @@ impl Backend for Rows {
         outputs.truncate(1);
         Ok(outputs)
     }
+}
+
+/// A fake that takes batches, see [`Rows`].
+pub(crate) fn load_rows() -> (Gate, Load) {
+    let (gate, load) = load();
+    let load: Load = Box::new(move || Ok(Box::new(Rows(load()?)) as Box<dyn Backend>));
+    (gate, load)
+}
+
+/// What that one is, served like this.
+pub(crate) fn rows_spec(serving: Serving) -> ModelSpec {
+    let mut spec = spec();
+    spec.outputs.truncate(1);
+    ModelSpec { serving, ..spec }
 }
 
 /// What a forward says that fails on its device.

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use super::BenchError;
 use crate::{http::JSON_LENGTH, repository::Entry, tensor::TensorError};
 
-/// One request for a model: a row of zeros as binary data.
+/// One request for a model: a row of what it is warmed up with first, as binary data.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
     path: String,
@@ -28,14 +28,14 @@ impl Client {
     pub(super) fn new(entry: &Entry) -> Result<Self, TensorError> {
         let (mut inputs, mut data) = (Vec::new(), Vec::new());
         for input in &entry.spec.inputs {
-            let zeros = input.sample(1)?;
+            let values = input.sample(1)?;
             inputs.push(json!({
                 "name": input.name,
                 "datatype": input.datatype.name(),
-                "shape": zeros.shape(),
-                "parameters": {"binary_data_size": zeros.bytes().len()},
+                "shape": values.shape(),
+                "parameters": {"binary_data_size": values.bytes().len()},
             }));
-            data.extend_from_slice(zeros.bytes());
+            data.extend_from_slice(values.bytes());
         }
         let head = json!({"inputs": inputs, "parameters": {"binary_data_output": true}});
         let mut body = head.to_string().into_bytes();

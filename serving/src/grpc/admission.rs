@@ -13,7 +13,7 @@ use axum::{
     response::Response,
 };
 use futures::{StreamExt, stream};
-use http_body_util::Limited;
+use http_body_util::{LengthLimitError, Limited};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
@@ -67,17 +67,16 @@ pub(super) async fn admit(
     mut request: Request,
     next: Next,
 ) -> Response {
-    pack(request.headers_mut());
+    pack_for_packers(request.headers_mut());
     if request.uri().path() != INFER {
-        return next.run(request.map(small)).await;
+        return next.run(request.map(|body| small(body, ""))).await;
     }
     if app.memory.is_high() {
         // Before the message is there.
         return Status::from(ApiError::Memory).into_http();
     }
     let Ok(permit) = permits.try_acquire_owned() else {
-        let sentence = "too many requests are being read at the moment: try again";
-        return Status::unavailable(sentence).into_http();
+        return Status::from(ApiError::Reading).into_http();
     };
     request.extensions_mut().insert(Reading {
         _permit: Arc::new(permit),
@@ -86,27 +85,34 @@ pub(super) async fn admit(
     next.run(request.map(in_time)).await
 }
 
-/// Has the answer packed for clients that pack themselves: every one says what it could unpack, asked or not, and only
-/// those want the work.
-pub(super) fn pack(headers: &mut HeaderMap) {
-    let packed = headers.get(ENCODING).is_some_and(|it| it != "identity");
-    if !packed {
+/// Lets the answer be packed where the client packs, too: every one says what it could unpack, asked or not, and only that
+/// one wants the work.
+pub(super) fn pack_for_packers(headers: &mut HeaderMap) {
+    let packs = headers.get(ENCODING).is_some_and(|it| it != "identity");
+    if !packs {
         headers.remove(ACCEPTED);
     }
 }
 
-/// The same body, which fails when it is large or not complete in time.
-fn small(body: Body) -> Body {
+/// The same body, which fails with a sentence when it is large or not complete in time.
+pub(super) fn small(body: Body, hint: &str) -> Body {
     let chunks = Body::new(Limited::new(body, SMALL)).into_data_stream();
-    let sentence = format!("the message is larger than {SMALL} bytes, or broke off");
+    let sentence = format!("the message is larger than {SMALL} bytes{hint}");
     let chunks = chunks.map(move |chunk| {
-        chunk.map_err(|_| axum::Error::new(Status::resource_exhausted(sentence.clone())))
+        chunk.map_err(|error| {
+            let error = error.into_inner();
+            if error.is::<LengthLimitError>() {
+                axum::Error::new(Status::resource_exhausted(sentence.clone()))
+            } else {
+                axum::Error::new(error)
+            }
+        })
     });
     in_time(Body::from_stream(chunks))
 }
 
 /// The same body, which fails when it is not complete in time.
-pub(super) fn in_time(body: Body) -> Body {
+fn in_time(body: Body) -> Body {
     let deadline = Instant::now() + TIMEOUT;
     let late = stream::once(async move {
         let seconds = TIMEOUT.as_secs();

@@ -1,7 +1,7 @@
 //! Decodes messages that hold no more than a model can use.
 //!
 //! An empty entry of a list takes two bytes of a message, but up to 200 in memory: 16 MiB could become gigabytes. So
-//! the lists of an inference request are counted before it is decoded.
+//! the lists of a request are counted before it is decoded.
 
 use std::{any::TypeId, marker::PhantomData};
 
@@ -13,7 +13,7 @@ use tonic::{
 };
 use tonic_prost::{ProstCodec, ProstEncoder};
 
-use super::proto::ModelInferRequest;
+use super::proto::{ModelInferRequest, RepositoryModelLoadRequest, RepositoryModelUnloadRequest};
 use crate::{aside::aside, spec::MAX_TENSORS};
 
 /// More parameters than this in one place are refused.
@@ -62,13 +62,25 @@ impl<U: Message + Default + 'static> Decoder for BoundedDecoder<U> {
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
         let broken = || Status::invalid_argument("the request is not a valid message of its type");
-        if TypeId::of::<U>() == TypeId::of::<ModelInferRequest>() {
-            // All of the message is in one piece.
-            check_request(buf.chunk())?;
-        }
+        // All of the message is in one piece.
+        check_lists::<U>(buf.chunk())?;
         aside(buf.remaining(), || U::decode(buf))
             .map(Some)
             .map_err(|_| broken())
+    }
+}
+
+/// Those of the messages that have lists.
+fn fields<U: 'static>() -> Option<&'static Fields> {
+    let it = TypeId::of::<U>();
+    if it == TypeId::of::<ModelInferRequest>() {
+        Some(&REQUEST)
+    } else if it == TypeId::of::<RepositoryModelLoadRequest>()
+        || it == TypeId::of::<RepositoryModelUnloadRequest>()
+    {
+        Some(&CHANGE)
+    } else {
+        None
     }
 }
 
@@ -94,6 +106,7 @@ const REQUEST: Fields = Fields(&[
     List(6, "outputs", MAX_TENSORS, Of::Entries(&OUTPUT)),
     List(7, "raw_input_contents", MAX_TENSORS, NONE),
 ]);
+const CHANGE: Fields = Fields(&[List(3, "parameters", MAX_PARAMETERS, NONE)]);
 const INPUT: Fields = Fields(&[
     List(3, "bytes of an input's shape", MAX_SHAPE, Of::Bytes),
     List(4, "parameters of an input", MAX_PARAMETERS, NONE),
@@ -118,12 +131,12 @@ const fn integers(field: u64, name: &'static str) -> List {
     List(field, name, MAX_INTEGERS, Of::Bytes)
 }
 
-/// Counts the lists of an inference request that is not decoded yet.
+/// Counts the lists of a message that is not decoded yet.
 ///
 /// # Errors
 /// [`Status`] with the first list that is too long.
-pub fn check_request(message: &[u8]) -> Result<(), Status> {
-    check(message, &REQUEST)
+pub fn check_lists<U: 'static>(message: &[u8]) -> Result<(), Status> {
+    fields::<U>().map_or(Ok(()), |fields| check(message, fields))
 }
 
 /// Counts the entries of the lists. A message that cannot be read is left to the real decoder.

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use bytes::Bytes;
 use tonic::{
     Request, Response, Status,
     metadata::{MetadataMap, MetadataValue},
@@ -13,12 +14,14 @@ use super::{
     proto::{ModelInferRequest, ModelInferResponse, model_infer_response::InferOutputTensor},
 };
 use crate::{
+    aside::aside,
     error::ApiError,
     inference::{self, App},
-    lazy,
+    lazy::{self, Refused},
     metrics::InFlight,
     protocol::request::{InferRequest, grpc},
     registry::ModelVersion,
+    repository::Entry,
     tensor::Tensor,
 };
 
@@ -34,7 +37,18 @@ pub(super) async fn infer(
     let (metadata, mut extensions, request) = request.into_parts();
     let reading = extensions.remove::<Reading>();
     let start = reading.as_ref().map_or_else(Instant::now, |it| it.since);
-    let loaded = find(app, &request.model_name, &request.model_version).await?;
+    let version = named(&request.model_version);
+    let loaded = match lazy::find_to_infer(app, &request.model_name, version).await {
+        Ok(loaded) => loaded,
+        Err(Refused { error, sleeper }) => {
+            let mut status = Status::from(error);
+            if let Some(sleeper) = sleeper {
+                let Entry { model, version, .. } = &sleeper.entry;
+                sign(status.metadata_mut(), model, *version);
+            }
+            return Err(status);
+        }
+    };
     let headers = metadata.into_headers();
     let trace = app.traces.as_ref();
     let trace = trace.map(|traces| traces.grpc(&loaded, &headers));
@@ -51,12 +65,12 @@ pub(super) async fn infer(
     match inference::settle(in_flight, result) {
         Ok(message) => {
             let mut response = Response::new(message);
-            sign(response.metadata_mut(), &loaded);
+            sign(response.metadata_mut(), &loaded.model, loaded.version);
             Ok(response)
         }
         Err(error) => {
             let mut status = Status::from(error);
-            sign(status.metadata_mut(), &loaded);
+            sign(status.metadata_mut(), &loaded.model, loaded.version);
             Err(status)
         }
     }
@@ -68,8 +82,12 @@ pub(super) async fn find(
     model: &str,
     version: &str,
 ) -> Result<Arc<ModelVersion>, ApiError> {
-    let version = Some(version).filter(|version| !version.is_empty());
-    lazy::find(app, model, version).await
+    Ok(lazy::find(app, model, named(version)).await?)
+}
+
+/// What a message names, if it does.
+pub(super) fn named(name: &str) -> Option<&str> {
+    Some(name).filter(|name| !name.is_empty())
 }
 
 async fn answer(
@@ -82,7 +100,11 @@ async fn answer(
     // Kept until the answer is a message.
     let _place = inference::admit(app, loaded)?;
     drop(reading);
-    let request = grpc::parse(request, &loaded.spec).map_err(ApiError::Request)?;
+    // Most are not looked at, but only handed on.
+    let looks = loaded.spec.inputs.iter().any(|it| it.range.is_some());
+    let bytes = request.raw_input_contents.iter().map(Bytes::len);
+    let bytes = if looks { bytes.sum() } else { 0 };
+    let request = aside(bytes, || grpc::parse(request, &loaded.spec)).map_err(ApiError::Request)?;
     let InferRequest {
         id,
         inputs,
@@ -118,10 +140,10 @@ async fn answer(
 }
 
 /// Says which model version gave an answer, refusals included.
-fn sign(metadata: &mut MetadataMap, loaded: &ModelVersion) {
+fn sign(metadata: &mut MetadataMap, model: &str, version: u64) {
     // Model names are made of characters that headers take (see the repository).
-    if let Ok(name) = MetadataValue::try_from(&loaded.model) {
+    if let Ok(name) = MetadataValue::try_from(model) {
         metadata.insert(MODEL, name);
     }
-    metadata.insert(VERSION, loaded.version.into());
+    metadata.insert(VERSION, version.into());
 }

@@ -59,7 +59,7 @@ impl GrpcInferenceService for InferenceService {
         request: Request<proto::ModelReadyRequest>,
     ) -> Answer<proto::ModelReadyResponse> {
         let proto::ModelReadyRequest { name, version } = request.get_ref();
-        let version = Some(version.as_str()).filter(|version| !version.is_empty());
+        let version = infer::named(version);
         // The question loads nothing.
         let ready = match self.app.registry.seek(name, version) {
             Ok(Found::Loaded(loaded)) => self.app.serves(&loaded),
@@ -125,8 +125,8 @@ impl GrpcInferenceService for InferenceService {
         let stats = triton::statistics(
             &registry.current(),
             metrics,
-            Some(name.as_str()).filter(|name| !name.is_empty()),
-            Some(version.as_str()).filter(|version| !version.is_empty()),
+            infer::named(name),
+            infer::named(version),
         );
         let stats = stats.map_err(ApiError::NotFound)?;
         let model_stats = stats.model_stats.into_iter().map(Into::into).collect();
@@ -162,9 +162,9 @@ impl GrpcInferenceService for InferenceService {
             repository_name,
             model_name,
             parameters,
-        } = request.into_inner();
+        } = request.get_ref();
         let control = self.control()?;
-        the_one(&repository_name)?;
+        the_one(repository_name)?;
         control.load(model_name, parameters.keys()).await?;
         answer(proto::RepositoryModelLoadResponse {})
     }
@@ -177,9 +177,9 @@ impl GrpcInferenceService for InferenceService {
             repository_name,
             model_name,
             parameters,
-        } = request.into_inner();
+        } = request.get_ref();
         let control = self.control()?;
-        the_one(&repository_name)?;
+        the_one(repository_name)?;
         control.unload(model_name, parameters.keys()).await?;
         answer(proto::RepositoryModelUnloadResponse {})
     }
@@ -191,7 +191,7 @@ impl InferenceService {
     }
 }
 
-/// Repositories have no names here, as in Triton.
+/// Repositories have no names here; Triton refuses them, too.
 fn the_one(repository_name: &str) -> Result<(), ApiError> {
     if repository_name.is_empty() {
         return Ok(());

@@ -16,6 +16,7 @@ impl From<&ApiError> for Code {
             | ApiError::Encoding(_)
             | ApiError::Compressed(_)
             | ApiError::BrokenBody => Self::InvalidArgument,
+            // Triton says INTERNAL to all of them, and its clients look at none.
             ApiError::Reload(reason) => match reason {
                 ReloadError::Absent(_) => Self::NotFound,
                 ReloadError::Problems(_) | ReloadError::Failed { .. } => Self::FailedPrecondition,
@@ -29,7 +30,7 @@ impl From<&ApiError> for Code {
                 WorkerError::Late | WorkerError::Hung(_) => Self::DeadlineExceeded,
                 WorkerError::Rows(_) => Self::InvalidArgument,
             },
-            ApiError::NotLoaded { .. } | ApiError::Memory => Self::Unavailable,
+            ApiError::NotLoaded { .. } | ApiError::Memory | ApiError::Reading => Self::Unavailable,
             ApiError::Failed { .. } => Self::Internal,
         }
     }
@@ -38,17 +39,59 @@ impl From<&ApiError> for Code {
 impl From<ApiError> for Status {
     fn from(error: ApiError) -> Self {
         let mut status = Self::new(Code::from(&error), error.to_string());
-        if matches!(
-            error,
-            ApiError::Worker {
-                reason: WorkerError::Full | WorkerError::Ending,
-                ..
-            } | ApiError::Memory
-                | ApiError::Greedy(_)
-        ) {
+        if error.is_passing() {
             let pushback = MetadataValue::from_static("1000");
             status.metadata_mut().insert(PUSHBACK, pushback);
         }
         status
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::{http::header::RETRY_AFTER, response::IntoResponse};
+
+    use super::*;
+
+    fn worker(reason: WorkerError) -> ApiError {
+        ApiError::Worker {
+            model: "fraud".to_owned(),
+            version: 7,
+            reason,
+        }
+    }
+
+    fn not_loaded() -> ApiError {
+        ApiError::NotLoaded {
+            model: "fraud".to_owned(),
+            version: 7,
+            reason: "no model".to_owned(),
+        }
+    }
+
+    #[test]
+    fn what_goes_by_says_when_to_try_again_over_either_protocol_and_nothing_else_does() {
+        let errors: [(fn() -> ApiError, bool); 10] = [
+            (not_loaded, true),
+            (|| ApiError::Memory, true),
+            (|| ApiError::Reading, true),
+            (|| ApiError::Greedy(1), true),
+            (|| worker(WorkerError::Full), true),
+            (|| worker(WorkerError::Ending), true),
+            (|| worker(WorkerError::Dead), false),
+            (|| worker(WorkerError::Late), false),
+            (|| ApiError::Expired(Duration::from_secs(1)), false),
+            (|| ApiError::TooLarge(1), false),
+        ];
+        for (error, passes) in errors {
+            let (status, response) = (Status::from(error()), error().into_response());
+            let pushback = status.metadata().get(PUSHBACK);
+            let after = response.headers().get(RETRY_AFTER);
+            let wanted = |value| passes.then_some(value);
+            assert_eq!(pushback.map(|it| it.to_str().unwrap()), wanted("1000"));
+            assert_eq!(after.map(|it| it.to_str().unwrap()), wanted("1"));
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! The API over real sockets, with the fake backend and tonic's client.
 
 mod malformed;
+mod reading;
+mod repository;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -30,7 +32,11 @@ use crate::{
 type Client = GrpcInferenceServiceClient<Channel>;
 
 async fn channel(server: &Server) -> Channel {
-    let endpoint = Endpoint::from_shared(server.grpc.clone()).unwrap();
+    channel_to(&server.grpc).await
+}
+
+async fn channel_to(url: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
     endpoint
         .timeout(Duration::from_secs(20))
         .connect()

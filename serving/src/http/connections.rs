@@ -132,7 +132,7 @@ pub(crate) fn prepare(stream: &TcpStream) {
 }
 
 /// Whether an error of accepting says nothing of the next connection.
-fn is_of_the_client(error: &io::Error) -> bool {
+pub(crate) fn is_of_the_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(
         error.kind(),

@@ -9,7 +9,7 @@ use std::{convert::Infallible, sync::Arc};
 use axum::{
     Router,
     http::{Method, Request, header::ACCEPT_ENCODING},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use futures::future::{BoxFuture, FutureExt};
 use hyper::{body::Incoming, service::Service};
@@ -46,12 +46,12 @@ impl Api {
         let Some(target) = Target::of(uri.path()).filter(|_| is_plain) else {
             return self.router.call(request).await;
         };
-        match lazy::find(&self.app, target.model, target.version).await {
+        match lazy::find_to_infer(&self.app, target.model, target.version).await {
             Ok(loaded) => {
                 let response = infer(&self.app, &loaded, Some(target.route()), request).await;
-                Ok(super::name(response, &loaded))
+                Ok(super::name(response, &loaded.model, loaded.version))
             }
-            Err(error) => Ok(error.into_response()),
+            Err(refused) => Ok(super::refuse(refused)),
         }
     }
 }

@@ -51,7 +51,7 @@ async fn load(
     request: Request,
 ) -> Result<StatusCode, ApiError> {
     let (model, wishes) = api.read(model, request).await?;
-    let done = api.control.load(model, wishes.parameters.keys()).await;
+    let done = api.control.load(&model, wishes.parameters.keys()).await;
     done.map(|()| StatusCode::OK)
 }
 
@@ -61,7 +61,7 @@ async fn unload(
     request: Request,
 ) -> Result<StatusCode, ApiError> {
     let (model, wishes) = api.read(model, request).await?;
-    let done = api.control.unload(model, wishes.parameters.keys()).await;
+    let done = api.control.unload(&model, wishes.parameters.keys()).await;
     done.map(|()| StatusCode::OK)
 }
 

@@ -8,6 +8,7 @@ mod hung;
 mod limits;
 mod malformed;
 mod malformed_binary;
+mod scheduling;
 mod values;
 mod wire;
 
@@ -46,6 +47,8 @@ pub(crate) struct Server {
     pub(crate) url: String,
     /// Where gRPC is spoken.
     pub(crate) grpc: String,
+    /// Where models are loaded and unloaded over gRPC.
+    pub(crate) repository_grpc: Option<String>,
     pub(crate) client: Client,
     pub(crate) gate: Gate,
     stop: mpsc::UnboundedSender<()>,
@@ -84,7 +87,10 @@ impl Server {
     ) -> Self {
         let spec = Arc::new(spec);
         let candidate = |version| {
-            let (gate, load) = fake::load();
+            let (gate, load) = match spec.serving.max_batch_size {
+                None => fake::load(),
+                Some(_) => fake::load_rows(),
+            };
             let spec = Arc::clone(&spec);
             (
                 gate,
@@ -136,11 +142,14 @@ impl Server {
             .unwrap();
         let url = format!("http://{}", bound.address());
         let grpc = format!("http://{}", bound.grpc_address());
+        let repository_grpc = bound.repository_grpc_address();
+        let repository_grpc = repository_grpc.map(|it| format!("http://{it}"));
         let (stop, stopped) = mpsc::unbounded();
         let done = tokio::spawn(bound.run(stopped, stream::pending()));
         Self {
             url,
             grpc,
+            repository_grpc,
             client: Client::new(),
             gate,
             stop,
@@ -186,6 +195,18 @@ impl Server {
         let metrics = self.metrics().await;
         for line in lines {
             assert!(metrics.contains(line), "{line} is not in\n{metrics}");
+        }
+    }
+
+    /// Waits until something is counted.
+    pub(crate) async fn until_counted(&self, line: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let metrics = self.metrics().await;
+            if metrics.lines().any(|it| it == line) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "never {line}\n{metrics}");
         }
     }
 

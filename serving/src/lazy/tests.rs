@@ -1,5 +1,7 @@
 //! Lazy models on real folders, with a fake model that fails where its file says so.
 
+mod refused;
+
 use std::{
     fs,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -32,7 +34,7 @@ const GARBAGE: &str = "garbage";
 struct Live {
     dir: TempDir,
     app: Arc<App>,
-    reloader: Reloader,
+    reloader: Arc<Reloader>,
     /// Versions that were loaded or tried.
     tried: Arc<AtomicUsize>,
     /// Whether loads wait.
@@ -77,6 +79,7 @@ impl Live {
         });
         let source = dir.path().to_owned().into();
         let reloader = Reloader::new(Arc::clone(&app), source, 8, Vec::new(), loads);
+        let reloader = Arc::new(reloader);
         reloader.push().await;
         Self {
             dir,
@@ -88,7 +91,35 @@ impl Live {
     }
 
     async fn find(&self) -> Result<Arc<ModelVersion>, ApiError> {
-        find(&self.app, "fraud", None).await
+        Ok(find(&self.app, "fraud", None).await?)
+    }
+
+    async fn find_to_infer(&self) -> Result<Arc<ModelVersion>, Refused> {
+        find_to_infer(&self.app, "fraud", None).await
+    }
+
+    /// What is counted of requests.
+    fn counted(&self) -> Vec<String> {
+        let metrics = self.app.metrics.render(std::iter::empty()).unwrap();
+        let lines = metrics.lines();
+        let lines = lines.filter(|it| {
+            it.starts_with("serin_serve_requests_total")
+                || it.starts_with("serin_serve_request_duration_seconds_count")
+        });
+        lines.map(str::to_owned).collect()
+    }
+
+    /// The same of requests that ended so, and so often.
+    #[track_caller]
+    fn assert_counted(&self, outcomes: &[(&str, u64)]) {
+        let all: u64 = outcomes.iter().map(|(_, count)| count).sum();
+        let name = "serin_serve_request_duration_seconds_count";
+        let mut wanted = vec![format!(r#"{name}{{model="fraud",version="1"}} {all}"#)];
+        wanted.extend(outcomes.iter().map(|(outcome, count)| {
+            let labels = format!(r#"model="fraud",outcome="{outcome}",version="1""#);
+            format!("serin_serve_requests_total{{{labels}}} {count}")
+        }));
+        assert_eq!(self.counted(), wanted);
     }
 
     fn is_loaded(&self) -> bool {
@@ -127,11 +158,13 @@ async fn a_lazy_model_is_known_and_ready_does_not_wait_for_it() {
     let wanted = "not loaded: its next request loads it";
     assert_eq!(live.index(), ("UNAVAILABLE", wanted.to_owned()));
     assert!(matches!(
-        find(&live.app, "fraud", Some("2")).await,
+        find(&live.app, "fraud", Some("2"))
+            .await
+            .map_err(ApiError::from),
         Err(ApiError::NotFound(_))
     ));
     assert!(matches!(
-        find(&live.app, "other", None).await,
+        find(&live.app, "other", None).await.map_err(ApiError::from),
         Err(ApiError::NotFound(_))
     ));
     live.find().await.unwrap();

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use prometheus::{Histogram, IntCounter, IntGauge};
+
 use super::{Outcome, Series};
 use crate::{
     cache::Origin,
@@ -41,8 +43,6 @@ impl InFlight<'_> {
         }
         self.series.compute.observe(answer.compute.as_secs_f64());
         self.series.queue.observe(answer.queue.as_secs_f64());
-        #[allow(clippy::cast_precision_loss, reason = "at most thousands")]
-        self.series.batch.observe(answer.together as f64);
     }
 
     /// Notes where an answer came from, of a model with a cache, and how long it was looked for there.
@@ -64,19 +64,30 @@ impl Drop for InFlight<'_> {
         let Self {
             series, outcome, ..
         } = self;
-        let elapsed = self.start.elapsed();
         series.in_flight.dec();
-        series.duration.observe(elapsed.as_secs_f64());
         let nanos = match outcome {
             Outcome::Ok => &series.answered_nanos,
             _ => &series.failed_nanos,
         };
-        nanos.inc_by(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
-        let epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        let epoch = i64::try_from(epoch.as_millis()).unwrap_or(i64::MAX);
-        series.last.set(epoch);
         if let Some(requests) = series.requests.get(*outcome as usize) {
-            requests.inc();
+            let Series { duration, last, .. } = series;
+            count(self.start, requests, duration, nanos, last);
         }
     }
+}
+
+/// Counts a request that has ended, where those of its model and outcome are counted.
+pub(super) fn count(
+    start: Instant,
+    requests: &IntCounter,
+    duration: &Histogram,
+    nanos: &IntCounter,
+    last: &IntGauge,
+) {
+    let elapsed = start.elapsed();
+    requests.inc();
+    duration.observe(elapsed.as_secs_f64());
+    nanos.inc_by(u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX));
+    let epoch = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    last.set(i64::try_from(epoch.as_millis()).unwrap_or(i64::MAX));
 }

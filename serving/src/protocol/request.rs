@@ -6,7 +6,7 @@ pub mod json;
 
 use crate::{
     protocol::parameters::{ParameterError, Scheduling},
-    spec::{MAX_TENSORS, Mismatch, TensorSpec},
+    spec::{MAX_TENSORS, Mismatch, OutOfRange, TensorSpec},
     tensor::{Datatype, DatatypeError, MAX_RANK, Tensor, TensorError, shorten},
 };
 
@@ -188,6 +188,9 @@ pub enum InputError {
     /// Its shape or data is wrong.
     #[error(transparent)]
     Tensor(#[from] TensorError),
+    /// A value that the model does not take.
+    #[error(transparent)]
+    Range(#[from] OutOfRange),
 }
 
 /// The inputs of a model, which a request fills in any order.
@@ -220,11 +223,7 @@ impl<'s> Inputs<'s> {
         let name = || spec.name.clone();
         match self.tensors.get_mut(index) {
             Some(place @ None) => {
-                let refuse = |reason| RequestError::Input {
-                    name: name(),
-                    reason,
-                };
-                *place = Some(parse(spec).map_err(refuse)?);
+                *place = Some(checked(spec, parse(spec))?);
                 Ok(())
             }
             _ => Err(RequestError::Twice {
@@ -291,6 +290,18 @@ impl<'s> Outputs<'s> {
     }
 }
 
+/// An input of this spec, if it was read and the model takes its values.
+fn checked(spec: &TensorSpec, read: Result<Tensor, InputError>) -> Result<Tensor, RequestError> {
+    let taken = |tensor: Tensor| {
+        spec.check_values(&tensor)?;
+        Ok(tensor)
+    };
+    read.and_then(taken).map_err(|reason| RequestError::Input {
+        name: spec.name.clone(),
+        reason,
+    })
+}
+
 fn check_count(role: &'static str, found: usize, specs: &[TensorSpec]) -> Result<(), RequestError> {
     if found > specs.len().min(MAX_TENSORS) {
         return Err(wrong_count(role, found, specs));
@@ -330,3 +341,6 @@ fn names(specs: &[TensorSpec]) -> String {
         .collect::<Vec<_>>()
         .join(", ")
 }
+
+#[cfg(test)]
+mod tests;

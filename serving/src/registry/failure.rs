@@ -57,6 +57,10 @@ impl fmt::Display for Failure {
         )?;
         match self.error {
             LoadError::Manifest(_) | LoadError::Read(_) => Ok(()),
+            LoadError::Start(StartError::WarmUp(_)) => f.write_str(
+                "; check that it fits its model.yaml or config.pbtxt, and give its inputs shapes by 'warmUp' ('model_warmup') \
+                 if it cannot run at size 1 wherever a size is free",
+            ),
             LoadError::Start(_) => f.write_str(
                 "; check that it is a TorchScript file for libtorch 2.11 that fits its model.yaml",
             ),

@@ -31,7 +31,7 @@ const GARBAGE: &str = "garbage";
 struct Live {
     dir: TempDir,
     app: Arc<App>,
-    reloader: Reloader,
+    reloader: Arc<Reloader>,
     /// Versions that were loaded or tried.
     tried: Arc<AtomicUsize>,
 }
@@ -85,6 +85,7 @@ impl Live {
         });
         let path = dir.path().to_owned();
         let reloader = Reloader::new(Arc::clone(&app), path.into(), 8, entries, loads);
+        let reloader = Arc::new(reloader);
         Self {
             dir,
             app,
@@ -224,6 +225,32 @@ async fn an_unloaded_model_stays_away_until_it_is_loaded_again() {
 }
 
 #[tokio::test]
+async fn who_leaves_before_their_turn_has_asked_for_nothing_and_after_it_stops_nothing() {
+    let live = Live::start().await;
+    live.put(2, "two");
+    let turn = live.reloader.turn().await;
+    let mut load = Box::pin(live.reloader.load("fraud"));
+    assert!(futures::poll!(&mut load).is_pending());
+    // Whatever it may have begun would wait for the turn, too.
+    tokio::task::yield_now().await;
+    drop((load, turn));
+    // Whoever has begun holds the turn.
+    drop(live.reloader.turn().await);
+    assert_eq!((live.versions(), live.tried()), (vec![1], 0));
+    let mut load = Box::pin(live.reloader.load("fraud"));
+    assert!(futures::poll!(&mut load).is_pending());
+    drop(load);
+    drop(live.reloader.turn().await);
+    assert_eq!((live.versions(), live.tried()), (vec![1, 2], 1));
+    let state = live.reloader.state.lock().await;
+    let mut unload = Box::pin(live.reloader.unload("fraud"));
+    assert!(futures::poll!(&mut unload).is_pending());
+    drop((unload, state));
+    drop(live.reloader.state.lock().await);
+    assert_eq!(live.versions(), [1, 2]);
+}
+
+#[tokio::test]
 async fn who_loads_a_model_that_does_not_start_is_told_why() {
     let live = Live::start().await;
     live.put(2, GARBAGE);
@@ -239,7 +266,8 @@ async fn a_file_that_changes_while_it_is_loaded_is_not_served_and_is_tried_again
     let mut live = Live::start().await;
     live.put(2, "two");
     let tried = Arc::clone(&live.tried);
-    live.reloader.loads = Arc::new(move |entry| {
+    let reloader = Arc::get_mut(&mut live.reloader).unwrap();
+    reloader.loads = Arc::new(move |entry| {
         if tried.fetch_add(1, Ordering::SeqCst) == 0 {
             fs::write(&entry.file, "two and more").unwrap();
         }

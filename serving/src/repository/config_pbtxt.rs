@@ -6,6 +6,7 @@
 mod colons;
 mod fields;
 mod model;
+mod warm_up;
 
 use std::{fs, path::Path, sync::LazyLock};
 

@@ -5,6 +5,7 @@ mod reference;
 mod serving;
 mod values;
 mod versions;
+mod warm_up;
 
 pub(super) use self::{
     serving::{DEFAULT_CACHE, MAX_BATCH, MAX_DELAY, MAX_INSTANCES, MAX_QUEUE, MAX_TIMEOUT},
@@ -21,11 +22,12 @@ use self::{
     placement::Devices,
     reference::Histogram,
     serving::{CacheWanted, Wanted, When},
+    values::Extras,
     versions::Versions,
 };
 use super::{Problem, description::Described, reason};
 use crate::{
-    spec::{DYNAMIC, MAX_TENSORS, ModelSpec, TensorSpec},
+    spec::{MAX_TENSORS, ModelSpec, TensorSpec, sized},
     tensor::{Datatype, check_shape},
 };
 
@@ -63,6 +65,7 @@ struct Declaration {
     number: Option<Spanned<bool>>,
     #[serde(rename = "warmUp")]
     warm_up: Option<Spanned<Value>>,
+    range: Option<Spanned<Value>>,
     reference: Option<Spanned<Histogram>>,
 }
 
@@ -96,6 +99,8 @@ pub fn parse(file: &Path, text: &str) -> Result<Described, Vec<Problem>> {
     })?;
     let mut checker = Checker {
         file,
+        joined: document.max_batch_size.is_some(),
+        shapes: None,
         problems: Vec::new(),
     };
     let inputs = checker.list("input", document.inputs);
@@ -136,6 +141,10 @@ pub fn parse(file: &Path, text: &str) -> Result<Described, Vec<Problem>> {
 
 struct Checker<'f> {
     file: &'f Path,
+    /// Whether requests run together, so that first dimensions are rows.
+    joined: bool,
+    /// The first input that is warmed up with several shapes, and how many.
+    shapes: Option<(String, usize)>,
     problems: Vec<Problem>,
 }
 
@@ -184,6 +193,7 @@ impl Checker<'_> {
             shape,
             number,
             warm_up,
+            range,
             reference,
         } = declaration;
         if name.value.is_empty() {
@@ -208,18 +218,17 @@ impl Checker<'_> {
             let fix = "change the datatype, or cast inside the model";
             self.refuse(&datatype, what("datatype"), error.to_string(), fix);
         }
-        // A dynamic dimension counts as one; the request brings its size.
-        let smallest: Vec<i64> = shape
-            .value
-            .iter()
-            .map(|&size| if size == DYNAMIC { 1 } else { size })
-            .collect();
-        if let Err(error) = check_shape(&smallest) {
+        if let Err(error) = check_shape(&sized(&shape.value, 1)) {
             let fix = "write sizes from 1, or -1 for any size";
             self.refuse(&shape, what("shape"), error.to_string(), fix);
         }
         let mut spec = TensorSpec::new(name.value.clone(), parsed.ok()?, shape.value);
-        self.values(role, &mut spec, number.as_ref(), warm_up.as_ref());
+        let extras = Extras {
+            number,
+            range,
+            warm_up,
+        };
+        self.values(role, &mut spec, &extras);
         spec.reference =
             reference.and_then(|it| self.reference(role, (&spec.name, spec.datatype), &it));
         Some(spec)

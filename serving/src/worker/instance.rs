@@ -49,8 +49,8 @@ pub(super) fn serve(mut backend: Box<dyn Backend>, spec: &ModelSpec, shared: &Pu
         let together = clients.len();
         running.begin(start, clients);
         let answers = catch_unwind(AssertUnwindSafe(|| {
-            rows::infer(&mut *backend, spec, &inputs, &mut |rows| {
-                shared.ran(rows);
+            rows::infer(&mut *backend, spec, &inputs, &mut |requests, rows| {
+                shared.ran(requests, rows);
                 // There may be another.
                 running.again(Instant::now());
             })
@@ -90,8 +90,7 @@ pub(super) fn serve(mut backend: Box<dyn Backend>, spec: &ModelSpec, shared: &Pu
             }
             Verdict::Doubtful(reason) => {
                 running.begin(Instant::now(), Vec::new());
-                let rows = spec.serving.sizes().last().unwrap_or(1);
-                let sample = || infer_sample(&mut *backend, spec, rows);
+                let sample = || infer_sample(&mut *backend, spec, spec.largest_sample());
                 let sample = catch_unwind(AssertUnwindSafe(sample));
                 match (running.end(), sample) {
                     (None, _) => return,

@@ -7,12 +7,12 @@ use crate::{
 };
 
 /// The answers to requests that fit together, in their order. Where a batch fails, its halves are tried, so that only
-/// those fail that would have failed alone. `ran` hears of each forward, with the rows that it answered.
+/// those fail that would have failed alone. `ran` hears of each forward, with the requests and the rows that it answered.
 pub(super) fn infer(
     backend: &mut dyn Backend,
     spec: &ModelSpec,
     requests: &[Vec<Tensor>],
-    ran: &mut impl FnMut(usize),
+    ran: &mut impl FnMut(usize, usize),
 ) -> Vec<Result<Vec<Tensor>, BackendError>> {
     // They were counted when they came, so that they fit together.
     let rows = || requests.iter().map(|it| spec.rows(it).unwrap_or(1)).sum();
@@ -20,21 +20,24 @@ pub(super) fn infer(
         [] => return Vec::new(),
         [one] => {
             let answer = infer_checked(backend, spec, one);
-            ran(if answer.is_ok() { rows() } else { 0 });
+            match &answer {
+                Ok(_) => ran(1, rows()),
+                Err(_) => ran(0, 0),
+            }
             return vec![answer];
         }
         several => match together(backend, spec, several) {
             Ok(answers) => {
-                ran(rows());
+                ran(several.len(), rows());
                 return answers.into_iter().map(Ok).collect();
             }
             // Nothing would come of trying again.
             Err(error) if error.trouble() == Some(Trouble::Lost) => {
-                ran(0);
+                ran(0, 0);
                 return several.iter().map(|_| Err(error.clone())).collect();
             }
             Err(error) => {
-                ran(0);
+                ran(0, 0);
                 tracing::debug!(%error, requests = several.len(), "a batch failed: its halves are tried");
                 several.split_at(several.len() / 2)
             }
@@ -145,7 +148,10 @@ mod tests {
         // One number for all rows cannot be cut up.
         spec.outputs.truncate(1);
         let mut backend = Count(Box::new(fake::Rows(load().unwrap())), 0);
-        (infer(&mut backend, &spec, requests, &mut |_| ()), backend.1)
+        (
+            infer(&mut backend, &spec, requests, &mut |_, _| ()),
+            backend.1,
+        )
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use prometheus::Histogram;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use super::{
@@ -45,6 +46,8 @@ pub struct Pulse {
     told: AtomicU64,
     forwards: AtomicU64,
     rows: AtomicU64,
+    /// Where requests that ran together are counted, once somebody wants to know.
+    batches: OnceLock<Histogram>,
     /// Of requests that are read, wait, are computed, or are just being answered.
     pub(super) places: Semaphore,
     all_places: usize,
@@ -107,6 +110,7 @@ impl Pulse {
             told: AtomicU64::new(0),
             forwards: AtomicU64::new(0),
             rows: AtomicU64::new(0),
+            batches: OnceLock::new(),
             places: Semaphore::new(places),
             all_places: places,
             state: watch::Sender::new(State::Absent),
@@ -279,11 +283,21 @@ impl Pulse {
         inner
     }
 
-    /// A forward, and the rows that it answered.
-    pub(super) fn ran(&self, rows: usize) {
+    /// A forward, and the requests and rows that it answered: none if it failed.
+    pub(super) fn ran(&self, requests: usize, rows: usize) {
         self.forwards.fetch_add(1, Ordering::Relaxed);
         let rows = u64::try_from(rows).unwrap_or(u64::MAX);
         self.rows.fetch_add(rows, Ordering::Relaxed);
+        if let Some(batches) = self.batches.get().filter(|_| requests > 0) {
+            #[allow(clippy::cast_precision_loss, reason = "at most thousands")]
+            batches.observe(requests as f64);
+        }
+    }
+
+    /// From now on each forward that answers is an observation of its requests.
+    pub(super) fn count_batches(&self, batches: Histogram) {
+        // Whoever asks again means the same one.
+        let _ = self.batches.set(batches);
     }
 
     /// Forwards so far.

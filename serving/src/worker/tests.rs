@@ -1,6 +1,7 @@
 mod device;
 mod hung;
 mod spin;
+mod warm_up;
 
 use std::{
     pin::pin,
@@ -202,14 +203,10 @@ async fn requests_of_clients_that_left_are_not_computed() {
 
 /// A worker of batches, its one instance held at a gate.
 async fn held(serving: Serving) -> (fake::Gate, Arc<Worker>) {
-    let (gate, load) = fake::load();
-    let load: Load = Box::new(move || Ok(Box::new(fake::Rows(load()?)) as Box<dyn Backend>));
-    let mut spec = fake::spec();
-    spec.outputs.truncate(1);
-    spec.serving = serving;
+    let (gate, load) = fake::load_rows();
     let worker = Worker::start(
         "rows".to_owned(),
-        Arc::new(spec),
+        Arc::new(fake::rows_spec(serving)),
         64,
         vec![load],
         Arc::default(),

@@ -8,7 +8,7 @@ use crate::{
     server::{DEADLINE, Server, body},
 };
 
-/// Requests, and those that ran together with each, by the server's own count.
+/// Batches, and the requests in all of them, by the server's own count.
 pub(crate) async fn batches(server: &Server, model: &str) -> (f64, f64) {
     let url = format!("{}/metrics", server.url);
     let text = server.client.get(url).send().await.unwrap();
@@ -50,8 +50,8 @@ async fn rows_that_run_together_are_those_of_a_forward_alone() {
                 assert!((served - wanted).abs() <= 1e-5, "{served} {wanted}");
             }
         }
-        let (requests, together) = batches(&server, "fraud").await;
-        if together > requests {
+        let (batches, requests) = batches(&server, "fraud").await;
+        if requests > batches {
             return;
         }
         assert!(

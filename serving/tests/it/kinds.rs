@@ -83,8 +83,8 @@ async fn requests_that_run_together_are_answered_as_if_alone_however_they_travel
                 let all = answer.iter().zip(&wanted).all(|(it, to)| close(it, to));
                 assert!(all, "{} {way:?}: {answer:?}\n{wanted:?}", sort.name);
             }
-            let (requests, together) = batches(&server, sort.name).await;
-            if together > requests {
+            let (batches, requests) = batches(&server, sort.name).await;
+            if requests > batches {
                 break;
             }
             assert!(

@@ -53,7 +53,10 @@ async fn a_lazy_model_that_does_not_load_is_503_with_the_reason_until_it_does() 
     let url = format!("{}/v2/models/fraud/infer", server.url);
     let answer = server.client.post(url).body(row()).send().await.unwrap();
     assert_eq!(answer.status(), 503);
-    assert!(answer.headers().contains_key("retry-after"));
+    let header = |name: &str| answer.headers().get(name).map(|it| it.to_str().unwrap());
+    assert_eq!(header("retry-after"), Some("1"));
+    assert_eq!(header("x-serin-model"), Some("fraud"));
+    assert_eq!(header("x-serin-model-version"), Some("1"));
     let text = answer.text().await.unwrap();
     assert!(
         text.contains(
@@ -61,6 +64,11 @@ async fn a_lazy_model_that_does_not_load_is_503_with_the_reason_until_it_does() 
         ),
         "{text}"
     );
+    until(&server, "counted", "/metrics", |_, text| {
+        let labels = r#"{model="fraud",outcome="unavailable",version="1"}"#;
+        text.contains(&format!("serin_serve_requests_total{labels} 1"))
+    })
+    .await;
     until(&server, "the reason", INDEX, |_, text| {
         text.contains("its last load failed: failed to load")
     })

@@ -31,4 +31,5 @@ mod soak;
 mod start;
 mod torch;
 mod traces;
+mod warm_up;
 mod wire;

@@ -200,7 +200,7 @@ async fn a_link_that_trickles_is_given_up_with_a_reason_and_what_serves_goes_on(
     let (status, answer) = load(&server).await;
     assert_eq!(status, 400, "{answer}");
     assert!(
-        answer.contains("the model repository has 1 problems"),
+        answer.contains("the model repository is not in order"),
         "{answer}"
     );
     answers(&server, 1).await;

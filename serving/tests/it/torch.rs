@@ -97,6 +97,57 @@ async fn an_index_out_of_range_is_500_without_source_and_the_model_goes_on() {
 }
 
 #[tokio::test]
+async fn an_index_out_of_a_range_that_is_declared_is_400_and_the_model_is_not_asked() {
+    let ranged = embedding_yaml().replace("shape: [-1]}", "shape: [-1], range: [0, 15]}");
+    let dir = repository("words", &ranged, &embedding());
+    let server = Server::start(dir.path());
+    let refused = |value: i64| {
+        let sentence = format!(
+            "input 'tokens' is refused: value 1 of data ({value}) is out of the range that the model takes, 0 to 15"
+        );
+        (400, json!({ "error": sentence }))
+    };
+    for value in [ROWS, -1] {
+        let answer = server.infer("words", body("tokens", "INT64", &[2], &[0, value]));
+        assert_eq!(answer.await, refused(value));
+    }
+    let raw = |tokens: [i64; 2]| {
+        let url = format!("{}/v2/models/words/infer", server.url);
+        let request = server.client.post(url);
+        request
+            .header("inference-header-content-length", 0)
+            .body(tokens.map(i64::to_le_bytes).concat())
+            .send()
+    };
+    let answer = raw([0, ROWS]).await.unwrap();
+    let status = answer.status().as_u16();
+    assert_eq!((status, answer.json().await.unwrap()), refused(ROWS));
+    let metrics = async || {
+        let url = format!("{}/metrics", server.url);
+        let answer = server.client.get(url).send().await.unwrap();
+        answer.text().await.unwrap()
+    };
+    let found = metrics().await;
+    let three = r#"serin_serve_requests_total{model="words",outcome="refused",version="1"} 3"#;
+    assert!(found.contains(three), "{found}");
+    let asked = |found: &str, times: u64| {
+        let none = r#"serin_serve_forwards_total{model="words",version="1"} "#;
+        let line = found.lines().find_map(|line| line.strip_prefix(none));
+        line == Some(&times.to_string())
+    };
+    assert!(asked(&found, 0), "{found}");
+    for value in [0, ROWS - 1] {
+        let (status, answer) = server
+            .infer("words", body("tokens", "INT64", &[2], &[0, value]))
+            .await;
+        assert_eq!((status, served(&answer).len()), (200, 8));
+    }
+    assert_eq!(raw([0, ROWS - 1]).await.unwrap().status(), 200);
+    let found = metrics().await;
+    assert!(asked(&found, 3) && found.contains(three), "{found}");
+}
+
+#[tokio::test]
 async fn inputs_reach_forward_in_the_order_of_model_yaml() {
     let one = || Tensor::zeros([1], (Kind::Float, Device::Cpu));
     let difference = trace(&[one(), one()], |inputs| &inputs[0] - &inputs[1]);

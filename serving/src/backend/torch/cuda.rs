@@ -82,17 +82,30 @@ pub(super) fn check(index: u8) -> Result<(), String> {
     }
 }
 
-/// Lets all that this thread asks of a device go into a stream of its own: the default one is shared by all threads,
-/// whose work would wait for each other's. Call it before the thread asks for anything, of a device that is there.
-pub(super) fn use_own_stream(index: u8) {
+/// Makes a device the current one of this thread, as 'cuda' in TorchScript means that one, and lets all that the thread
+/// asks of it go into a stream of its own: the default one is shared by all threads, whose work would wait for each other's.
+/// Call it before the thread asks for anything, of a device that is there.
+///
+/// # Errors
+/// Why the device cannot be used: making it the current one is the first that asks for its memory.
+pub(super) fn use_own_stream(index: u8) -> Result<(), String> {
     let (Ok(functions), Ok(device)) = (functions(), i8::try_from(index)) else {
-        return;
+        return Ok(());
     };
-    // SAFETY: both have these types, and the device is there, so neither throws.
+    // SAFETY: it has this type.
+    let code = unsafe { (functions.set_device)(device.into()) };
+    if code != 0 {
+        return Err(format!(
+            "'device' is cuda:{index}, and CUDA cannot use it (cudaSetDevice: error {code}): is its memory taken, or is it \
+             another process's alone?"
+        ));
+    }
+    // SAFETY: they have these types, and the device is this thread's own, so that none throws.
     unsafe {
         let stream = (functions.stream_from_pool)(false, device);
         (functions.set_current_stream)(stream);
     }
+    Ok(())
 }
 
 /// Bytes of a device that are taken, by whomever, and all of them.

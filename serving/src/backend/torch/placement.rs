@@ -23,7 +23,7 @@ impl Placement {
             Device::Cpu => tch::Device::Cpu,
             Device::Cuda(index) => {
                 cuda::check(index)?;
-                cuda::use_own_stream(index);
+                cuda::use_own_stream(index)?;
                 tch::Device::Cuda(index.into())
             }
         };

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{InferRequest, InputError, Inputs, Outputs, RequestError};
+use super::{InferRequest, InputError, Inputs, Outputs, RequestError, checked};
 use crate::{
     protocol::{
         bounded::{Bounded, object},
@@ -105,16 +105,11 @@ fn parse_raw(body: &Bytes, spec: &ModelSpec) -> Result<InferRequest, RequestErro
     let [input] = spec.inputs.as_slice() else {
         return Err(RequestError::Raw("it has more than one input, send JSON"));
     };
-    let refuse = |reason| RequestError::Input {
-        name: input.name.clone(),
-        reason,
-    };
     let shape = raw_shape(input, body.len())?;
-    let tensor = binary::parse(body.clone(), input.datatype, shape)
-        .map_err(|reason| refuse(InputError::Tensor(reason)))?;
+    let tensor = binary::parse(body.clone(), input.datatype, shape);
     Ok(InferRequest {
         id: None,
-        inputs: vec![tensor],
+        inputs: vec![checked(input, tensor.map_err(InputError::Tensor))?],
         outputs: Outputs::new(&spec.outputs, 0)?.finish(true)?,
         scheduling: RequestParameters::default().scheduling,
     })

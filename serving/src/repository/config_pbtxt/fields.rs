@@ -25,6 +25,10 @@ const HEEDED: &[&str] = &[
     "instance_group.count",
     "instance_group.gpus",
     "response_cache.enable",
+    "model_warmup.name",
+    "model_warmup.batch_size",
+    // What of them is heeded is said where they are read.
+    "model_warmup.inputs",
     "dynamic_batching.max_queue_delay_microseconds",
     "dynamic_batching.default_queue_policy.timeout_action",
     "dynamic_batching.default_queue_policy.default_timeout_microseconds",
@@ -84,10 +88,7 @@ const REFUSED: &[(&str, &str)] = &[
 
 /// Fields that change nothing of the answers, and what is done in their place.
 const IGNORED: &[(&str, &str)] = &[
-    (
-        "model_warmup",
-        "each instance is warmed up on zeros of every size of batch",
-    ),
+    ("model_warmup.count", "each sample is run three times"),
     (
         "dynamic_batching.preferred_batch_size",
         "an idle instance takes what waits",

@@ -19,7 +19,7 @@ use crate::{
             MAX_VERSIONS,
         },
     },
-    spec::{CacheSpec, DYNAMIC, MAX_TENSORS, ModelSpec, Serving, TensorSpec},
+    spec::{CacheSpec, DYNAMIC, MAX_TENSORS, ModelSpec, Serving, TensorSpec, sized},
     tensor::{Datatype, TensorError, check_shape},
 };
 
@@ -100,7 +100,7 @@ impl<'f> Checker<'f> {
             data_type: it.data_type,
             dims: &it.dims,
         });
-        let inputs = self.tensors("input", inputs.collect(), rows.is_some());
+        let mut inputs = self.tensors("input", inputs.collect(), rows.is_some());
         let outputs = config.output.iter().map(|it| Declared {
             name: &it.name,
             data_type: it.data_type,
@@ -132,12 +132,15 @@ impl<'f> Checker<'f> {
         }
         if let Some(rows) = serving.max_batch_size {
             for tensor in inputs.iter().chain(&outputs) {
-                if let Err(error @ TensorError::Elements { .. }) = tensor.sample(rows) {
+                let batch = check_shape(&tensor.smallest(rows));
+                if let Err(error @ TensorError::Elements { .. }) = batch {
                     let what = format!("a batch of '{}' is too large", tensor.name);
                     self.refuse(what, error.to_string(), "lower 'max_batch_size'");
                 }
             }
         }
+        let joined = serving.max_batch_size.is_some();
+        self.warm_up(config, &mut inputs, joined);
         Described {
             versions: self.versions(config.version_policy.as_ref()),
             spec: ModelSpec {
@@ -254,11 +257,7 @@ impl<'f> Checker<'f> {
             );
             self.refuse(what, &**why, "change it, or cast inside the model");
         }
-        let smallest: Vec<i64> = dims
-            .iter()
-            .map(|&size| if size == DYNAMIC { 1 } else { size })
-            .collect();
-        if let Err(error) = check_shape(&smallest) {
+        if let Err(error) = check_shape(&sized(dims, 1)) {
             let what = format!("'dims' of {role} '{name}' is {dims:?}");
             self.refuse(
                 what,
@@ -304,7 +303,12 @@ impl<'f> Checker<'f> {
                     self.note("'instance_group' of KIND_MODEL runs on the CPU");
                     vec![Device::Cpu]
                 }
-                (Kind::Auto | Kind::Cpu, Some(_)) => vec![Device::Cpu],
+                (Kind::Auto, Some(_)) => {
+                    // Without any group Triton takes the GPUs, too. Most files have none, so only the README says that.
+                    self.note("'instance_group' of KIND_AUTO runs on the CPU: name GPUs by 'gpus', or write KIND_CPU");
+                    vec![Device::Cpu]
+                }
+                (Kind::Cpu, Some(_)) => vec![Device::Cpu],
             };
             // None said is one.
             let each = u64::try_from(group.count.max(1)).unwrap_or(1);
@@ -336,7 +340,7 @@ impl<'f> Checker<'f> {
             let what = format!("'max_queue_size' is {}", policy.max_queue_size);
             self.refuse(what, format!("it is at most {MAX_QUEUE}"), "lower it");
         }
-        // 0 is no limit in Triton; here it is that of the server.
+        // 0 is no limit in Triton, as is no policy; here both are that of the server, which the README says.
         serving.queue_size = usize::try_from(policy.max_queue_size)
             .ok()
             .filter(|it| *it > 0);
@@ -350,6 +354,9 @@ impl<'f> Checker<'f> {
             return;
         }
         self.note("'default_timeout_microseconds' counts waiting and computing together");
+        if !policy.allow_timeout_override {
+            self.note("requests may want less than 'default_timeout_microseconds', also without 'allow_timeout_override'");
+        }
         if timeout <= serving.max_queue_delay {
             let what = format!(
                 "'max_queue_delay_microseconds' is {}",

@@ -15,7 +15,7 @@ input [ { name: "INPUT__0" data_type: TYPE_FP32 dims: [ 7 ] } ]
 output [ { name: "OUTPUT__0" data_type: TYPE_FP32 dims: [ 1 ] } ]
 "#;
 
-fn read(text: &str) -> Result<Described, Vec<String>> {
+pub(super) fn read(text: &str) -> Result<Described, Vec<String>> {
     let found = parse(Path::new("fraud/config.pbtxt"), "fraud", text);
     found.map_err(|all| all.iter().map(ToString::to_string).collect())
 }
@@ -85,10 +85,9 @@ optimization { graph { level: 1 } }
 "#;
     let described = read(text).unwrap();
     let spec = described.spec;
-    assert_eq!(
-        spec.inputs,
-        [tensor("INPUT__0", Datatype::Fp32, &[-1, 3, 224, -1])]
-    );
+    let mut image = tensor("INPUT__0", Datatype::Fp32, &[-1, 3, 224, -1]);
+    image.warm_up.shapes = vec![vec![-1, 3, 224, 224]];
+    assert_eq!(spec.inputs, [image]);
     assert_eq!(
         spec.outputs,
         [tensor("OUTPUT__0", Datatype::Int64, &[-1, 1000])]
@@ -110,7 +109,7 @@ optimization { graph { level: 1 } }
         [
             "config.pbtxt: 'default_timeout_microseconds' counts waiting and computing together",
             "config.pbtxt: 'dynamic_batching.preferred_batch_size' is ignored: an idle instance takes what waits",
-            "config.pbtxt: 'model_warmup' is ignored: each instance is warmed up on zeros of every size of batch",
+            "config.pbtxt: 'instance_group' of KIND_AUTO runs on the CPU: name GPUs by 'gpus', or write KIND_CPU",
             "config.pbtxt: 'optimization' is ignored: it is not supported",
             "config.pbtxt: 'output.label_filename' is ignored: answers are tensors",
             "config.pbtxt: 'parameters' (DISABLE_OPTIMIZED_EXECUTION, INFERENCE_MODE) is ignored: it is not supported",
@@ -330,6 +329,26 @@ fn what_changes_no_answer_is_noted_by_name() {
         (
             "instance_group { kind: KIND_GPU }",
             &["'instance_group' of KIND_GPU runs on cuda:0: name others by 'gpus'"],
+        ),
+        (
+            "instance_group { count: 2 }",
+            &[
+                "'instance_group' of KIND_AUTO runs on the CPU: name GPUs by 'gpus', or write KIND_CPU",
+            ],
+        ),
+        ("instance_group { kind: KIND_AUTO gpus: [ 1 ] }", &[]),
+        ("instance_group { kind: KIND_CPU }", &[]),
+        (
+            "max_batch_size: 8 dynamic_batching { default_queue_policy { default_timeout_microseconds: 5 } }",
+            &[
+                "'default_timeout_microseconds' counts waiting and computing together",
+                "requests may want less than 'default_timeout_microseconds', also without 'allow_timeout_override'",
+            ],
+        ),
+        (
+            "max_batch_size: 8 dynamic_batching { default_queue_policy { default_timeout_microseconds: 5 \
+             allow_timeout_override: true max_queue_size: 0 } }",
+            &["'default_timeout_microseconds' counts waiting and computing together"],
         ),
         ("response_cache { }", &[]),
         ("model_transaction_policy { decoupled: false }", &[]),

@@ -9,7 +9,7 @@ use serde_saphyr::Spanned;
 use super::{Checker, placement::Devices};
 use crate::{
     spec::{CacheSpec, DYNAMIC, MIN_FORWARD, Serving, TensorSpec},
-    tensor::{TensorError, shorten},
+    tensor::{TensorError, check_shape, shorten},
 };
 
 /// A batch of more rows has no use, and is warmed up with.
@@ -219,7 +219,9 @@ impl Checker<'_> {
                     )
                 };
                 self.refuse(at, what, why, fix);
-            } else if let Err(error @ TensorError::Elements { .. }) = tensor.sample(rows) {
+            } else if let Err(error @ TensorError::Elements { .. }) =
+                check_shape(&tensor.smallest(rows))
+            {
                 let what = format!("a batch of {role} '{name}' is too large");
                 self.refuse(at, what, error.to_string(), "lower 'maxBatchSize'");
             }

@@ -110,7 +110,7 @@ async fn a_batch_on_a_lost_device_is_not_tried_in_halves() {
     spec.outputs.truncate(1);
     let requests: Vec<_> = (1_u8..=8).map(|it| input(f32::from(it))).collect();
     let mut backend = Count(Arc::clone(&forwards));
-    let answers = rows::infer(&mut backend, &spec, &requests, &mut |_| ());
+    let answers = rows::infer(&mut backend, &spec, &requests, &mut |_, _| ());
     assert_eq!(answers, vec![Err(fake::device(Trouble::Lost)); 8]);
     assert_eq!(forwards.load(Ordering::SeqCst), 1);
 }

@@ -51,7 +51,7 @@ def check(package, public, own, state):
     fails("parameter 'config' is refused", lambda: own.load_model("FP32", config="{}"))
     # As large as models are.
     files = {"file:1/model.pt": bytes(1 << 20)}
-    fails("is refused: models and their configuration come", lambda: own.load_model("FP32", config="{}", files=files))
+    fails("models and their configuration come from the model repository alone", lambda: own.load_model("FP32", config="{}", files=files))
     fails("is not enabled on this server's public ports", lambda: public.load_model("FP32"))
     fails("is not enabled on this server's public ports", lambda: public.unload_model("FP32"))
     same(*infer(public, package))
@@ -64,8 +64,8 @@ with http.InferenceServerClient(HTTP) as public, http.InferenceServerClient(HTTP
 
 with grpc.InferenceServerClient(GRPC) as public, grpc.InferenceServerClient(GRPC_API) as own:
     check(grpc, public, own, state_over_grpc)
-    fails("ask the server's port of gRPC", lambda: infer(own, grpc))
-    fails("ask the server's port of gRPC", lambda: own.is_server_live())
+    fails("ask that of --grpc-port", lambda: infer(own, grpc))
+    fails("ask that of --grpc-port", lambda: own.is_server_live())
     for status, call in [
         ("NOT_FOUND", lambda: own.load_model("nothing")),
         ("INVALID_ARGUMENT", lambda: own.load_model("FP32", config="{}")),
