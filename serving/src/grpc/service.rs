@@ -158,14 +158,10 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<proto::RepositoryModelLoadRequest>,
     ) -> Answer<proto::RepositoryModelLoadResponse> {
-        let proto::RepositoryModelLoadRequest {
-            repository_name,
-            model_name,
-            parameters,
-        } = request.get_ref();
-        let control = self.control()?;
-        the_one(repository_name)?;
-        control.load(model_name, parameters.keys()).await?;
+        let asked = request.get_ref();
+        let control = self.control(&asked.repository_name)?;
+        let parameters = asked.parameters.keys();
+        control.load(&asked.model_name, parameters).await?;
         answer(proto::RepositoryModelLoadResponse {})
     }
 
@@ -173,21 +169,21 @@ impl GrpcInferenceService for InferenceService {
         &self,
         request: Request<proto::RepositoryModelUnloadRequest>,
     ) -> Answer<proto::RepositoryModelUnloadResponse> {
-        let proto::RepositoryModelUnloadRequest {
-            repository_name,
-            model_name,
-            parameters,
-        } = request.get_ref();
-        let control = self.control()?;
-        the_one(repository_name)?;
-        control.unload(model_name, parameters.keys()).await?;
+        let asked = request.get_ref();
+        let control = self.control(&asked.repository_name)?;
+        let parameters = asked.parameters.keys();
+        control.unload(&asked.model_name, parameters).await?;
         answer(proto::RepositoryModelUnloadResponse {})
     }
 }
 
 impl InferenceService {
-    fn control(&self) -> Result<&Control, ApiError> {
-        self.control.as_ref().ok_or(ApiError::RepositoryReadOnly)
+    /// What changes a repository, where there is such, and only the one.
+    fn control(&self, repository_name: &str) -> Result<&Control, ApiError> {
+        let control = self.control.as_ref();
+        let control = control.ok_or(ApiError::RepositoryReadOnly)?;
+        the_one(repository_name)?;
+        Ok(control)
     }
 }
 

@@ -52,8 +52,9 @@ def check(package, public, own, state):
     # As large as models are.
     files = {"file:1/model.pt": bytes(1 << 20)}
     fails("models and their configuration come from the model repository alone", lambda: own.load_model("FP32", config="{}", files=files))
-    fails("is not enabled on this server's public ports", lambda: public.load_model("FP32"))
-    fails("is not enabled on this server's public ports", lambda: public.unload_model("FP32"))
+    for call in [public.load_model, public.unload_model]:
+        fails("is not enabled on this server's public ports", lambda: call("FP32"))
+        fails("start it with --repository-api HOST:PORT, or --repository-grpc HOST:PORT for gRPC", lambda: call("FP32"))
     same(*infer(public, package))
 
 
