@@ -68,19 +68,18 @@ pub(super) fn serve(mut backend: Box<dyn Backend>, spec: &ModelSpec, shared: &Pu
         if let Verdict::Lost(reason) = &verdict {
             shared.fail(Fault::Lost(reason.clone()));
         }
-        for (client, outputs) in clients.into_iter().zip(answers) {
-            let queue = start.saturating_duration_since(client.arrived);
+        let answers = clients.into_iter().zip(answers).map(|(client, outputs)| {
             let answer = Answer {
                 outputs,
                 started: start,
-                queue,
+                queue: start.saturating_duration_since(client.arrived),
                 compute,
                 together,
             };
-            // The client may have gone meanwhile.
-            drop(client.reply.send(Ok(answer)));
-        }
-        lull.answered = (together > 1).then(Instant::now);
+            (client, answer)
+        });
+        shared.answer(answers.collect());
+        lull.together = together > 1;
         match verdict {
             Verdict::Well => {}
             Verdict::Lost(_) => {

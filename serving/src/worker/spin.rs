@@ -6,7 +6,7 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 /// What all instances of the process share.
@@ -23,8 +23,8 @@ pub(super) struct Turn<'a>(&'a AtomicUsize);
 /// What an instance knows of the time between two of its batches.
 #[derive(Debug, Default)]
 pub(super) struct Lull {
-    /// When it has answered several requests together.
-    pub(super) answered: Option<Instant>,
+    /// Whether several requests were answered together.
+    pub(super) together: bool,
     /// Whether the last request came while it would have looked for it.
     pays: bool,
 }
@@ -48,7 +48,7 @@ impl Spin {
 
     /// A turn for an instance, if it pays and others have left one. It is over after [`Self::is_over`].
     pub(super) fn turn(&self, lull: &Lull) -> Option<Turn<'_>> {
-        if !lull.pays || lull.answered.is_some() {
+        if !lull.pays || lull.together {
             return None;
         }
         let turn = Turn(&self.spinning);
@@ -91,7 +91,7 @@ mod tests {
         assert!(spin.turn(&after(&spin, TIME / 2)).is_some());
         assert!(spin.turn(&after(&spin, TIME)).is_none());
         let mut several = after(&spin, TIME / 2);
-        several.answered = Some(Instant::now());
+        several.together = true;
         assert!(spin.turn(&several).is_none());
     }
 
