@@ -19,6 +19,7 @@
 use proxy_wasm::types::LogLevel;
 
 mod abi;
+mod counters;
 mod exchange;
 mod fuses;
 mod host;

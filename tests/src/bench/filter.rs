@@ -111,7 +111,8 @@ pub struct Results {
     sizes: Vec<(String, u64)>,
 }
 
-/// Measures all contenders or, beside what they are compared with, `only` these; `told` hears of each step.
+/// Measures all contenders or, beside what they are compared with and other builds, `only` these; `told` hears of each
+/// step.
 ///
 /// # Errors
 /// When something cannot be built or started, and when a contender does not do what it is measured for.
@@ -130,8 +131,10 @@ pub async fn run(
         Upstream::start(contender::LIVE).await?,
         Upstream::start(contender::CANARY).await?,
     );
+    let beside = |name: &String| modules.beside.iter().any(|(known, _)| known == name);
     let wanted = |name: &String| {
-        only.is_empty() || [NONE, NOOP].contains(&name.as_str()) || only.contains(name)
+        let compared = [NONE, NOOP].contains(&name.as_str()) || beside(name);
+        only.is_empty() || compared || only.contains(name)
     };
     let wanted: Vec<_> = contenders_of(modules)
         .into_iter()
