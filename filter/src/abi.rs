@@ -11,7 +11,7 @@ use fxhash::FxHashMap;
 use proxy_wasm::types::Action;
 
 use crate::exchange::Exchange;
-use crate::{counters, host, plugin};
+use crate::{host, plugin};
 
 /// Between two pieces of a long configuration: requests that wait get their turn.
 const SOON: Duration = Duration::from_millis(1);
@@ -31,29 +31,18 @@ extern "C" fn on_configure(_root: u32, size: usize) -> bool {
     true
 }
 
-/// Time to go on with a configuration that is long, and to tell what was counted. The timer belongs to the configuration
-/// that asked for it.
+/// Time to go on with a configuration that is long. The timer belongs to the last configuration that asked for it.
 #[unsafe(export_name = "serin_on_tick")]
 extern "C" fn on_tick(_root: u32) {
-    let now = host::now();
-    let told = counters::tell();
-    let period = match plugin::go_on() {
-        true => SOON,
-        false if told => counters::WAIT,
-        false => Duration::ZERO,
-    };
-    counters::tick_every(period, now);
+    if !plugin::go_on() {
+        host::tick_every(Duration::ZERO);
+    }
 }
 
 #[unsafe(export_name = "serin_on_request_headers")]
 extern "C" fn on_request_headers(stream: u32, _headers: usize, _end_of_stream: bool) -> Action {
     if let Some(exchange) = Exchange::begin(&plugin::loaded()) {
-        let started = exchange.started();
-        let alone = EXCHANGES.with_borrow_mut(|exchanges| {
-            exchanges.insert(stream, exchange);
-            exchanges.len() == 1
-        });
-        counters::settle(started, alone);
+        EXCHANGES.with_borrow_mut(|exchanges| exchanges.insert(stream, exchange));
     }
     Action::Continue
 }
@@ -84,12 +73,8 @@ extern "C" fn on_response_trailers(stream: u32, _trailers: usize) -> Action {
 /// The end of a request; nothing follows. Envoy also logs requests that it refused before any filter saw them.
 #[unsafe(export_name = "serin_on_log")]
 extern "C" fn on_log(stream: u32) {
-    let ended = EXCHANGES.with_borrow_mut(|exchanges| {
-        let exchange = exchanges.remove(&stream)?;
-        Some((exchange, exchanges.is_empty()))
-    });
-    if let Some((exchange, alone)) = ended {
-        counters::settle(exchange.log(), alone);
+    if let Some(exchange) = EXCHANGES.with_borrow_mut(|exchanges| exchanges.remove(&stream)) {
+        exchange.log();
     }
 }
 

@@ -107,13 +107,8 @@ impl Exchange {
         self.ended = true;
     }
 
-    /// When it began.
-    pub(crate) fn started(&self) -> Duration {
-        self.started
-    }
-
-    /// The request is over; returns when.
-    pub(crate) fn log(self) -> Duration {
+    /// The request is over.
+    pub(crate) fn log(self) {
         let (rollout, metrics) = (&self.rollout, &self.metrics);
         let (outcome, now) = (outcome(self.call, self.ended), host::now());
         let took = now.saturating_sub(self.started);
@@ -131,7 +126,6 @@ impl Exchange {
         if let Some(cluster) = rollout.variant(served).and_then(|it| it.cluster.as_deref()) {
             metrics.sample(cluster);
         }
-        now
     }
 }
 

@@ -11,9 +11,8 @@ use serin_filter_core::fuse::{Admission, Fuse, FuseSettings, State, Ticket};
 use serin_filter_core::stat::{self, Encoding};
 use serin_filter_core::table::{Rollout, RoutingTable};
 
-use crate::counters::Counter;
 use crate::host;
-use crate::metrics::{Encoded, counter, define};
+use crate::metrics::{Encoded, define};
 
 /// Plugin, rollout, variant and version.
 type Key = (String, String, String, String);
@@ -27,7 +26,7 @@ thread_local! {
 pub(crate) struct VariantFuse {
     fuse: RefCell<Fuse>,
     encoding: Encoding,
-    trips: Option<Rc<Counter>>,
+    trips: Option<u32>,
     /// None when the fuse was forgotten: requests in flight may still open and close it.
     open_workers: Cell<Option<u32>>,
 }
@@ -87,7 +86,10 @@ impl VariantFuse {
         Self {
             fuse: RefCell::new(Fuse::new(settings)),
             encoding: labels.encoding(),
-            trips: counter(labels.name(&[], stat::FUSE_TRIPS_TOTAL)),
+            trips: define(
+                MetricType::Counter,
+                labels.name(&[], stat::FUSE_TRIPS_TOTAL),
+            ),
             open_workers: Cell::new(define(
                 MetricType::Gauge,
                 labels.name(&[], stat::FUSE_OPEN_WORKERS),
@@ -124,8 +126,8 @@ impl VariantFuse {
         let mut fuse = self.fuse.borrow_mut();
         let (open, trips) = (is_open(&fuse), fuse.trips());
         let result = act(&mut fuse);
-        if let Some(counter) = &self.trips {
-            (trips..fuse.trips()).for_each(|_| counter.increment());
+        if let Some(id) = self.trips {
+            (trips..fuse.trips()).for_each(|_| host::increment(id));
         }
         self.report(open, is_open(&fuse));
         result

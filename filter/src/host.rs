@@ -102,9 +102,9 @@ pub(crate) fn define(kind: MetricType, name: &str) -> Option<u32> {
     hostcalls::define_metric(kind, name).ok()
 }
 
-/// Adds to a counter.
-pub(crate) fn add(counter: u32, more: u32) {
-    let _ = hostcalls::increment_metric(counter, i64::from(more));
+/// Adds one to a counter.
+pub(crate) fn increment(counter: u32) {
+    let _ = hostcalls::increment_metric(counter, 1);
 }
 
 /// Changes a gauge.

@@ -19,7 +19,6 @@
 use proxy_wasm::types::LogLevel;
 
 mod abi;
-mod counters;
 mod exchange;
 mod fuses;
 mod host;

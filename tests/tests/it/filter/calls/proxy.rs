@@ -110,8 +110,8 @@ impl Proxy {
     /// module does not have are not made. Returns what crossed, from the first entry on.
     pub(super) fn serve(&mut self, request: &Headers, status: u16) -> Vec<String> {
         self.store.data_mut().journal.clear();
-        let root = self.root();
-        self.begin(STREAM, root, request);
+        let root = self.store.data().roots.keys().next_back().copied();
+        self.begin(STREAM, root.unwrap(), request);
         self.pass(100_000);
         self.end(STREAM, status);
         self.crossed()
@@ -122,11 +122,6 @@ impl Proxy {
         let before = self.store.get_fuel().unwrap();
         self.serve(request, status);
         before - self.store.get_fuel().unwrap()
-    }
-
-    /// The newest root context.
-    pub(super) fn root(&self) -> i32 {
-        *self.store.data().roots.keys().next_back().unwrap()
     }
 
     /// The first half of a request, under a root context.
@@ -167,8 +162,7 @@ impl Proxy {
         self.crossed()
     }
 
-    /// What crossed since it was asked last.
-    pub(super) fn crossed(&mut self) -> Vec<String> {
+    fn crossed(&mut self) -> Vec<String> {
         let journal = std::mem::take(&mut self.store.data_mut().journal);
         journal.iter().map(|line| without_labels(line)).collect()
     }
