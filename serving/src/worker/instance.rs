@@ -79,7 +79,7 @@ pub(super) fn serve(mut backend: Box<dyn Backend>, spec: &ModelSpec, shared: &Pu
             (client, answer)
         });
         shared.answer(answers.collect());
-        lull.together = together > 1;
+        lull.answered = (together > 1).then(Instant::now);
         match verdict {
             Verdict::Well => {}
             Verdict::Lost(_) => {

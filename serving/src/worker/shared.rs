@@ -59,7 +59,7 @@ pub struct Pulse {
     /// One for each instance.
     running: Box<[Running]>,
     fault: OnceLock<Fault>,
-    /// Where the requests are waited for.
+    /// Where the worker was started, which is where requests wait for it.
     runtime: Option<Handle>,
 }
 
@@ -271,7 +271,7 @@ impl Pulse {
     }
 
     /// Lets threads that read or answer requests of this model go first, if they want this core: what they have begun with
-    /// computes in the next batch then, not after it. So do clients that were answered together, and may ask again.
+    /// computes in the next batch then, not after it. So do clients that were answered together just now, and may ask again.
     /// Where there is no other request, or the core has nothing else to do, no time passes.
     fn gather<'a>(
         &'a self,
@@ -283,7 +283,7 @@ impl Pulse {
         while !inner.queue.is_empty() && inner.queue.wants_more() && in_vain < TRIES {
             let now = Instant::now();
             let lasts = now.saturating_duration_since(*start.get_or_insert(now));
-            let are_there = lull.together || self.in_flight() > inner.queue.len();
+            let are_there = lull.may_return(now) || self.in_flight() > inner.queue.len();
             if !are_there || lasts >= GATHER {
                 break;
             }

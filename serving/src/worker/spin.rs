@@ -6,8 +6,12 @@
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+/// Within so long clients that ask again and again have done so: a core that the instance shares with the thread that
+/// reads and writes needs 1 ms for the answers of a batch of 32 with 3 KiB each.
+const RETURN: Duration = Duration::from_millis(10);
 
 /// What all instances of the process share.
 #[derive(Debug, Default)]
@@ -23,10 +27,18 @@ pub(super) struct Turn<'a>(&'a AtomicUsize);
 /// What an instance knows of the time between two of its batches.
 #[derive(Debug, Default)]
 pub(super) struct Lull {
-    /// Whether several requests were answered together.
-    pub(super) together: bool,
+    /// When it has answered several requests together.
+    pub(super) answered: Option<Instant>,
     /// Whether the last request came while it would have looked for it.
     pays: bool,
+}
+
+impl Lull {
+    /// Whether those who were answered together may be about to ask again.
+    pub(super) fn may_return(&self, now: Instant) -> bool {
+        let since = |answered| now.saturating_duration_since(answered);
+        self.answered.is_some_and(|it| since(it) < RETURN)
+    }
 }
 
 impl Spin {
@@ -48,7 +60,7 @@ impl Spin {
 
     /// A turn for an instance, if it pays and others have left one. It is over after [`Self::is_over`].
     pub(super) fn turn(&self, lull: &Lull) -> Option<Turn<'_>> {
-        if !lull.pays || lull.together {
+        if !lull.pays || lull.answered.is_some() {
             return None;
         }
         let turn = Turn(&self.spinning);
@@ -91,8 +103,18 @@ mod tests {
         assert!(spin.turn(&after(&spin, TIME / 2)).is_some());
         assert!(spin.turn(&after(&spin, TIME)).is_none());
         let mut several = after(&spin, TIME / 2);
-        several.together = true;
+        several.answered = Some(Instant::now());
         assert!(spin.turn(&several).is_none());
+    }
+
+    #[test]
+    fn clients_that_were_answered_together_are_expected_for_a_while() {
+        let now = Instant::now();
+        let mut lull = Lull::default();
+        assert!(!lull.may_return(now));
+        lull.answered = Some(now);
+        assert!(lull.may_return(now + RETURN / 2));
+        assert!(!lull.may_return(now + RETURN));
     }
 
     #[test]
