@@ -78,7 +78,7 @@ pub(super) fn serve(mut backend: Box<dyn Backend>, spec: &ModelSpec, shared: &Pu
             };
             (client, answer)
         });
-        shared.answer(answers.collect());
+        shared.answer(answers);
         lull.answered = (together > 1).then(Instant::now);
         match verdict {
             Verdict::Well => {}

@@ -90,14 +90,9 @@ impl Inner {
 }
 
 impl Client {
-    fn answer(self, answer: Answer) {
+    fn tell(self, result: Result<Answer, WorkerError>) {
         // It may have gone meanwhile.
-        drop(self.reply.send(Ok(answer)));
-    }
-
-    fn refuse(self, reason: WorkerError) {
-        // It may have gone meanwhile.
-        drop(self.reply.send(Err(reason)));
+        drop(self.reply.send(result));
     }
 }
 
@@ -302,16 +297,14 @@ impl Pulse {
 
     /// Gives those who ran together their answers. Several go to the runtime as one: each by itself would wake it, and
     /// where it shares a core with this thread, the core would go to and fro for each of them.
-    pub(super) fn answer(&self, answers: Vec<(Client, Answer)>) {
-        let several = answers.len() > 1;
-        let give = move || {
-            for (client, answer) in answers {
-                client.answer(answer);
-            }
-        };
+    pub(super) fn answer(&self, answers: impl ExactSizeIterator<Item = (Client, Answer)>) {
+        let tell = |(client, answer): (Client, Answer)| client.tell(Ok(answer));
         match &self.runtime {
-            Some(runtime) if several => drop(runtime.spawn(async move { give() })),
-            _ => give(),
+            Some(runtime) if answers.len() > 1 => {
+                let answers: Vec<_> = answers.collect();
+                runtime.spawn(async move { answers.into_iter().for_each(tell) });
+            }
+            _ => answers.for_each(tell),
         }
     }
 
@@ -367,7 +360,7 @@ impl Pulse {
         self.told.fetch_add(1, Ordering::Release);
         drop(inner);
         for job in waiting {
-            job.client.refuse(reason.clone());
+            job.client.tell(Err(reason.clone()));
         }
         self.news.notify_all();
     }
@@ -399,7 +392,7 @@ impl Pulse {
                 };
                 self.fail(Fault::Hung(time));
                 for client in clients {
-                    client.refuse(WorkerError::Hung(time));
+                    client.tell(Err(WorkerError::Hung(time)));
                 }
             }
         }
