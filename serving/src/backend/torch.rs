@@ -75,6 +75,9 @@ pub fn loaders(entry: &Entry) -> Vec<Load> {
 }
 
 fn load(file: &Path, spec: &ModelSpec, device: Device) -> Result<Box<dyn Backend>, BackendError> {
+    // Whoever is asked for their number takes over what was set for the process (at::internal::lazy_init_num_threads). Of
+    // libtorch's own loops each asks first, but the library of linear algebra does not, and would take a thread for each core.
+    tch::get_num_threads();
     let no_grad = tch::no_grad_guard();
     let read = |error: TchError| BackendError::Load(safe_message(&error));
     let placement = Placement::new(device, spec.serving.dtype).map_err(BackendError::Load)?;

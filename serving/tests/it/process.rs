@@ -70,6 +70,28 @@ async fn a_signal_while_a_forward_goes_on_and_on_ends_the_server_well() {
     }
 }
 
+#[test]
+fn a_forward_has_as_many_threads_as_it_was_given() {
+    // Nothing but a product, which is the affair of the library of linear algebra alone: large enough for that to share it
+    // among threads, and what goes in and comes out too small for libtorch to do so itself.
+    const SIZE: i64 = 512;
+    let weights = Tensor::ones([SIZE, SIZE], (Kind::Float, Device::Cpu));
+    let model = trace(&[weights.narrow(0, 0, 32)], |inputs| {
+        inputs[0].matmul(&weights)
+    });
+    let shape = format!("[32, {SIZE}]");
+    let yaml = yaml(
+        &format!("{{name: x, datatype: FP32, shape: {shape}}}"),
+        &shape,
+    );
+    let dir = repository("product", &yaml, &model);
+    for threads in [1, 2] {
+        // The warm-up is a forward.
+        let server = Server::start_with(dir.path(), &["--threads", &threads.to_string()]);
+        assert_eq!(server.process().threads("product").len(), threads);
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_shall_end_says_so_for_its_delay_or_until_a_second_signal() {
     let dir = repository("fraud", &scorer_yaml(), &scorer(1));

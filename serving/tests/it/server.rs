@@ -78,16 +78,23 @@ impl Process {
 
     /// CPU time that the thread of a model has used, in ticks; none before there is such a thread.
     pub(crate) fn ticks(&self, model: &str) -> Option<u64> {
+        self.threads(model).into_iter().next()
+    }
+
+    /// CPU time that each thread of a model has used, in ticks: its own, and those that libtorch gives it, which inherit
+    /// the name.
+    pub(crate) fn threads(&self, model: &str) -> Vec<u64> {
         let name = format!("{model}/1");
         let tasks = fs::read_dir(format!("/proc/{}/task", self.0.id())).unwrap();
-        tasks.flatten().find_map(|task| {
+        let ticks = tasks.flatten().filter_map(|task| {
             // A thread may end while it is looked at.
             let stat = fs::read_to_string(task.path().join("stat")).ok()?;
             let (head, tail) = stat.rsplit_once(") ")?;
             let named = head.split_once(" (")?.1 == name;
             // proc_pid_stat(5): utime is field 14, and the state after the name is field 3.
             named.then(|| tail.split(' ').nth(11)?.parse().ok())?
-        })
+        });
+        ticks.collect()
     }
 
     /// Waits until the thread of a model has computed for a while since it had used `before`.
