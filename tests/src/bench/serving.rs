@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 
+use self::load::Answered;
 use self::models::{BATCH, Model, raw};
 use self::servers::{Running, Server, Subject, start};
 use crate::bench::report::Row;
@@ -25,22 +26,30 @@ pub struct Size {
     pub rounds: usize,
     /// How long a turn takes.
     pub turn: Duration,
+    /// How many turns between turns of the loop a round has, where the share of its throughput is asked for.
+    pub pairs: usize,
 }
 
 /// Enough for a median.
 pub const FULL: Size = Size {
     rounds: 5,
     turn: Duration::from_secs(3),
+    pairs: 3,
 };
 
 /// A rough look.
 pub const QUICK: Size = Size {
     rounds: 1,
     turn: Duration::from_secs(2),
+    pairs: 1,
 };
 
-/// Connections: one that waits for each answer, and many.
+/// Connections: one that waits for each answer, and as many as a batch has rows.
 const CONNECTIONS: [usize; 2] = [1, 32];
+
+/// How long the loop runs before and after a turn that is compared with it: the machine's memory, which the large model
+/// is read from again and again, is faster in one second than in the next.
+const FLANK: Duration = Duration::from_secs(1);
 
 /// Who is measured, with which model.
 const SUBJECTS: [Subject; 15] = {
@@ -81,6 +90,23 @@ struct Measured {
     p50: Series,
     /// Of the slowest of a hundred.
     p99: Series,
+    /// The rate as a share of the loop's in the seconds around it, where that was measured.
+    share: Series,
+}
+
+impl Measured {
+    fn add(&mut self, answered: &Answered) {
+        self.rate.0.push(answered.rate());
+        self.p50.0.push(answered.p50);
+        self.p99.0.push(answered.p99);
+    }
+
+    /// Several turns of one round, as one.
+    fn add_round(&mut self, round: &Measured) {
+        self.rate.0.push(round.rate.median());
+        self.p50.0.push(round.p50.median());
+        self.p99.0.push(round.p99.median());
+    }
 }
 
 /// What a line of the result is about.
@@ -133,47 +159,81 @@ pub async fn run(size: Size, serve: &Path, told: impl Fn(&str)) -> Result<Result
             ) {
                 (Some((subject, running)), _) => {
                     for connections in CONNECTIONS {
-                        let answered = running.measure(connections, size.turn).await;
-                        let answered = answered.with_context(|| subject.name())?;
-                        let (errors, name) = (answered.errors(), subject.name());
-                        // One of ours is a defect; one of theirs should not end what takes ten minutes.
-                        match subject.server {
-                            _ if errors == 0 => {}
-                            Server::Serin { .. } => bail!("{errors} requests to {name} failed"),
-                            _ => told(&format!("{errors} requests to {name} failed")),
-                        }
                         let measured =
                             results.of(subject.model, connections, turn + 1, subject.name());
-                        measured.rate.0.push(answered.rate());
-                        measured.p50.0.push(answered.p50);
-                        measured.p99.0.push(answered.p99);
+                        let asked = async || {
+                            let answered = running.measure(connections, size.turn).await;
+                            let answered = answered.with_context(|| subject.name())?;
+                            let (errors, name) = (answered.errors(), subject.name());
+                            // One of ours is a defect; one of theirs should not end what takes ten minutes.
+                            match subject.server {
+                                _ if errors == 0 => {}
+                                Server::Serin { .. } => bail!("{errors} requests to {name} failed"),
+                                _ => told(&format!("{errors} requests to {name} failed")),
+                            }
+                            Ok(answered)
+                        };
+                        if subject.model == Model::Small || connections == 1 {
+                            measured.add(&asked().await?);
+                            continue;
+                        }
+                        let alone = || looped(&models, subject.model, BATCH, FLANK);
+                        let (mut round, mut before) = (Measured::default(), alone()?.rate());
+                        for _ in 0..size.pairs {
+                            let answered = asked().await?;
+                            let after = alone()?.rate();
+                            round.add(&answered);
+                            let around = f64::midpoint(before, after);
+                            measured.share.0.push(answered.rate() / around);
+                            before = after;
+                        }
+                        measured.add_round(&round);
                     }
                 }
                 (None, Some(turn)) => {
                     let Some(&(model, rows)) = loops.get(turn) else {
                         continue;
                     };
-                    let core = (model == Model::Large).then_some(0);
-                    let file = models.join(model.name()).join("1/model.pt");
-                    let times = raw(&file, model, rows, size.turn, core)?;
-                    let micros = times.iter().map(|it| it.as_secs_f64() * 1e6);
-                    let micros = Series(micros.collect());
-                    let all: Duration = times.iter().sum();
+                    let looped = looped(&models, model, rows, size.turn)?;
                     let connections = usize::try_from(rows)?;
                     let name = format!("a loop, no server, {rows} rows at a time");
                     let measured = results.of(model, connections, 0, name);
-                    measured
-                        .rate
-                        .0
-                        .push((rows as f64) * (times.len() as f64) / all.as_secs_f64());
-                    measured.p50.0.push(micros.median());
-                    measured.p99.0.push(micros.quantile(0.99));
+                    measured.rate.0.push(looped.rate());
+                    measured.p50.0.push(looped.micros.median());
+                    measured.p99.0.push(looped.micros.quantile(0.99));
                 }
                 (None, None) => {}
             }
         }
     }
     Ok(results)
+}
+
+/// What a loop did that does nothing but run a model.
+struct Looped {
+    rows: i64,
+    /// Of each forward.
+    micros: Series,
+}
+
+impl Looped {
+    /// Rows a second.
+    fn rate(&self) -> f64 {
+        let forwards = self.micros.0.len() as f64;
+        self.rows as f64 * forwards / (self.micros.0.iter().sum::<f64>() / 1e6)
+    }
+}
+
+fn looped(models: &Path, model: Model, rows: i64, time: Duration) -> Result<Looped> {
+    // Where the servers with this model stay.
+    let core = (model == Model::Large).then_some(0);
+    let file = models.join(model.name()).join("1/model.pt");
+    let times = raw(&file, model, rows, time, core)?;
+    let micros = times.iter().map(|it| it.as_secs_f64() * 1e6);
+    Ok(Looped {
+        rows,
+        micros: Series(micros.collect()),
+    })
 }
 
 impl Results {
@@ -191,6 +251,14 @@ impl Results {
             name,
         };
         self.0.entry(key).or_default()
+    }
+
+    /// Rows a second as a share of the loop's, round by round.
+    fn share(&self, key: &Key, measured: &Measured) -> Option<Series> {
+        if !measured.share.0.is_empty() {
+            return Some(measured.share.clone());
+        }
+        Some(measured.rate.of(&self.loop_of(key)?.rate))
     }
 
     /// What all of a model and so many connections are compared to: the loop.
@@ -213,15 +281,16 @@ impl Results {
                 name,
                 ..
             } = key;
-            let row = |what: &str, of: fn(&Measured) -> &Series, unit: &str| {
-                let ratio = self.loop_of(key).map(|it| of(measured).of(of(it)).median());
+            let raw = self.loop_of(key);
+            let row = |what: &str, seen: &Series, unit: &str, ratio: Option<Series>| {
                 let name = format!("{model}, {connections} at a time, {name}: {what}");
-                Row::new(&name, of(measured).median(), unit, ratio)
+                Row::new(&name, seen.median(), unit, ratio.map(|it| it.median()))
             };
+            let Measured { rate, p50, p99, .. } = measured;
             [
-                row("rows", |it| &it.rate, "1/s"),
-                row("p50", |it| &it.p50, "us"),
-                row("p99", |it| &it.p99, "us"),
+                row("rows", rate, "1/s", self.share(key, measured)),
+                row("p50", p50, "us", raw.map(|it| p50.of(&it.p50))),
+                row("p99", p99, "us", raw.map(|it| p99.of(&it.p99))),
             ]
         });
         let promised = self.promised().into_iter();
@@ -238,28 +307,20 @@ impl Results {
                 batches,
             };
             let same = |key: &Key| (key.model, key.connections) == (model.name(), connections);
-            let found = self
-                .0
+            self.0
                 .iter()
-                .find(|(key, _)| same(key) && key.name == subject.name());
-            found.map(|(key, measured)| (measured, self.loop_of(key)))
+                .find(|(key, _)| same(key) && key.name == subject.name())
         };
         let json = Server::Serin { binary: false };
         let added = |batches| {
-            let (served, raw) = of(Model::Small, 1, json, batches)?;
-            Some(Series(
-                served
-                    .p50
-                    .0
-                    .iter()
-                    .zip(&raw?.p50.0)
-                    .map(|(a, b)| a - b)
-                    .collect(),
-            ))
+            let (key, served) = of(Model::Small, 1, json, batches)?;
+            let raw = self.loop_of(key)?;
+            let pairs = served.p50.0.iter().zip(&raw.p50.0);
+            Some(Series(pairs.map(|(a, b)| a - b).collect()))
         };
-        let rate = of(Model::Small, 32, json, true).map(|(served, _)| served.rate.clone());
+        let rate = of(Model::Small, 32, json, true).map(|(_, served)| served.rate.clone());
         let share = of(Model::Large, 32, Server::Serin { binary: true }, true)
-            .and_then(|(served, raw)| Some(served.rate.of(&raw?.rate)));
+            .and_then(|(key, served)| self.share(key, served));
         let promise = |name, unit, found: Option<Series>, bound, at_most| Promise {
             name,
             unit,
@@ -314,9 +375,7 @@ impl Results {
             "p99 us",
         ]);
         for (key, measured) in &self.0 {
-            let ratio = self
-                .loop_of(key)
-                .map(|it| measured.rate.of(&it.rate).median());
+            let ratio = self.share(key, measured).map(|it| it.median());
             table.add_row([
                 key.model.to_owned(),
                 key.connections.to_string(),
