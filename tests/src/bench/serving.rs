@@ -128,34 +128,35 @@ pub struct Results(BTreeMap<Key, Measured>);
 ///
 /// # Errors
 /// When something cannot be started, or a request fails.
-pub async fn run(size: Size, serve: &Path, told: impl Fn(&str)) -> Result<Results> {
+pub async fn run(
+    size: Size,
+    serve: &Path,
+    subjects: &[Subject],
+    told: impl Fn(&str),
+) -> Result<Results> {
     let world = World::new("bench-serving")?;
     let models = world.file("models");
     for model in [Model::Small, Model::Large] {
         model.save(&models)?;
     }
     let mut running: Vec<Running> = Vec::new();
-    for subject in SUBJECTS {
-        told(&format!(
-            "{}: {} starts",
-            subject.model.name(),
-            subject.name()
-        ));
+    for &subject in subjects {
+        told(&format!("{} starts", title(subject)));
         running.push(start(&world, subject, &models, serve).await?);
     }
     let mut results = Results::default();
     // After the servers the loops: of one row, and of a batch.
     let loops = [Model::Small, Model::Large].map(|model| [(model, 1), (model, BATCH)]);
     let loops = loops.concat();
-    for (round, order) in orders(SUBJECTS.len() + loops.len(), size.rounds, 1)
+    for (round, order) in orders(subjects.len() + loops.len(), size.rounds, 1)
         .iter()
         .enumerate()
     {
         told(&format!("round {} of {}", round + 1, size.rounds));
         for &turn in order {
             match (
-                SUBJECTS.get(turn).zip(running.get(turn)),
-                turn.checked_sub(SUBJECTS.len()),
+                subjects.get(turn).zip(running.get(turn)),
+                turn.checked_sub(subjects.len()),
             ) {
                 (Some((subject, running)), _) => {
                     for connections in CONNECTIONS {
@@ -207,6 +208,28 @@ pub async fn run(size: Size, serve: &Path, told: impl Fn(&str)) -> Result<Result
         }
     }
     Ok(results)
+}
+
+/// What a subject is called where both models are.
+fn title(subject: Subject) -> String {
+    format!("{}: {}", subject.model.name(), subject.name())
+}
+
+/// Those who are called so, or everyone where nobody is named.
+///
+/// # Errors
+/// When a name is nobody's.
+pub fn chosen(only: &[String]) -> Result<Vec<Subject>> {
+    if let Some(stranger) = only
+        .iter()
+        .find(|it| SUBJECTS.iter().all(|subject| title(*subject) != **it))
+    {
+        let all = SUBJECTS.map(title).join("', '");
+        bail!("there is no '{stranger}': take one of '{all}'");
+    }
+    let mut subjects = SUBJECTS.to_vec();
+    subjects.retain(|it| only.is_empty() || only.contains(&title(*it)));
+    Ok(subjects)
 }
 
 /// What a loop did that does nothing but run a model.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use serin_tests::bench::serving::{FULL, QUICK, run};
+use serin_tests::bench::serving::{FULL, QUICK, chosen, run};
 use serin_tests::bench::{program, report};
 use serin_tests::tools;
 
@@ -23,6 +23,10 @@ struct Args {
     /// Another serin-serve than the one that is built here
     #[arg(long, value_name = "PROGRAM")]
     serve: Option<PathBuf>,
+
+    /// Measure these alone beside the loop, such as 'large: serin-serve, binary, batches of 32' (repeatable)
+    #[arg(long, value_name = "MODEL: NAME")]
+    only: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -30,6 +34,7 @@ fn main() -> ExitCode {
 }
 
 fn bench(args: &Args) -> Result<()> {
+    let subjects = chosen(&args.only)?;
     let runtime = program::runtime()?;
     let serve = match &args.serve {
         Some(serve) => serve.clone(),
@@ -37,7 +42,7 @@ fn bench(args: &Args) -> Result<()> {
     };
     let size = if args.quick { QUICK } else { FULL };
     let told = |line: &str| program::tell(NAME, line);
-    let results = runtime.block_on(run(size, &serve, told))?;
+    let results = runtime.block_on(run(size, &serve, &subjects, told))?;
     let path = report::write("serving", &results.rows())?;
     writeln!(
         std::io::stdout(),
