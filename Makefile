@@ -7,7 +7,7 @@ help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .PHONY: setup
-setup: ## Fetch Envoy, Prometheus, libtorch, a model and the Rust target into the cache (once)
+setup: ## Fetch Envoy, Prometheus, libtorch, a model, binaryen and the Rust target into the cache (once)
 	@tests/setup/setup.sh all
 
 .PHONY: setup-cluster

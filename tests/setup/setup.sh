@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fetches every third-party piece that Serin's build, tests and demo need, into one cache outside the checkout.
-# Idempotent: a piece that is there is not touched and nothing is printed for it. Usage: setup.sh [all|libtorch|clients|redis|rivals|lint|envoys]
+# Idempotent: a piece that is there is not touched and nothing is printed for it. Usage: setup.sh [all|filter|libtorch|clients|redis|rivals|lint|envoys]
 source "$(dirname "${BASH_SOURCE[0]}")/cache.sh"
 
 # Wheels are pinned in wheels.txt, with their versions.
@@ -15,6 +15,10 @@ jemalloc_version=5.3.0-1
 jemalloc_sha256=a4117c23c5c8acf6c9678a6cb086f000b79476369da7efe8a78a70826956ad3d
 lzf_version=3.6-3
 lzf_sha256=9854b0866201b63e04f1e446f45f01ef4a6f72c61f2250b75f944f6046cc7e8c
+binaryen_version=108-1
+# The one piece that the image of the filter is built with, too, so for both.
+binaryen_sha256_x86_64=3e78e82c38b9faa7e5645f19ab3d386f8da7c71f8dc19edfaa0ff1b080bd81a8
+binaryen_sha256_aarch64=269dc7006b6b315571b46b78918e934482a8d908eddcf42098fa1ff9c7fb268e
 luajit_version=2.1.0~beta3+git20220320+dfsg-4.1+deb12u1
 luajit_sha256=1f0ea919d09d47420993aca0102ec0aed46338b2bf7e072a4b4566c5616f09d2
 
@@ -55,6 +59,24 @@ rust_target() {
     (cd "$root" && rustup target add wasm32-wasip1 9>&- && rustup component add rust-src 9>&-)
   }
   unlock
+}
+
+make_binaryen() {
+  local sha256="binaryen_sha256_$(uname -m)"
+  [ -n "${!sha256:-}" ] || fail "binaryen is not pinned for $(uname -m): set WASM_OPT=/path/to/wasm-opt"
+  debs "put binaryen's 'wasm-opt' (108 or newer) on PATH or set WASM_OPT=/path/to/wasm-opt" "binaryen=$binaryen_version" "${!sha256}"
+}
+
+binaryen() {
+  local program folder
+  program="$(own_program WASM_OPT)"
+  [ -n "$program" ] || program="$(type -P wasm-opt || true)"
+  if [ -z "$program" ]; then
+    folder="binaryen-$binaryen_version"
+    fetch "$folder" usr/bin/wasm-opt "binaryen $binaryen_version (Debian's package, unpacked into the cache)" make_binaryen
+    program="$cache/$folder/usr/bin/wasm-opt"
+  fi
+  point wasm-opt "$program"
 }
 
 # make_envoy takes the pin that $envoy_pin names.
@@ -283,12 +305,13 @@ cargo_deny() {
 }
 
 case "${1:-all}" in
-  all) rust_target; envoy; prometheus; libtorch; silero_vad ;;
+  all) rust_target; binaryen; envoy; prometheus; libtorch; silero_vad ;;
+  filter) rust_target; binaryen ;;
   clients) clients ;;
   redis) redis ;;
   rivals) rivals ;;
   libtorch) libtorch ;;
   lint) cargo_deny ;;
   envoys) envoys ;;
-  *) fail "unknown argument '$1': use all, libtorch, clients, redis, rivals, lint or envoys" ;;
+  *) fail "unknown argument '$1': use all, filter, libtorch, clients, redis, rivals, lint or envoys" ;;
 esac

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Builds the filter, drops the exports it does not need (filter/trim), makes it smaller where binaryen's wasm-opt is at
-# hand, and prints its path.
+# Builds the filter, drops the exports it does not need (filter/trim), makes it smaller with binaryen's wasm-opt, and
+# prints its path.
 set -euo pipefail
 unset CDPATH
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+tests/setup/setup.sh filter
 target="$(cargo metadata --no-deps --format-version 1 | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')"
 [ -n "$target" ] || { echo "setup: cargo does not say where its target folder is" >&2; exit 1; }
 
@@ -29,18 +30,21 @@ cargo build --quiet -p serin-trim >&2
 built="$target/wasm/wasm32-wasip1/wasm/serin_filter.wasm"
 trim="$target/debug/serin-trim"
 out="$target/serin-filter.wasm"
-if [ ! "$out" -nt "$built" ] || [ ! "$out" -nt "$trim" ] || [ ! "$out" -nt tests/setup/wasm.sh ]; then
+up_to_date() {
+  local input
+  for input in "$built" "$trim" tests/setup/setup.sh tests/setup/wasm.sh; do
+    [ "$out" -nt "$input" ] || return
+  done
+}
+if ! up_to_date; then
   # Aside and renamed: an Envoy that reads the file meanwhile must not see a half.
   new="$out.$$"
   trap 'rm -f -- "$new" "$new.trimmed"' EXIT
   "$trim" "$built" "$new.trimmed"
   # wasm-opt has these features off by default since version 108, and rustc uses them.
-  features=(--enable-bulk-memory --enable-sign-ext --enable-mutable-globals --enable-nontrapping-float-to-int)
-  if command -v wasm-opt >/dev/null && ! wasm-opt -Oz "${features[@]}" "$new.trimmed" -o "$new"; then
-    echo "setup: wasm-opt failed (see above): the filter stays as serin-trim made it" >&2
-    rm -f -- "$new"
-  fi
-  [ -e "$new" ] || mv -- "$new.trimmed" "$new"
+  .deps/wasm-opt -Oz --enable-bulk-memory --enable-sign-ext --enable-mutable-globals --enable-nontrapping-float-to-int \
+    "$new.trimmed" -o "$new"
+  rm -- "$new.trimmed"
   mv -- "$new" "$out"
 fi
 echo "$out"
