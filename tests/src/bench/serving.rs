@@ -344,14 +344,17 @@ impl Results {
         let rate = of(Model::Small, 32, json, true).map(|(_, served)| served.rate.clone());
         let share = of(Model::Large, 32, Server::Serin { binary: true }, true)
             .and_then(|(key, served)| self.share(key, served));
-        let promise = |name, unit, found: Option<Series>, bound, at_most| Promise {
-            name,
-            unit,
-            value: found.map_or(f64::NAN, |it| it.median()),
-            bound,
-            at_most,
+        // What was left out of the run is left out here.
+        let promise = |name, unit, found: Option<Series>, bound, at_most| {
+            Some(Promise {
+                name,
+                unit,
+                value: found?.median(),
+                bound,
+                at_most,
+            })
         };
-        vec![
+        let promises = [
             promise(
                 "small, p50 that serving adds to one request at a time",
                 "us",
@@ -380,7 +383,8 @@ impl Results {
                 0.9,
                 false,
             ),
-        ]
+        ];
+        promises.into_iter().flatten().collect()
     }
 
     /// For people.
