@@ -11,7 +11,7 @@ use fxhash::FxHashMap;
 use proxy_wasm::types::Action;
 
 use crate::exchange::Exchange;
-use crate::{host, plugin};
+use crate::{counters, host, plugin, ticks};
 
 /// Between two pieces of a long configuration: requests that wait get their turn.
 const SOON: Duration = Duration::from_millis(1);
@@ -24,25 +24,33 @@ thread_local! {
 /// A new configuration. The answer is always "fine": Envoy turns a refusal of the first configuration into a 500 for
 /// every request of the proxy.
 #[unsafe(export_name = "serin_on_configure")]
-extern "C" fn on_configure(_root: u32, size: usize) -> bool {
+extern "C" fn on_configure(root: u32, size: usize) -> bool {
+    // Before the timer that was to see to it stops.
+    counters::tell();
+    ticks::take_over(root);
     if plugin::configure(size) {
-        host::tick_every(SOON);
+        ticks::start(SOON, host::now());
     }
     true
 }
 
-/// Time to go on with a configuration that is long. The timer belongs to the last configuration that asked for it.
+/// Time to tell what was counted, and to go on with a configuration that is long.
 #[unsafe(export_name = "serin_on_tick")]
-extern "C" fn on_tick(_root: u32) {
-    if !plugin::go_on() {
-        host::tick_every(Duration::ZERO);
-    }
+extern "C" fn on_tick(root: u32) {
+    counters::tell();
+    let more = plugin::go_on();
+    ticks::came(root, more, host::now());
 }
 
 #[unsafe(export_name = "serin_on_request_headers")]
 extern "C" fn on_request_headers(stream: u32, _headers: usize, _end_of_stream: bool) -> Action {
     if let Some(exchange) = Exchange::begin(&plugin::loaded()) {
-        EXCHANGES.with_borrow_mut(|exchanges| exchanges.insert(stream, exchange));
+        let started = exchange.started();
+        let alone = EXCHANGES.with_borrow_mut(|exchanges| {
+            exchanges.insert(stream, exchange);
+            exchanges.len() == 1
+        });
+        counters::settle(started, alone);
     }
     Action::Continue
 }
@@ -73,8 +81,12 @@ extern "C" fn on_response_trailers(stream: u32, _trailers: usize) -> Action {
 /// The end of a request; nothing follows. Envoy also logs requests that it refused before any filter saw them.
 #[unsafe(export_name = "serin_on_log")]
 extern "C" fn on_log(stream: u32) {
-    if let Some(exchange) = EXCHANGES.with_borrow_mut(|exchanges| exchanges.remove(&stream)) {
-        exchange.log();
+    let ended = EXCHANGES.with_borrow_mut(|exchanges| {
+        let exchange = exchanges.remove(&stream)?;
+        Some((exchange, exchanges.is_empty()))
+    });
+    if let Some((exchange, alone)) = ended {
+        counters::settle(exchange.log(), alone);
     }
 }
 

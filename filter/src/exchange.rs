@@ -107,8 +107,13 @@ impl Exchange {
         self.ended = true;
     }
 
-    /// The request is over.
-    pub(crate) fn log(self) {
+    /// When it began.
+    pub(crate) fn started(&self) -> Duration {
+        self.started
+    }
+
+    /// The request is over; returns when.
+    pub(crate) fn log(self) -> Duration {
         let (rollout, metrics) = (&self.rollout, &self.metrics);
         let (outcome, now) = (outcome(self.call, self.ended), host::now());
         let took = now.saturating_sub(self.started);
@@ -126,6 +131,7 @@ impl Exchange {
         if let Some(cluster) = rollout.variant(served).and_then(|it| it.cluster.as_deref()) {
             metrics.sample(cluster);
         }
+        now
     }
 }
 

@@ -11,8 +11,9 @@ use serin_filter_core::fuse::{Admission, Fuse, FuseSettings, State, Ticket};
 use serin_filter_core::stat::{self, Encoding};
 use serin_filter_core::table::{Rollout, RoutingTable};
 
+use crate::counters::{self, Counter};
 use crate::host;
-use crate::metrics::{Encoded, define};
+use crate::metrics::{Encoded, counter, define};
 
 /// Plugin, rollout, variant and version.
 type Key = (String, String, String, String);
@@ -26,7 +27,7 @@ thread_local! {
 pub(crate) struct VariantFuse {
     fuse: RefCell<Fuse>,
     encoding: Encoding,
-    trips: Option<u32>,
+    trips: Option<Rc<Counter>>,
     /// None when the fuse was forgotten: requests in flight may still open and close it.
     open_workers: Cell<Option<u32>>,
 }
@@ -86,10 +87,7 @@ impl VariantFuse {
         Self {
             fuse: RefCell::new(Fuse::new(settings)),
             encoding: labels.encoding(),
-            trips: define(
-                MetricType::Counter,
-                labels.name(&[], stat::FUSE_TRIPS_TOTAL),
-            ),
+            trips: counter(labels.name(&[], stat::FUSE_TRIPS_TOTAL)),
             open_workers: Cell::new(define(
                 MetricType::Gauge,
                 labels.name(&[], stat::FUSE_OPEN_WORKERS),
@@ -126,8 +124,10 @@ impl VariantFuse {
         let mut fuse = self.fuse.borrow_mut();
         let (open, trips) = (is_open(&fuse), fuse.trips());
         let result = act(&mut fuse);
-        if let Some(id) = self.trips {
-            (trips..fuse.trips()).for_each(|_| host::increment(id));
+        if let Some(counter) = self.trips.as_ref().filter(|_| fuse.trips() != trips) {
+            (trips..fuse.trips()).for_each(|_| counter.increment());
+            // Rare, and people wait for it. The response may go on for days without another count.
+            counters::tell();
         }
         self.report(open, is_open(&fuse));
         result

@@ -92,7 +92,12 @@ pub(crate) fn now() -> Duration {
     Duration::from_nanos(raw::monotonic_time())
 }
 
-/// Asks for ticks; none more where the period is zero.
+/// Makes the calls that follow in this entry in the name of another context; returns whether there is such a one.
+pub(crate) fn act_for(context: u32) -> bool {
+    hostcalls::set_effective_context(context).is_ok()
+}
+
+/// Asks for ticks of the root context; none more where the period is zero.
 pub(crate) fn tick_every(period: Duration) {
     let _ = hostcalls::set_tick_period(period);
 }
@@ -102,9 +107,9 @@ pub(crate) fn define(kind: MetricType, name: &str) -> Option<u32> {
     hostcalls::define_metric(kind, name).ok()
 }
 
-/// Adds one to a counter.
-pub(crate) fn increment(counter: u32) {
-    let _ = hostcalls::increment_metric(counter, 1);
+/// Adds to a counter.
+pub(crate) fn add(counter: u32, more: u32) {
+    let _ = hostcalls::increment_metric(counter, i64::from(more));
 }
 
 /// Changes a gauge.

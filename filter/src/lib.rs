@@ -19,6 +19,7 @@
 use proxy_wasm::types::LogLevel;
 
 mod abi;
+mod counters;
 mod exchange;
 mod fuses;
 mod host;
@@ -27,6 +28,7 @@ mod memory;
 mod metrics;
 mod plugin;
 mod raw;
+mod ticks;
 
 proxy_wasm::main! {{
     // This also installs the logger.

@@ -15,6 +15,7 @@ use serin_filter_core::split::GROUPS;
 use serin_filter_core::stat::{self, Encoding};
 use serin_filter_core::table::{Rollout, RoutingTable};
 
+use crate::counters::Counter;
 use crate::fuses::{self, VariantFuse};
 use crate::host;
 
@@ -62,6 +63,11 @@ pub(crate) fn define(kind: MetricType, name: String) -> Option<u32> {
         ids.insert(name, usize::try_from(id).ok()?);
         Some(id)
     })
+}
+
+/// A counter, defined if this VM has not done so before.
+pub(crate) fn counter(name: String) -> Option<Rc<Counter>> {
+    define(MetricType::Counter, name).map(Counter::new)
 }
 
 /// Sets a gauge of the filter itself.
@@ -114,15 +120,9 @@ impl Metrics {
     }
 }
 
-/// A metric with the id that the proxy gave it.
-#[derive(Default)]
-struct Metric(OnceCell<Option<u32>>);
-
-impl Metric {
-    fn id(&self, kind: MetricType, name: impl FnOnce() -> String) -> Option<u32> {
-        *self.0.get_or_init(|| define(kind, name()))
-    }
-}
+/// A metric, from when it is first needed; none inside: the proxy refused it.
+type Metric<T> = OnceCell<Option<T>>;
+type CounterCell = Metric<Rc<Counter>>;
 
 /// Labels that several metrics share.
 pub(crate) struct Encoded {
@@ -150,17 +150,17 @@ pub(crate) struct VariantMetrics {
     /// Those of the rollout alone.
     rollout: Encoded,
     fuse: Option<Rc<VariantFuse>>,
-    assignments: [Metric; Reason::ALL.len()],
-    requests: [[Metric; CLASSES.len()]; Cohort::ALL.len()],
-    durations: [[Metric; CLASSES.len()]; Cohort::ALL.len()],
-    split: [Metric; GROUP_SLOTS],
-    split_bad: [Metric; GROUP_SLOTS],
-    split_fused: [Metric; GROUP_SLOTS],
+    assignments: [CounterCell; Reason::ALL.len()],
+    requests: [[CounterCell; CLASSES.len()]; Cohort::ALL.len()],
+    durations: [[Metric<u32>; CLASSES.len()]; Cohort::ALL.len()],
+    split: [CounterCell; GROUP_SLOTS],
+    split_bad: [CounterCell; GROUP_SLOTS],
+    split_fused: [CounterCell; GROUP_SLOTS],
     /// By latency limit and group.
-    split_slow: Vec<[Metric; GROUP_SLOTS]>,
-    shadowed: Metric,
-    sampled: Metric,
-    misrouted: Metric,
+    split_slow: Vec<[CounterCell; GROUP_SLOTS]>,
+    shadowed: CounterCell,
+    sampled: CounterCell,
+    misrouted: CounterCell,
     sample_every: u32,
     /// Requests since the configuration changed, as far as sampling goes.
     seen: Cell<u32>,
@@ -191,9 +191,9 @@ impl VariantMetrics {
             split_bad: Default::default(),
             split_fused: Default::default(),
             split_slow: rollout.slow().iter().map(|_| Default::default()).collect(),
-            shadowed: Metric::default(),
-            sampled: Metric::default(),
-            misrouted: Metric::default(),
+            shadowed: CounterCell::default(),
+            sampled: CounterCell::default(),
+            misrouted: CounterCell::default(),
             sample_every: if variant.live {
                 SAMPLE_LIVE_EVERY
             } else {
@@ -208,21 +208,19 @@ impl VariantMetrics {
         self.fuse.as_deref()
     }
 
-    fn count(&self, metric: Option<&Metric>, labels: &[(&str, &str)], name: &str) {
-        if let Some(id) = self.counter(metric, labels, name) {
-            host::increment(id);
-        }
+    fn count(&self, cell: Option<&CounterCell>, labels: &[(&str, &str)], name: &str) {
+        self.count_if(true, cell, labels, name);
     }
 
     /// Adds one or nothing: a counter that never counts is to be 0 and not missing.
-    fn count_if(&self, it: bool, metric: Option<&Metric>, labels: &[(&str, &str)], name: &str) {
-        if let Some(id) = self.counter(metric, labels, name).filter(|_| it) {
-            host::increment(id);
+    fn count_if(&self, it: bool, cell: Option<&CounterCell>, labels: &[(&str, &str)], name: &str) {
+        let defined = cell.and_then(|cell| {
+            let define = || counter(self.labels.name(labels, name));
+            cell.get_or_init(define).as_ref()
+        });
+        if let Some(counter) = defined.filter(|_| it) {
+            counter.increment();
         }
-    }
-
-    fn counter(&self, metric: Option<&Metric>, labels: &[(&str, &str)], name: &str) -> Option<u32> {
-        metric?.id(MetricType::Counter, || self.labels.name(labels, name))
     }
 
     /// Counts a choice, when it is made: assignments minus requests are in flight.
@@ -237,9 +235,9 @@ impl VariantMetrics {
 
     /// Counts a copy that was asked for.
     pub(crate) fn shadowed(&self) {
-        let name = || self.rollout.name(&[], stat::SHADOWED_TOTAL);
-        if let Some(id) = self.shadowed.id(MetricType::Counter, name) {
-            host::increment(id);
+        let define = || counter(self.rollout.name(&[], stat::SHADOWED_TOTAL));
+        if let Some(counter) = self.shadowed.get_or_init(define) {
+            counter.increment();
         }
     }
 
@@ -267,9 +265,9 @@ impl VariantMetrics {
         );
         // What the live variant took says nothing of the one that was meant.
         let durations = self.durations.get(cohort as usize).filter(|_| !fused);
-        let duration = durations.and_then(|it| it.get(class)).and_then(|metric| {
+        let duration = durations.and_then(|it| it.get(class)).and_then(|cell| {
             let name = || self.labels.name(&labels, stat::REQUEST_DURATION_MS);
-            metric.id(MetricType::Histogram, name)
+            *cell.get_or_init(|| define(MetricType::Histogram, name()))
         });
         if let Some(id) = duration {
             host::record(id, u64::try_from(took.as_millis()).unwrap_or(u64::MAX));

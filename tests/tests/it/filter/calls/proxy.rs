@@ -8,6 +8,7 @@ use wasmi::{Caller, Config, Engine, Error, Extern, Instance, Linker, Module, Sto
 /// `Status` of the ABI.
 const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
+const BAD_ARGUMENT: u32 = 2;
 
 /// `MapType` of the ABI.
 const REQUEST_HEADERS: u32 = 0;
@@ -30,10 +31,12 @@ pub(super) struct State {
     /// Nanoseconds of a clock that is never set, and how far it goes each time that somebody looks.
     now: u64,
     step: u64,
-    /// The root context for which the filter was entered last.
+    /// The root context for which the filter was entered last, or in whose name it acts.
     root: i32,
-    /// The plugin of each root context that is there, and the period of its timer in milliseconds.
-    roots: BTreeMap<i32, (String, u32)>,
+    /// The plugin of each root context that is there.
+    roots: BTreeMap<i32, String>,
+    /// Periods of the timers that run, in milliseconds, by the root context that asked for them.
+    timers: BTreeMap<i32, u32>,
     /// The root context of each stream in flight.
     streams: BTreeMap<i32, i32>,
     /// Names of metrics; a metric's id is its position.
@@ -73,7 +76,7 @@ impl Proxy {
     pub(super) fn configure(&mut self, plugin: &str, configuration: &str) -> i32 {
         let state = self.store.data_mut();
         let root = state.roots.keys().next_back().map_or(ROOT, |last| last + 2);
-        state.roots.insert(root, (plugin.to_owned(), 0));
+        state.roots.insert(root, plugin.to_owned());
         state.configuration = configuration.as_bytes().to_vec();
         let size = i32::try_from(configuration.len()).unwrap();
         self.enter("proxy_on_context_create", &[root, 0]);
@@ -81,7 +84,7 @@ impl Proxy {
         root
     }
 
-    /// A root context ends, and its timer with it.
+    /// A root context ends; its timer, where it still runs, does not.
     pub(super) fn forget(&mut self, root: i32) {
         self.store.data_mut().roots.remove(&root);
     }
@@ -93,11 +96,7 @@ impl Proxy {
 
     /// Periods of the timers that run, in milliseconds.
     pub(super) fn timers(&self) -> Vec<u32> {
-        let roots = self.store.data().roots.values();
-        roots
-            .map(|(_, period)| *period)
-            .filter(|it| *it > 0)
-            .collect()
+        self.store.data().timers.values().copied().collect()
     }
 
     /// Names of what the module offers.
@@ -110,8 +109,8 @@ impl Proxy {
     /// module does not have are not made. Returns what crossed, from the first entry on.
     pub(super) fn serve(&mut self, request: &Headers, status: u16) -> Vec<String> {
         self.store.data_mut().journal.clear();
-        let root = self.store.data().roots.keys().next_back().copied();
-        self.begin(STREAM, root.unwrap(), request);
+        let root = self.root();
+        self.begin(STREAM, root, request);
         self.pass(100_000);
         self.end(STREAM, status);
         self.crossed()
@@ -122,6 +121,11 @@ impl Proxy {
         let before = self.store.get_fuel().unwrap();
         self.serve(request, status);
         before - self.store.get_fuel().unwrap()
+    }
+
+    /// The newest root context.
+    pub(super) fn root(&self) -> i32 {
+        *self.store.data().roots.keys().next_back().unwrap()
     }
 
     /// The first half of a request, under a root context.
@@ -151,18 +155,17 @@ impl Proxy {
     pub(super) fn tick(&mut self) -> Vec<String> {
         let state = self.store.data_mut();
         state.journal.clear();
-        let running = state.roots.iter().filter(|(_, (_, period))| *period > 0);
-        let running: Vec<(i32, u32)> = running
-            .map(|(root, (_, period))| (*root, *period))
-            .collect();
-        for (root, period) in running {
+        for (root, period) in state.timers.clone() {
             self.pass(u64::from(period) * 1_000_000);
-            self.enter("proxy_on_tick", &[root]);
+            if self.store.data().roots.contains_key(&root) {
+                self.enter("proxy_on_tick", &[root]);
+            }
         }
         self.crossed()
     }
 
-    fn crossed(&mut self) -> Vec<String> {
+    /// What crossed since it was asked last.
+    pub(super) fn crossed(&mut self) -> Vec<String> {
         let journal = std::mem::take(&mut self.store.data_mut().journal);
         journal.iter().map(|line| without_labels(line)).collect()
     }
@@ -329,7 +332,7 @@ fn linker(engine: &Engine) -> Linker<State> {
             it.note("get_property", &path.iter().map(|&it| if it == 0 { b'.' } else { it }).collect::<Vec<_>>());
             let state = it.0.data();
             let value = match path.as_slice() {
-                b"plugin_name" => state.roots.get(&state.root).map(|(plugin, _)| plugin.clone()),
+                b"plugin_name" => state.roots.get(&state.root).cloned(),
                 b"response\0code_details" => Some("via_upstream".to_owned()),
                 b"xds\0cluster_name" => Some("fraud-v8".to_owned()),
                 _ => None,
@@ -398,10 +401,20 @@ fn linker(engine: &Engine) -> Linker<State> {
         })?;
         linker.func_wrap(env, "proxy_set_tick_period_milliseconds", |mut it: In, period: u32| {
             let state = it.data_mut();
-            if let Some((_, own)) = state.roots.get_mut(&state.root) {
-                *own = period;
-            }
+            match period {
+                0 => state.timers.remove(&state.root),
+                _ => state.timers.insert(state.root, period),
+            };
             Call(it).note("set_tick_period", b"");
+            OK
+        })?;
+        linker.func_wrap(env, "proxy_set_effective_context", |mut it: In, context: u32| {
+            let (state, context) = (it.data_mut(), context.cast_signed());
+            let root = state.streams.get(&context).copied().unwrap_or(context);
+            if !state.roots.contains_key(&root) {
+                return BAD_ARGUMENT;
+            }
+            state.root = root;
             OK
         })?;
         linker.func_wrap(env, "proxy_log", |it: In, _level: u32, text: u32, size: u32| {
