@@ -19,6 +19,7 @@ mod series;
 mod shadow;
 mod soak;
 mod split;
+mod ticks;
 mod toggles;
 mod updates;
 
