@@ -35,6 +35,9 @@ const CANARY_BUCKETS: u32 = 1_000;
 /// standard deviations, and what is looked for is a contender that does not split at all.
 const TOLERANCE: f64 = 0.05;
 
+/// What the clients of a model send (KServe's V2 protocol).
+const BODY: &[u8] = br#"{"inputs":[{"name":"features","shape":[1,7],"datatype":"FP32","data":[0.52,-1.31,0.08,2.25,-0.47,0.91,1.6]}]}"#;
+
 /// Like a sidecar's client: a pool of connections that are kept.
 const CONNECTIONS: usize = 16;
 
@@ -270,7 +273,7 @@ fn calls(host: &'static str, users: Range<u64>) -> impl Iterator<Item = Call> + 
             host: HeaderValue::from_static(host),
             path: "/v2/models/fraud/infer".to_owned(),
             headers,
-            body: Bytes::new(),
+            body: Bytes::from_static(BODY),
         }
     })
 }
