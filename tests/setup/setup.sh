@@ -64,13 +64,20 @@ rust_target() {
 make_binaryen() {
   local sha256="binaryen_sha256_$(uname -m)"
   [ -n "${!sha256:-}" ] || fail "binaryen is not pinned for $(uname -m): set WASM_OPT=/path/to/wasm-opt"
-  debs "put binaryen's 'wasm-opt' (108 or newer) on PATH or set WASM_OPT=/path/to/wasm-opt" "binaryen=$binaryen_version" "${!sha256}"
+  debs "put binaryen's 'wasm-opt' (version ${binaryen_version%-*}) on PATH, or set WASM_OPT=/path/to/wasm-opt (108 or newer)" "binaryen=$binaryen_version" "${!sha256}"
+}
+
+# Another version makes a module of another size and cost, both of which tests bound: it is used only if it is named.
+binaryen_on_path() {
+  local program
+  program="$(type -P wasm-opt)" || return
+  [[ "$("$program" --version)" =~ ^wasm-opt\ version\ ${binaryen_version%-*}($|[^0-9]) ]] && printf '%s' "$program"
 }
 
 binaryen() {
   local program folder
   program="$(own_program WASM_OPT)"
-  [ -n "$program" ] || program="$(type -P wasm-opt || true)"
+  [ -n "$program" ] || program="$(binaryen_on_path || true)"
   if [ -z "$program" ]; then
     folder="binaryen-$binaryen_version"
     fetch "$folder" usr/bin/wasm-opt "binaryen $binaryen_version (Debian's package, unpacked into the cache)" make_binaryen

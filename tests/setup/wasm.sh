@@ -35,6 +35,8 @@ up_to_date() {
   for input in "$built" "$trim" tests/setup/setup.sh tests/setup/wasm.sh; do
     [ "$out" -nt "$input" ] || return
   done
+  # The link as well as what it leads to: it is set anew when another program is meant.
+  [ "$out" -nt .deps/wasm-opt ] && [ -z "$(find .deps/wasm-opt -newer "$out")" ]
 }
 if ! up_to_date; then
   # Aside and renamed: an Envoy that reads the file meanwhile must not see a half.
